@@ -1,0 +1,195 @@
+"""The values that travel through the stages, in the order in which they come to be.
+
+RawMessage (on the bus) → Harmonised (parts, records) → Batch (entries, rows) → StoredRecord.
+Times are integers of microseconds since 1970-01-01T00:00:00Z unless a name says otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal, NewType
+
+Digest = NewType("Digest", bytes)  # SHA-256 output, 32 bytes
+Pseudonym = NewType("Pseudonym", str)  # base64url without padding, 43 characters
+Identity = NewType("Identity", str)  # mrid:<mRID> or name:<authority>/<type>/<name>
+
+TYPE_RECORD = b"\x01"  # an RFC 8785 record
+TYPE_DEVICE_DAY = b"\x02"
+TYPE_PART = b"\x03"  # a part of a raw message
+TYPE_FRAME = b"\x04"  # a phasor frame
+
+Severity = Literal["refused", "warning", "info"]
+
+
+class Rank(IntEnum):
+    """Which of two versions of one slot counts (DESIGN §2): the higher, then the later."""
+
+    MISSING = 0
+    ESTIMATED = 1
+    MEASURED = 2
+    CORRECTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong or doubtful with a message or a reading; never quotes an identity."""
+
+    code: str
+    severity: Severity
+    text: str
+    field: str = ""
+    line: int | None = None
+    clause: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The members of F in receipts, records and problem documents; all strings."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "field": self.field,
+            "line": "" if self.line is None else str(self.line),
+            "clause": self.clause,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """One message as the bus keeps it: the bytes as sent, and the intake header."""
+
+    epoch: str
+    partition: int
+    offset: int  # from 0, without gaps
+    credential: str  # enrolled sender; "$operator" for commands of the platform's own
+    format: str  # cim, der-json, command
+    received_us: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One subject epoch as the vault knows it; all that leaves the vault of a customer."""
+
+    pseudonym: Pseudonym
+    salt_key: bytes  # K of the calendar year of the message, 32 bytes
+    group: str  # as enrolled; policy is decided on it
+    shard: str  # group/<ordinal of 256 devices>; the row key's partition
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A consecutive byte range of the raw message that belongs to one subject."""
+
+    start: int
+    end: int
+    subject: Subject
+    commitment: Digest  # of type TYPE_PART
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One record as harmonised, before it is committed to and has an index."""
+
+    subject: Subject
+    kind: str  # reading, telemetry, event, message, refused, device, grant
+    register: str  # "" where the kind has none
+    begin_us: int  # equal to end_us for an instant
+    end_us: int
+    rank: Rank
+    record: bytes  # RFC 8785
+
+
+@dataclass(slots=True)
+class Harmonised:
+    """What one raw message turned out to mean."""
+
+    parts: list[Part] = field(default_factory=list)
+    records: list[Draft] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    refused: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A row of the shared customer database: a certified record at its place in the log."""
+
+    index: int
+    shard: str
+    device: Pseudonym
+    kind: str
+    register: str
+    begin_us: int
+    end_us: int
+    rank: Rank
+    type: bytes  # one byte, TYPE_RECORD for now
+    year: int  # whose salt key the commitment used
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TreeHead:
+    """The log's state at one size; what a checkpoint signs."""
+
+    size: int  # leaves, >= 0
+    root: Digest  # SHA-256 of the empty string when size is 0
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where on chain a head stands."""
+
+    chain_id: int
+    contract: str  # 0x…, checksummed
+    log: str  # 0x…, keccak256(origin)
+    size: int
+    block: int
+    tx: str  # 0x…
+
+    def as_json(self) -> dict[str, str]:
+        """The `anchor` member of a receipt's extra; all strings."""
+        return {
+            "chain_id": str(self.chain_id),
+            "contract": self.contract,
+            "log": self.log,
+            "size": str(self.size),
+            "block": str(self.block),
+            "tx": self.tx,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingsQuery:
+    """What a caller asks of the shared customer database; [from_us, to_us) on the end."""
+
+    groups: frozenset[str] | None  # groups the caller may read; None = every device
+    device: str | None = None
+    kind: str | None = None
+    register: str | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    as_of_size: int = 0  # only entries below it
+    versions: Literal["latest", "all"] = "latest"
+    after: Sequence[object] | None = None  # cursor: the sort key of the last row given
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingsPage:
+    rows: list[StoredRecord]
+    after: Sequence[object] | None  # None: nothing further
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device as the registry knows it; the identity stays in the vault."""
+
+    device: Pseudonym
+    group: str
+    shard: str
+    zone: str  # IANA time zone of the metering point
+    kind: str  # meter, der, pmu
+    sender: str  # credential that named it first
+    state: str  # active, revoked
+
+
+Certified = Mapping[str, object]  # the certified summary of a message, as JSON
