@@ -175,6 +175,8 @@ class ReadingsQuery:
 
 @dataclass(frozen=True, slots=True)
 class ReadingsPage:
+    """One page of rows, and where the next one starts."""
+
     rows: list[StoredRecord]
     after: Sequence[object] | None  # None: nothing further
 

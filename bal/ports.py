@@ -209,9 +209,13 @@ class RawArchive(Protocol):
 class Registry(Protocol):
     """Senders, devices and clients as the log's command records made them."""
 
-    def device(self, pseudonym: Pseudonym) -> DeviceInfo | None: ...
+    def device(self, pseudonym: Pseudonym) -> DeviceInfo | None:
+        """The device of that pseudonym, revoked ones too."""
+        ...
 
-    def devices(self, groups: frozenset[str] | None) -> list[DeviceInfo]: ...
+    def devices(self, groups: frozenset[str] | None) -> list[DeviceInfo]:
+        """Devices of these groups (None: of all), by group and pseudonym."""
+        ...
 
 
 class Signer(Protocol):
