@@ -1,0 +1,50 @@
+# One screen: `make` prints it. Every target does its own set-up; PYTHON picks the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lint types imports deps house contracts bench fix clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: ## make .venv from the locks; instant when nothing changed
+	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=python3.11 demo" >&2; exit 1; }
+	@$(PYTHON) scripts/setup.py
+
+demo: setup ## one hour of 20 meters: sent, certified, read, verified, tampered with (ONCE=1 ends by itself)
+	@$(BIN)/python -m infra.demo
+
+test: setup ## every test
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: setup format lint types imports deps house contracts ## format, lint, types, imports, dependencies, house rules; no test
+
+format:
+	$(BIN)/ruff format --check --quiet .
+lint:
+	$(BIN)/ruff check --quiet .
+types:
+	$(BIN)/mypy --strict
+imports:
+	$(BIN)/lint-imports --cache-dir .cache/import-linter
+deps:
+	$(BIN)/deptry bal contracts dsotp field infra market
+house:
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
+contracts:
+	$(BIN)/python -m contracts.build check
+
+format lint types imports deps house contracts: setup
+
+bench: setup ## the figures of docs/benchmarks.md, as ratios taken in one run
+	@$(BIN)/python -m tests.bench
+
+fix: setup ## format, mend what can be mended, write the generated pages anew
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python scripts/standards.py
+
+clean: ## remove .venv, caches and downloads; data folders stay
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
