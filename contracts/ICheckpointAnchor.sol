@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Where the heads of append-only logs stand for good
+/// @notice A log is named by keccak256 of its origin. Its heads grow only: each is proved to continue the last one
+/// (RFC 9162 §2.1.4.2), none is ever replaced, so nobody who reads here can be shown a rewritten past.
+/// Errors carry what the caller cannot know; what it sent itself is not repeated.
+interface ICheckpointAnchor {
+    /// @notice The caller must be the admin.
+    error NotAdmin();
+
+    /// @notice An address that must act (admin, anchorer) must not be zero.
+    error ZeroAddress();
+
+    /// @notice A log is opened once.
+    error AlreadyOpen();
+
+    /// @notice The parent must have retired the log, at that very size.
+    error ParentNotRetired();
+
+    /// @notice The log must have been opened here.
+    error UnknownLog();
+
+    /// @notice The caller must be the anchorer of that log.
+    error NotAnchorer();
+
+    /// @notice A head must be larger than the latest one.
+    error SizeNotGreater(uint64 latest, uint64 offered);
+
+    /// @notice A head must continue the latest one, and no root is zero.
+    error NotConsistent();
+
+    /// @notice After `retire` a log takes no head, and is not retired again.
+    error Retired();
+
+    /// @notice A log is retired at its latest size only.
+    error SizeNotLatest(uint64 latest, uint64 offered);
+
+    event Opened(bytes32 indexed log, address anchorer, address parent, uint64 parentSize);
+    event AnchorerReplaced(bytes32 indexed log, address anchorer);
+    event Anchored(bytes32 indexed log, uint64 size, bytes32 root);
+    event LogRetired(bytes32 indexed log, uint64 size);
+
+    /// @notice Open a log, once; admin only.
+    /// @param parent The contract that held the log before, zero if there is none. It must have retired the log at
+    /// `parentSize`; that head is taken over, so the first head here has to continue it.
+    function open(bytes32 log, address anchorer, address parent, uint64 parentSize) external;
+
+    /// @notice Give a log another anchorer, when its key is worn or stolen; admin only.
+    function replaceAnchorer(bytes32 log, address anchorer) external;
+
+    /// @notice Record a head; the log's anchorer only.
+    /// @param proof PROOF(latest size, D[size]) of RFC 9162 §2.1.4.1; empty for the first head of a log without parent.
+    function anchor(bytes32 log, uint64 size, bytes32 root, bytes32[] calldata proof) external;
+
+    /// @notice End a log here, at its latest size; admin only. A successor contract may then take it over.
+    function retire(bytes32 log, uint64 size) external;
+
+    /// @notice The admin's address; it never changes.
+    function admin() external view returns (address);
+
+    /// @notice Who may anchor this log; zero if it is not open here.
+    function anchorerOf(bytes32 log) external view returns (address);
+
+    /// @notice The latest head: its size, the time (Unix seconds) of its block, and how many heads were anchored here.
+    /// @dev Of a log taken over: the parent's size and time, and count 0, until its first head here.
+    function latest(bytes32 log) external view returns (uint64 size, uint64 time, uint64 count);
+
+    /// @notice Whether the log has ended here.
+    function isRetired(bytes32 log) external view returns (bool);
+
+    /// @notice The root at exactly this size; zero if no head of that size was anchored.
+    function rootAt(bytes32 log, uint64 size) external view returns (bytes32);
+
+    /// @notice Whether `entry` is entry `index` (from 0) of the log at an anchored size (RFC 9162 §2.1.3.2).
+    /// @dev The root is looked up and the entry hashed here: a caller who could choose the size or hand in a leaf hash
+    /// could pass off an inner node as an entry.
+    function verifyInclusion(bytes32 log, uint64 size, uint64 index, bytes calldata entry, bytes32[] calldata proof)
+        external
+        view
+        returns (bool);
+}
