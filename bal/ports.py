@@ -63,6 +63,10 @@ class Bus(Protocol):
         """The offset that the next message will get."""
         ...
 
+    def trim(self, offset: int) -> None:
+        """Forget the messages below `offset`: archive and database have them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -102,8 +106,12 @@ class LogStore(Protocol):
         """
         ...
 
-    def integrate(self, commit: Commit) -> None:
-        """Step 3: write entry bundles, tiles and batch headers."""
+    def integrate(self, commit: Commit, hashes: Mapping[int, Sequence[Digest]]) -> None:
+        """Step 3: write entry bundles, tiles and batch headers.
+
+        hashes: by tile level the hashes that the commit adds there, in order; level 0 has the
+        leaf hashes.
+        """
         ...
 
     def publish(self, head: TreeHead, note: bytes) -> None:
@@ -130,8 +138,11 @@ class TileReader(Protocol):
         """The newest published head and its signed note."""
         ...
 
-    def header(self, index: int) -> bytes | None:
-        """The batch header that covers entry `index`."""
+    def headers(self, after: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], bytes]]:
+        """Batch headers in log order, each with its place (version, number); from the next one.
+
+        They are kept for ever and never published: they name the offsets of raw messages.
+        """
         ...
 
 

@@ -1,0 +1,88 @@
+"""The bus of one host: a journal of raw messages in SQLite, fsynced before anybody is answered."""
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+from bal.errors import Stop, Unavailable
+from bal.model import RawMessage
+from bal.ports import Intake
+from infra.files import make_folder, open_sqlite
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS topic(epoch TEXT PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS raw(offset INTEGER PRIMARY KEY, credential TEXT, format TEXT,
+    received_us INTEGER, raw BLOB);
+"""
+
+
+class SqliteBus:
+    """Bus (bal.ports): topic `bal.raw.<epoch>` with one partition; WAL, synchronous=FULL."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self._db = open_sqlite(folder / "bus.db")
+        self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
+        self._db.executescript(_SCHEMA)
+        self._reader = open_sqlite(folder / "bus.db")
+        self._lock, self._read_lock = Lock(), Lock()
+        row = self._db.execute("SELECT epoch FROM topic").fetchone()
+        if row is None:
+            row = (secrets.token_hex(8),)
+            self._db.execute("INSERT INTO topic VALUES(?, 0)", row)
+        self._epoch = str(row[0])
+
+    @property
+    def epoch(self) -> str:
+        """Random, made with the journal: a journal made anew is another topic."""
+        return self._epoch
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+        self._reader.close()
+
+    def append(self, messages: Sequence[Intake]) -> list[int]:
+        """All or none, durable when it returns. Raises Unavailable when the disk refuses."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                first = int(self._db.execute("SELECT next FROM topic").fetchone()[0])
+                self._db.executemany(
+                    "INSERT INTO raw VALUES(?,?,?,?,?)",
+                    (
+                        (first + i, m.credential, m.format, m.received_us, m.raw)
+                        for i, m in enumerate(messages)
+                    ),
+                )
+                self._db.execute("UPDATE topic SET next = ?", (first + len(messages),))
+                self._db.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise Unavailable(f"the bus refuses: {error}", retry_after_s=5) from error
+        return list(range(first, first + len(messages)))
+
+    def read(self, offset: int, limit: int) -> list[RawMessage]:
+        """Messages from `offset` on; Stop("bus-trimmed") where they are forgotten already."""
+        with self._read_lock:
+            rows = self._reader.execute(
+                "SELECT offset, credential, format, received_us, raw FROM raw"
+                " WHERE offset >= ? ORDER BY offset LIMIT ?",
+                (offset, limit),
+            ).fetchall()
+        if rows and rows[0][0] != offset:
+            raise Stop("bus-trimmed", f"message {offset} is no longer on the bus")
+        return [RawMessage(self._epoch, 0, *row) for row in rows]
+
+    def end(self) -> int:
+        """The offset of the next message."""
+        with self._read_lock:
+            return int(self._reader.execute("SELECT next FROM topic").fetchone()[0])
+
+    def trim(self, offset: int) -> None:
+        """Forget what lies below `offset`."""
+        with self._lock:
+            self._db.execute("DELETE FROM raw WHERE offset < ?", (offset,))
