@@ -40,12 +40,12 @@ def found() -> str:
 def usable() -> bool:
     """Whether `.venv` has a working pip of the same Python release as the one that runs this."""
     check = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
-    try:
-        command = [str(VENV / "bin" / "python"), "-c", check]
-        done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
-        return done.returncode == 0
-    except OSError:
+    python = VENV / "bin" / "python"
+    if not python.exists():
         return False
+    command = [str(python), "-c", check]
+    done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
+    return done.returncode == 0
 
 
 def run(what: str, command: "list[str]") -> None:
