@@ -1,0 +1,111 @@
+"""Problem documents (RFC 9457): how every refusal of the REST gateway looks.
+
+`type` is `urn:gridseal:problem:<code>`; the codes stand in docs/spec/limits-and-codes.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as member
+
+import msgspec
+
+from bal.errors import Rejected
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:gridseal:problem:"
+
+# RFC 9457 §3.1.3: the title does not change from one occurrence to the next.
+TITLES = {
+    "as-of-ahead": "as_of lies beyond the published log",
+    "bad-cursor": "The cursor does not belong to this query",
+    "bad-parameter": "A parameter has a value that it cannot have",
+    "bad-query": "The query string is malformed",
+    "bad-time": "A time is not RFC 3339 with an offset",
+    "body-timeout": "The body did not arrive in time",
+    "control-character": "A parameter holds a character that is not allowed",
+    "duplicate-parameter": "A parameter is given twice",
+    "headers-too-large": "The header section is over the limit",
+    "insufficient-scope": "The token lacks the scope that this operation needs",
+    "internal": "The platform failed",
+    "invalid-request": "The way the token is presented is not accepted",
+    "invalid-token": "The access token is not accepted",
+    "loopback-only": "Served to this machine only",
+    "message-too-large": "The message is over the limit",
+    "message-unknown": "No certified message of this client has this hash",
+    "method-not-allowed": "This resource does not know the method",
+    "missing-parameter": "A parameter is missing",
+    "no-checkpoint": "No checkpoint is published yet",
+    "not-found": "There is nothing here for this caller",
+    "not-utf-8": "The request is not UTF-8",
+    "stopped": "The platform stopped to keep one truth",
+    "token-missing": "An access token is needed",
+    "too-many-requests": "Too many requests of this client are under way",
+    "unavailable": "Not available at the moment",
+    "unknown-format": "This message format is not known",
+    "unknown-parameter": "A parameter is not known",
+    "unsupported-coding": "The body must not be encoded",
+    "unsupported-media-type": "The body has another media type than this operation takes",
+    "uri-too-long": "The request target is over the limit",
+}
+
+_PLACE = ("batch", "first_index", "count")  # where the log says that nothing was kept
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal: what a problem document says, and with which status."""
+
+    status: int
+    code: str  # kebab-case
+    detail: str  # one sentence on this occurrence; quotes no identity and no secret
+    field: str = ""  # parameter, header or element at fault
+    clause: str = ""  # standard and clause that the request breaks
+    extra: Mapping[str, object] = member(default_factory=dict)  # further members
+
+    def as_json(self) -> bytes:
+        """The document's bytes; `field` and `clause` are always there, as strings."""
+        return msgspec.json.encode(
+            {
+                "type": TYPE_PREFIX + self.code,
+                "title": TITLES.get(self.code, "Refused"),
+                "status": self.status,
+                "detail": self.detail,
+                "field": self.field,
+                "clause": self.clause,
+                **self.extra,
+            }
+        )
+
+
+def of_rejected(error: Rejected, status: int) -> Problem:
+    """The problem document of a refusal that the core pronounced."""
+    extra = {} if error.line is None else {"line": str(error.line)}
+    return Problem(status, error.code, error.text, error.field, error.clause, extra)
+
+
+def of_refused_message(message: str, summary: Mapping[str, object]) -> Problem:
+    """422 for a message of which nothing was kept; `refused` lists why, each as an F.
+
+    summary: the certified summary, or a `refused` one that has the members of a single F.
+    """
+    found = summary.get("refused")
+    refused = [f for f in found if isinstance(f, Mapping)] if isinstance(found, list) else []
+    if not refused and "code" in summary:
+        names = ("code", "severity", "field", "line", "clause", "text")
+        refused = [{name: str(summary.get(name, "")) for name in names}]
+    first = refused[0] if refused else {"code": "refused", "text": "No reading was good."}
+    return Problem(
+        422,
+        str(first["code"]),
+        str(first["text"]),
+        str(first.get("field", "")),
+        str(first.get("clause", "")),
+        {
+            "message": message,
+            "refused": refused,
+            "findings": summary.get("findings", []),
+            **{
+                name: summary[name] for name in ("batch", "first_index", "count") if name in summary
+            },
+        },
+    )

@@ -1,0 +1,249 @@
+"""`GET /v1/readings` and `GET /v1/devices` without the HTTP: from parameters to rows to bytes."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import msgspec
+
+from bal.errors import Rejected, Stop
+from bal.model import DeviceInfo, ReadingsQuery, StoredRecord
+from bal.provide import cursor as cursors
+from bal.provide.parameters import check_known, decimal, instant_us, matching, one_of, parameters
+from bal.provide.policy import ClientInfo, readable_groups
+
+PAGE_MAX = 10_000
+PAGE_DEFAULT = 1_000
+BASE_IRI = "https://gridseal.invalid/id/"  # a record's base is this and its commitment in hex
+PARAMETERS = (
+    "device",
+    "kind",
+    "register",
+    "from",
+    "to",
+    "as_of",
+    "versions",
+    "cursor",
+    "limit",
+)
+_DEVICE = re.compile(r"[A-Za-z0-9_-]{43}")
+_KIND = re.compile(r"[a-z][a-z-]{0,31}")
+_REGISTER = re.compile(r"[^\s]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingsRequest:
+    """What the caller wrote, checked as far as that goes without the log."""
+
+    device: str | None
+    kind: str | None
+    register: str | None
+    from_us: int | None
+    to_us: int | None
+    as_of_us: int | None  # at most one of as_of_us, as_of_size
+    as_of_size: int | None
+    versions: Literal["latest", "all"]
+    cursor: str | None
+    limit: int
+
+    def identity(self, client: ClientInfo) -> list[str]:
+        """What must be the same on the next page; the limit may change."""
+        asked = (self.device, self.kind, self.register, self.from_us, self.to_us)
+        as_of = (self.as_of_us, self.as_of_size, self.versions)
+        return ["readings", client.client_id, *(str(part) for part in asked + as_of)]
+
+
+def parse_request(query: bytes, page_max: int = PAGE_MAX) -> ReadingsRequest:
+    """The request in a raw query string; Rejected names the parameter at fault."""
+    given = parameters(query)
+    check_known(given, PARAMETERS)
+    get = given.get
+    from_us = instant_us("from", given["from"]) if "from" in given else None
+    to_us = instant_us("to", given["to"]) if "to" in given else None
+    if from_us is not None and to_us is not None and to_us < from_us:
+        raise Rejected("bad-parameter", "Must not lie before `from`.", field="to")
+    as_of_us, as_of_size = _as_of(get("as_of"))
+    versions = one_of("versions", get("versions", "latest"), ("latest", "all"))
+    return ReadingsRequest(
+        device=_optional(given, "device", _DEVICE, "a pseudonym, 43 characters of base64url"),
+        kind=_optional(given, "kind", _KIND, "a kind of record, like reading"),
+        register=_optional(given, "register", _REGISTER, "1 to 256 characters without space"),
+        from_us=from_us,
+        to_us=to_us,
+        as_of_us=as_of_us,
+        as_of_size=as_of_size,
+        versions=cast("Literal['latest', 'all']", versions),
+        cursor=get("cursor"),
+        limit=page_limit(given, page_max),
+    )
+
+
+def query_of(
+    request: ReadingsRequest,
+    client: ClientInfo,
+    *,
+    published: int,
+    size_at: Callable[[int], int],
+    cursor_keys: Sequence[bytes],
+) -> ReadingsQuery:
+    """The query that answers `request` for `client`, pinned to one size of the log.
+
+    published: log size that may be read; size_at: largest size published by an instant.
+    Raises Rejected: bad-cursor, as-of-ahead.
+    """
+    after: list[object] | None = None
+    if request.cursor is not None:
+        place = cursors.unseal(cursor_keys, request.identity(client), request.cursor)
+        size, after = cast("tuple[int, list[object]]", place)  # sealed by us: no need to check
+    elif request.as_of_us is not None:
+        size = min(size_at(request.as_of_us), published)
+    else:
+        size = published if request.as_of_size is None else request.as_of_size
+    if size > published:
+        raise Rejected("as-of-ahead", f"The published size is {published}.", field="as_of")
+    return ReadingsQuery(
+        groups=readable_groups(client),
+        device=request.device,
+        kind=request.kind,
+        register=request.register,
+        from_us=request.from_us,
+        to_us=request.to_us,
+        as_of_size=size,
+        versions=request.versions,
+        after=after,
+        limit=request.limit,
+    )
+
+
+def next_cursor(
+    request: ReadingsRequest, client: ClientInfo, key: bytes, size: int, after: Sequence[object]
+) -> str:
+    """The cursor of the page after the row whose sort key is `after`."""
+    return cursors.seal(key, request.identity(client), [size, list(after)])
+
+
+class _Item(msgspec.Struct):
+    record: msgspec.Raw
+    index: int
+    state: str
+    findings: list[dict[str, str]]
+    receipt: str
+
+
+class _Page(msgspec.Struct):
+    items: list[_Item]
+    next: str | None
+    as_of_size: int
+
+
+class _Noted(msgspec.Struct):
+    findings: list[dict[str, str]] = []
+
+
+_noted = msgspec.json.Decoder(_Noted)
+
+
+def page_json(
+    rows: Sequence[StoredRecord], states: Sequence[str], following: str | None, as_of_size: int
+) -> bytes:
+    """One page as plain JSON; the certified bytes of each record stand in it unchanged."""
+    items = [
+        _Item(
+            record=msgspec.Raw(row.record),
+            index=row.index,
+            state=state,
+            findings=_findings(row),
+            receipt=f"/v1/receipts/{row.index}",
+        )
+        for row, state in zip(rows, states, strict=True)
+    ]
+    return msgspec.json.encode(_Page(items, following, as_of_size))
+
+
+def page_json_ld(
+    rows: Sequence[StoredRecord], commitments: Sequence[bytes], context: bytes
+) -> bytes:
+    """One page as a JSON-LD graph; each record under its own base, so that its ids are global.
+
+    context: the pinned context's `@context` value as JSON; commitments: 32 bytes for each row.
+    """
+    nodes = []
+    for row, commitment in zip(rows, commitments, strict=True):
+        _findings(row)  # a row that is no JSON must not spoil the page
+        base = f'{{"@context":{{"@base":"{BASE_IRI}{commitment.hex()}"}},'
+        nodes.append(base.encode("ascii") + row.record[1:])
+    return b'{"@context":' + context + b',"@graph":[' + b",".join(nodes) + b"]}"
+
+
+def devices_page(
+    devices: Sequence[DeviceInfo], after: tuple[str, str] | None, limit: int
+) -> tuple[list[DeviceInfo], tuple[str, str] | None]:
+    """The devices behind `after` in order of (group, pseudonym), and where the next page starts."""
+    ordered = sorted(devices, key=_device_key)
+    start = 0 if after is None else bisect_right(ordered, after, key=_device_key)
+    page = ordered[start : start + limit]
+    more = start + limit < len(ordered)
+    return page, _device_key(page[-1]) if more else None
+
+
+def devices_json(devices: Sequence[DeviceInfo], following: str | None) -> bytes:
+    """A page of devices. Neither identity nor sender: a sender's name may be the identity."""
+    items = [
+        {"device": d.device, "group": d.group, "zone": d.zone, "kind": d.kind, "state": d.state}
+        for d in devices
+    ]
+    return msgspec.json.encode({"items": items, "next": following})
+
+
+def page_limit(given: Mapping[str, str], page_max: int = PAGE_MAX) -> int:
+    """The `limit` parameter, 1 … page_max."""
+    if "limit" not in given:
+        return min(PAGE_DEFAULT, page_max)
+    return decimal("limit", given["limit"], 1, page_max)
+
+
+def wants_json_ld(accept: str) -> bool:
+    """Whether an Accept header prefers JSON-LD to plain JSON, which it must name to do so."""
+    quality = {"application/ld+json": 0, "application/json": 0}
+    for item in accept.lower().split(","):
+        media, *options = (part.strip() for part in item.split(";"))
+        if media in quality:
+            given = [option[2:] for option in options if option.startswith("q=")]
+            quality[media] = _thousandths(given[0]) if given else 1000
+    return 0 < quality["application/ld+json"] >= quality["application/json"]
+
+
+def _findings(row: StoredRecord) -> list[dict[str, str]]:
+    try:
+        noted = _noted.decode(row.record).findings
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Stop("record-unreadable", f"row {row.index} holds no record: {error}") from error
+    return [{name: text for name, text in f.items() if name != "id"} for f in noted]
+
+
+def _as_of(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    if text.startswith("size:"):
+        return None, decimal("as_of", text.removeprefix("size:"), 0, 2**53)
+    return instant_us("as_of", text), None
+
+
+def _optional(
+    given: Mapping[str, str], name: str, pattern: re.Pattern[str], meaning: str
+) -> str | None:
+    return matching(name, given[name], pattern, meaning) if name in given else None
+
+
+def _device_key(device: DeviceInfo) -> tuple[str, str]:
+    return device.group, str(device.device)
+
+
+def _thousandths(quality: str) -> int:
+    # RFC 9110 §12.4.2; anything else counts as "not wanted"
+    if not re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", quality):
+        return 0
+    whole, _, fraction = quality.partition(".")
+    return int(whole + fraction.ljust(3, "0"))
