@@ -1,0 +1,252 @@
+"""The platform's own certification authority, and TLS contexts made of its certificates.
+
+One CA signs the platform's server certificates and the devices' client certificates; a device is
+known by the name in its certificate (CN), by the certificate's SHA-256 and by its password.
+Revocation is the registry's, not a CRL's: a handshake may still succeed, the CONNECT does not.
+Keys are EC P-256, certificates X.509 v3 as RFC 5280 §4.2 wants them.
+"""
+
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bal.errors import Rejected, Stop
+from bal.ports import Clock
+
+CA_VALIDITY_DAYS = 3650
+LEAF_VALIDITY_DAYS_MAX = 825
+BACKDATED_S = 3600  # a device whose clock is late must still see a certificate that has begun
+HOSTS_ALWAYS = ("localhost", "127.0.0.1", "::1")
+
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")  # 64: X.520's upper bound of a common name
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The CA: its certificate, and the key that signs. It is read once and never sent."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """What clients are given as `ca.crt`."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def create_ca(folder: Path, clock: Clock) -> Authority:
+    """Make a CA and write `ca.key` (0600) and `ca.crt` into `folder`, which must exist.
+
+    Raises FileExistsError where there is one already: a CA is never replaced silently.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    serial = x509.random_serial_number()
+    name = _name(f"Gridseal CA {serial:040x}"[:28])  # two CAs never share a name
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (_key_usage(sign_certificates=True), True),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+    ]
+    begin = _now(clock) - timedelta(seconds=BACKDATED_S)
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=serial,
+        not_valid_before=begin,
+        not_valid_after=begin + timedelta(days=CA_VALIDITY_DAYS),
+    )
+    certificate = _sign(builder, extensions, key)
+    authority = Authority(certificate, key)
+    write_private(folder / "ca.key", _key_pem(key))
+    write_new(folder / "ca.crt", authority.certificate_pem, 0o644)
+    return authority
+
+
+def load_ca(folder: Path) -> Authority:
+    """Read what `create_ca` wrote. Raises OSError or ValueError when it is not there or damaged."""
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+    certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("ca.key is no EC key")
+    if key.public_key() != certificate.public_key():
+        raise ValueError("ca.key is not the key of ca.crt")
+    return Authority(certificate, key)
+
+
+def issue_server(ca: Authority, hosts: Sequence[str], clock: Clock) -> tuple[bytes, bytes]:
+    """A server certificate and its key, PEM, for localhost, 127.0.0.1, ::1 and `hosts`.
+
+    hosts: DNS names or IP addresses; an unspecified address (0.0.0.0, ::) names nobody and is
+    left out. Raises Rejected("host-invalid").
+    """
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys([*HOSTS_ALWAYS, *hosts]):
+        name = _general_name(host)
+        if name is not None and name not in names:
+            names.append(name)
+    alternative = x509.SubjectAlternativeName(names)
+    common_name = next((host for host in hosts if _NAME.fullmatch(host)), "localhost")
+    return _issue(ca, common_name, ExtendedKeyUsageOID.SERVER_AUTH, [(alternative, False)], clock)
+
+
+def issue_device(ca: Authority, name: str, clock: Clock) -> tuple[bytes, bytes]:
+    """A client certificate with CN = `name`, and its key, PEM. Raises Rejected("name-invalid")."""
+    check_name(name)
+    return _issue(ca, name, ExtendedKeyUsageOID.CLIENT_AUTH, [], clock)
+
+
+def check_name(name: str) -> None:
+    """Return only if `name` may name a credential: [A-Za-z0-9._-]{1,64}, but not `.` or `..`.
+
+    It stands in topics, file names and certificates, hence the narrow set.
+    Raises Rejected("name-invalid").
+    """
+    if not _NAME.fullmatch(name):
+        text = "a name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'"
+        raise Rejected("name-invalid", text, field="name")
+
+
+def fingerprint(certificate_pem: bytes) -> str:
+    """SHA-256 of the certificate's DER form, 64 hex digits."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    return sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a secret to a new file of mode 0600; FileExistsError where there is a file."""
+    write_new(path, data, 0o600)
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file that has `mode` (less the umask) before its first byte is there."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """TLS ≥ 1.2 for a server. With `client_ca` (MQTT) a client must show a certificate of it.
+
+    Tickets are off then: a resumed session would not look at the certificate's dates again.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.load_verify_locations(client_ca)
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    return context
+
+
+def client_context(
+    ca: Path, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """TLS ≥ 1.2 for a client that trusts `ca` alone and checks the server's name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.load_verify_locations(ca)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+def _issue(
+    ca: Authority,
+    common_name: str,
+    usage: x509.ObjectIdentifier,
+    more: list[tuple[x509.ExtensionType, bool]],
+    clock: Clock,
+) -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_key_usage(sign_certificates=False), True),
+        (x509.ExtendedKeyUsage([usage]), False),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), False),
+        *more,
+    ]
+    now, last = _now(clock), ca.certificate.not_valid_after_utc
+    if now >= last:
+        raise Stop("ca-expired", f"the CA's certificate ended at {last:%Y-%m-%dT%H:%M:%SZ}")
+    begin = max(now - timedelta(seconds=BACKDATED_S), ca.certificate.not_valid_before_utc)
+    builder = x509.CertificateBuilder(
+        issuer_name=ca.certificate.subject,
+        subject_name=_name(common_name),
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=begin,
+        not_valid_after=min(begin + timedelta(days=LEAF_VALIDITY_DAYS_MAX), last),
+    )
+    certificate = _sign(builder, extensions, ca.key)
+    return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
+
+
+def _sign(
+    builder: x509.CertificateBuilder,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(key, hashes.SHA256())
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(host: str) -> x509.GeneralName | None:
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        if len(host) > 253 or not _HOST.fullmatch(host):
+            text = "a host is a DNS name or an IP address"
+            raise Rejected("host-invalid", text, field="host") from None
+        return x509.DNSName(host)
+    return None if address.is_unspecified else x509.IPAddress(address)
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _now(clock: Clock) -> datetime:
+    return datetime.fromtimestamp(clock.now_us() // 1_000_000, UTC)
