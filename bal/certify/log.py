@@ -73,6 +73,7 @@ class Batch:
     prev: int  # the offset that must have been taken last; -1 before the first
     entries: Sequence[bytes]
     inputs: Mapping[str, str]  # what the entries are a function of: rules, registry
+    part: int = 0  # of a message with more than 8,192 entries, all in one commit
     again: str = ""  # <epoch>/<partition>/<offset> of the first, where this is a retry
 
     @property
@@ -87,6 +88,7 @@ class Batch:
             "epoch": self.epoch,
             "partition": str(self.partition),
             "offset": str(self.offset),
+            "part": str(self.part),
             "prev": str(self.prev),
             "first": str(first),
             "count": str(len(self.entries)),
@@ -139,7 +141,8 @@ class Sequencer:
         old = self.heads
         taken, entries, headers, firsts = dict(old.taken), list[bytes](), list[bytes](), []
         for batch in batches:
-            if taken.get(batch.source, -1) != batch.prev or batch.offset <= batch.prev:
+            expected = batch.offset if batch.part else batch.prev
+            if taken.get(batch.source, -1) != expected or batch.offset <= batch.prev:
                 raise Stop("batch-out-of-order", f"{batch.source}: {batch.offset} does not follow")
             firsts.append(old.size + len(entries))
             headers.append(batch.header(firsts[-1]))

@@ -1,0 +1,91 @@
+"""The configuration file: TOML, every key documented in docs/configuration.md, no others taken."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from bal.errors import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorConfig:
+    """[anchor]: when and where heads go on chain."""
+
+    interval_s: int = 10  # between two heads; the promise stands in the log's entry 0
+    rpc_url: str = ""  # JSON-RPC endpoint; "" runs the chain inside the process
+    contract: str = ""  # address of a deployed CheckpointAnchor; "" deploys one (own chain only)
+    key_file: str = ""  # anchorer's key, 64 hex digits; "" makes one in the data folder
+    depth: int = 0  # blocks on top before a head is final; 0 on the platform's own chain
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """[checkpoint]: how often a signed head is published."""
+
+    interval_ms: int = 100  # at most one in this time
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """[limits]: what the platform takes at most."""
+
+    message_bytes: int = 4 * 1024 * 1024  # one raw message
+    depth: int = 64  # nesting levels of XML and JSON
+    sessions: int = 10_000  # MQTT sessions at once
+    backlog_messages: int = 100_000  # on the bus and not yet in the log; above, intake says wait
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """[log]: who the log is."""
+
+    origin: str = ""  # schema-less URL that names the log; "" makes gridseal.invalid/<16 hex>
+
+
+@dataclass(frozen=True, slots=True)
+class DayConfig:
+    """[day]: when a day is closed."""
+
+    grace_h: int = 0  # hours after a day's end before its device-days are written
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file; a missing table or key has its default."""
+
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    day: DayConfig = field(default_factory=DayConfig)
+
+
+def load(path: Path | None) -> Config:
+    """Read a configuration file. Raises Stop("config-invalid") that names the key at fault."""
+    if path is None:
+        return Config()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Stop("config-invalid", f"{path}: {error}") from error
+    tables = get_type_hints(Config)
+    unknown = sorted(set(data) - set(tables))
+    if unknown:
+        raise Stop("config-invalid", f"{path}: there is no table [{unknown[0]}]")
+    return Config(**{name: _table(path, name, tables[name], data[name]) for name in data})
+
+
+def _table(path: Path, name: str, kind: type[Any], values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise Stop("config-invalid", f"{path}: [{name}] must be a table")
+    known = {f.name: f for f in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            raise Stop("config-invalid", f"{path}: there is no key {name}.{key}")
+        wanted = get_type_hints(kind)[key]
+        if type(value) is not wanted:
+            raise Stop("config-invalid", f"{path}: {name}.{key} must be {wanted.__name__}")
+        if wanted is int and (value < 0 or (value == 0 and known[key].default != 0)):
+            raise Stop("config-invalid", f"{path}: {name}.{key} must not be {value}")
+    return kind(**values)

@@ -1,0 +1,308 @@
+"""Worker, sequencer and publisher of one process, in one thread; the storer in another.
+
+The loop takes what the bus has, makes batches, commits them in one version, hands the rows to the
+storer, and publishes a checkpoint when one is due. What is visible is what is published and stored.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from queue import SimpleQueue
+from threading import Condition, Lock, Thread
+from time import monotonic
+
+from bal.certify.log import Sequencer, tick
+from bal.errors import GridsealError, Stop, Unavailable
+from bal.model import RawMessage, TreeHead
+from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
+from bal.ports import Bus, Clock, RawArchive
+from infra.projector import Committed, Progress, Projector
+
+logger = logging.getLogger("gridseal.engine")
+
+READ_MESSAGES = 256
+COMMIT_WINDOW_S = 0.005  # DESIGN §3
+TICK_EVERY_US = 60_000_000
+STORE_QUEUE_MAX = 8  # commits; above, the loop waits for the storer
+TRIM_EVERY = 2_000  # messages
+SETTLE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedMessage:
+    """A message whose entries are published and stored."""
+
+    credential: str
+    message: str  # hex SHA-256
+    summary: dict[str, object]  # as the archive keeps it: batch, first_index, count, …
+
+
+@dataclass(slots=True)
+class _Job:
+    commits: list[Committed]
+    progress: Progress
+
+
+class Engine:
+    """Runs the pipeline. `on_certified` and `on_stop` are called from its threads."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        sequencer: Sequencer,
+        worker: Worker,
+        projector: Projector,
+        archive: RawArchive,
+        clock: Clock,
+        rules: str,
+        next_offset: int,
+        interval_s: float,
+        settle: Callable[[], None],
+        on_certified: Callable[[Sequence[CertifiedMessage]], None],
+        on_stop: Callable[[GridsealError], None],
+    ) -> None:
+        self._bus, self._sequencer, self._worker = bus, sequencer, worker
+        self._projector, self._archive, self._clock = projector, archive, clock
+        self._rules, self._next, self._interval_s = rules, next_offset, interval_s
+        self._settle, self._on_certified, self._on_stop = settle, on_certified, on_stop
+        self._wake = Condition()
+        self._stopping = False
+        self._work = False
+        self._recent: dict[tuple[str, bytes], Committed] = {}
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queued = 0
+        self._emit_lock = Lock()
+        self._pending: deque[tuple[int, CertifiedMessage]] = deque()  # visible from this size on
+        self._published: TreeHead | None = None
+        self.stored_size = projector.progress().size
+        self._last_tick_us = 0
+        self._last_publish_s = self._last_commit_s = float("-inf")
+        self._trimmed = next_offset
+        self._threads = [
+            Thread(target=self._guarded, args=(run,), name=name, daemon=True)
+            for name, run in (
+                ("pipeline", self._run),
+                ("storer", self._run_storer),
+                ("settler", self._run_settler),
+            )
+        ]
+
+    @property
+    def published(self) -> TreeHead | None:
+        """The newest published head."""
+        return self._published
+
+    @property
+    def visible_size(self) -> int:
+        """Entries below it are published and stored: the only ones that anybody is shown."""
+        published = self._published.size if self._published else 0
+        return min(published, self.stored_size)
+
+    @property
+    def next_offset(self) -> int:
+        """The first bus offset not yet worked on."""
+        return self._next
+
+    def start(self) -> None:
+        """Publish where the log stands, then begin to work."""
+        self._publish()
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There is something on the bus."""
+        with self._wake:
+            self._work = True
+            self._wake.notify_all()
+
+    def stop(self) -> None:
+        """Finish the commit at hand, store it, and end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=10)
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except GridsealError as error:
+            logger.critical("%s", error)
+            self._halt(error)
+        except Exception as error:
+            logger.critical("unexpected", exc_info=error)
+            self._halt(Stop("internal-error", f"{type(error).__name__}: {error}"))
+
+    def _halt(self, error: GridsealError) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        self._jobs.put(None)
+        self._on_stop(error)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._work = False
+            messages = self._bus.read(self._next, READ_MESSAGES)
+            if not messages and self._bus.end() < self._next:
+                raise Stop("bus-went-backwards", f"the bus ends below message {self._next}")
+            public = self._ticks()
+            if messages or public:
+                self._commit(messages, public)
+            if self._publish_due():
+                self._publish()
+            if not messages:
+                self._wait()
+        self._publish()
+        self._jobs.put(None)
+
+    def _wait(self) -> None:
+        due = self._publish_in()
+        with self._wake:
+            if not self._work and not self._stopping:
+                self._wake.wait(timeout=1.0 if due is None else max(0.0005, due))
+        window = self._last_commit_s + COMMIT_WINDOW_S - monotonic()
+        if window > 0 and not self._stopping:  # let a little gather: one commit, not ten
+            with self._wake:
+                self._wake.wait_for(lambda: self._stopping, timeout=window)
+
+    def _ticks(self) -> list[bytes]:
+        now_us = self._clock.now_us()
+        if now_us - self._last_tick_us < TICK_EVERY_US:
+            return []
+        self._last_tick_us = now_us
+        return [tick(now_us)]
+
+    def _commit(self, messages: Sequence[RawMessage], public: Sequence[bytes]) -> None:
+        """Work through messages until a commit is full, commit, and hand over to the storer."""
+        works: list[tuple[Worked, bytes, dict[str, object] | None]] = []
+        batches, count, prev = [], 0, self._sequencer.heads.taken
+        last = prev.get(f"{self._bus.epoch}/0", -1)
+        within: dict[tuple[str, bytes], None] = {}
+        for message in messages:
+            if count >= BATCH_ENTRIES_MAX:
+                break
+            key = (message.credential, sha256(message.raw).digest())
+            if key in within:
+                break  # its first is in this very commit: answer it from the next one
+            first = self._first_of(key)
+            if first is not None:
+                worked = Worked(message, again=str(first["batch"]))
+            else:
+                worked = self._worker.process(message)
+                self._worker.apply(worked.drafts)
+                within[key] = None
+            inputs = {
+                "registry": str(self._sequencer.heads.size + count),
+                "rules": self._rules,
+            }
+            batches += worked.batches(last, inputs)
+            count += len(worked.entries)
+            last = message.offset
+            works.append((worked, key[1], first))
+        firsts = self._sequencer.commit(batches, public)
+        self._last_commit_s = monotonic()
+        self._next += len(works)
+        at = [i for i, batch in enumerate(batches) if batch.part == 0]
+        commits = [Committed(work[0], firsts[i]) for work, i in zip(works, at, strict=True)]
+        self._hand_over(commits, works)
+
+    def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
+        """The summary of the same message, where this is a retry."""
+        recent = self._recent.get(key)
+        kept = recent.summary() if recent else self._archive.summary(*key)
+        found: dict[str, object] | None = json.loads(kept) if kept else None
+        return found
+
+    def _hand_over(
+        self,
+        commits: list[Committed],
+        works: Sequence[tuple[Worked, bytes, dict[str, object] | None]],
+    ) -> None:
+        heads = self._sequencer.heads
+        with self._emit_lock:
+            for commit, (worked, digest, first) in zip(commits, works, strict=True):
+                credential = worked.message.credential
+                summary = first if first is not None else json.loads(commit.summary())
+                size = int(str(summary["first_index"])) + int(str(summary["count"]))
+                if first is None:
+                    self._recent[credential, digest] = commit
+                certified = CertifiedMessage(credential, digest.hex(), summary)
+                self._pending.append((size, certified))
+        with self._wake:
+            self._wake.wait_for(lambda: self._queued < STORE_QUEUE_MAX or self._stopping)
+            self._queued += 1
+        self._jobs.put(_Job(commits, Progress(heads.version, heads.size, self._next)))
+
+    # -- publisher --------------------------------------------------------------------------
+
+    def _publish_in(self) -> float | None:
+        """Seconds until the next checkpoint is due; None when nothing is new."""
+        if self._published is not None and self._published.size == self._sequencer.heads.size:
+            return None
+        return self._last_publish_s + self._interval_s - monotonic()
+
+    def _publish_due(self) -> bool:
+        due = self._publish_in()
+        return due is not None and due <= 0
+
+    def _publish(self) -> None:
+        if self._sequencer.heads.size == 0:
+            return
+        head, _ = self._sequencer.publish()
+        self._last_publish_s = monotonic()
+        self._published = head
+        self._emit()
+
+    def _emit(self) -> None:
+        """Tell about the messages that became visible, in order."""
+        with self._emit_lock:
+            visible, ready = self.visible_size, []
+            while self._pending and self._pending[0][0] <= visible:
+                ready.append(self._pending.popleft()[1])
+        if ready:
+            self._on_certified(ready)
+
+    # -- storer -----------------------------------------------------------------------------
+
+    def _run_storer(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._store(job)
+            with self._wake:
+                self._queued -= 1
+                self._wake.notify_all()
+
+    def _store(self, job: _Job) -> None:
+        while True:
+            try:
+                self._projector.store(job.commits, job.progress)
+            except Unavailable as error:  # a full disk: the log has it, so wait and try again
+                logger.error("storing waits: %s", error)  # noqa: TRY400
+                with self._wake:
+                    if self._wake.wait_for(lambda: self._stopping, timeout=error.retry_after_s):
+                        return
+            else:
+                break
+        for commit in job.commits:
+            m = commit.worked.message
+            self._recent.pop((m.credential, sha256(m.raw).digest()), None)
+        self.stored_size = job.progress.size
+        if job.progress.next_offset - self._trimmed >= TRIM_EVERY:
+            self._bus.trim(job.progress.next_offset)
+            self._trimmed = job.progress.next_offset
+        self._emit()
+
+    def _run_settler(self) -> None:
+        while True:
+            with self._wake:
+                stopping = self._wake.wait_for(lambda: self._stopping, timeout=SETTLE_EVERY_S)
+            self._settle()
+            if stopping:
+                return
