@@ -1,0 +1,104 @@
+"""The control socket: how the command line reaches a running platform (a Unix socket, 0600).
+
+One JSON object a line, one answer a line: {"ok": …} or {"error": sentence}. It never leaves the
+host, and whoever may open the socket owns the data folder anyway.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bal.errors import GridsealError, Stop, Unavailable
+
+SOCKET = "control.sock"
+LINE_MAX = 16 * 1024 * 1024
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+def _short(folder: Path) -> tuple[int, str]:
+    """An open folder and a path to the socket in it that fits a socket address (108 bytes)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    return descriptor, f"/proc/self/fd/{descriptor}/{SOCKET}"
+
+
+class ControlServer:
+    """Serves commands by name."""
+
+    def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
+        self._folder = folder
+        self._handlers = handlers
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; the folder's lock makes sure that nobody else does."""
+        with suppress(FileNotFoundError):
+            (self._folder / SOCKET).unlink()
+        descriptor, path = _short(self._folder)
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_MAX)
+        finally:
+            os.umask(mask)
+            os.close(descriptor)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+        with suppress(FileNotFoundError):
+            (self._folder / SOCKET).unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                answer = await self._answer(line)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the caller went away, or wrote a line beyond the limit
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            handler = self._handlers[request["command"]]
+            return {"ok": await handler(request)}
+        except GridsealError as error:
+            return {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"the command is not understood: {error}"}
+
+
+def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) -> Any:
+    """Ask the platform that runs on `folder`.
+
+    Raises Unavailable when none does, Stop with its sentence when it refuses.
+    """
+    try:
+        descriptor, path = _short(folder)
+    except OSError as error:
+        raise Unavailable(f"{folder} is no data folder of Gridseal") from error
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            text = f"no platform runs on {folder}; start one: gridseal up --data {folder}"
+            raise Unavailable(text) from error
+        finally:
+            os.close(descriptor)
+        connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            line = lines.readline()
+    if not line:
+        raise Unavailable("the platform ended before it answered")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise Stop("refused", answer["error"])
+    return answer["ok"]

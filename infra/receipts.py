@@ -1,0 +1,79 @@
+"""Makes receipts: opens the commitment and proves the entry, at an anchored size where there is one."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bal.certify.commitment import salt
+from bal.certify.note import checkpoint_head
+from bal.certify.receipt import receipt_text
+from bal.certify.tiles import TileNodes
+from bal.certify.tree import consistency_path, inclusion_path
+from bal.model import Anchor
+from bal.ports import CustomerDb, TileReader, Vault
+
+
+class Anchored(Protocol):
+    """What the anchorer knows of an entry."""
+
+    def covering(self, index: int) -> tuple[Anchor, bytes, str] | None:
+        """The smallest anchored checkpoint that contains the entry, its note and its state."""
+        ...
+
+
+class Receipts:
+    """Receipts on demand; nothing is kept but inner hashes of recent tiles."""
+
+    def __init__(
+        self,
+        customer_db: CustomerDb,
+        tiles: TileReader,
+        vault: Vault,
+        anchored: Callable[[], Anchored | None],
+    ) -> None:
+        self._customer_db = customer_db
+        self._tiles = tiles
+        self._vault = vault
+        self._anchored = anchored
+        self._nodes = TileNodes(tiles)
+
+    def receipt(self, index: int) -> str:
+        """The tlog-proof of one entry. Raises KeyError where there is no such row or it is erased.
+
+        Once an anchored checkpoint contains the entry, the receipt is at the smallest such one.
+        """
+        row = self._customer_db.record(index)
+        if row is None:
+            raise KeyError(index)
+        key = self._vault.salt_keys([row.device], row.year)[row.device]
+        found = self._covering(index)
+        if found is None:
+            published = self._tiles.checkpoint()
+            if published is None or published[0].size <= index:
+                raise KeyError(index)
+            anchor, note = None, published[1]
+        else:
+            anchor, note = found[0], found[1]
+        size = checkpoint_head(note)[1].size
+        return receipt_text(
+            type_=row.type,
+            record=row.record,
+            salt=salt(key, row.type, row.record),
+            index=index,
+            path=inclusion_path(index, size, self._nodes.at(size)),
+            checkpoint=note,
+            anchor=anchor,
+        )
+
+    def state_of(self, index: int) -> str:
+        """included, anchored or final."""
+        found = self._covering(index)
+        return "included" if found is None else found[2]
+
+    def consistency(self, first: int, second: int) -> list[bytes]:
+        """The RFC 9162 path between two sizes of the log, for the contract."""
+
+        return list(consistency_path(first, second, self._nodes.at(second)))
+
+    def _covering(self, index: int) -> tuple[Anchor, bytes, str] | None:
+        anchored = self._anchored()
+        return None if anchored is None else anchored.covering(index)
