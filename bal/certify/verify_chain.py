@@ -1,0 +1,226 @@
+"""Looking for a receipt's head on a chain: the verdict *anchored* (docs/spec/receipt.md).
+
+Part of `bal/certify/verify.py`; the chain and the log's tiles are handed in.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bal.certify.verify_note import VerifyError
+from bal.certify.verify_policy import ChainPolicy, Contract
+from bal.certify.verify_proof import (
+    Receipt,
+    TiledTree,
+    TileSource,
+    check_path,
+    commitment,
+    leaf_hash,
+)
+
+NO_ROOT = bytes(32)  # what rootAt answers where there is no head
+
+
+class ChainView(Protocol):
+    """One chain, as one endpoint shows it. Each call may raise VerifyError rpc-unreachable."""
+
+    def chain_id(self) -> int:
+        """eth_chainId."""
+        ...
+
+    def block(self, depth: int | None) -> int | None:
+        """Number of the block `depth` under the latest, or of `finalized`; None: not yet."""
+        ...
+
+    def code_hash(self, contract: str, block: int) -> bytes | None:
+        """keccak256 of the runtime code at a block; None where there is no code."""
+        ...
+
+    def log_id(self, origin: str) -> bytes:
+        """keccak256(origin as UTF-8): the log's name on chain."""
+        ...
+
+    def latest_size(self, contract: str, origin: str, block: int) -> int:
+        """Size of the newest head of the log at a block; 0 where there is none."""
+        ...
+
+    def root_at(self, contract: str, origin: str, size: int, block: int) -> bytes:
+        """rootAt(log, size) at a block, 32 bytes; zeros where there is none."""
+        ...
+
+
+_OWN_CHAIN = {
+    "own": "The chain is the platform's own: this shows the mechanism, it proves nothing against "
+    "the operator",
+    "unstated": "No policy says whose chain this is, so it counts as the platform's own: this "
+    "shows the mechanism, it proves nothing against the operator",
+}
+
+
+def check_anchored(
+    receipt: Receipt,
+    policy: ChainPolicy,
+    chain: ChainView,
+    tiles: TileSource | None = None,
+    age_s: int | None = None,
+) -> str:
+    """Return only if the entry of an authentic `receipt` is anchored: where, as one sentence.
+
+    age_s: for how long the receipt is known to exist, in seconds, where that is known.
+    Raises VerifyError chain-id-differs, contract-code-differs, anchor-root-differs (with
+    evidence), tiles-mismatch, anchor-overdue, not-anchored-yet, log-needed, what `chain` and
+    `tiles` raise; and own-chain where all holds, but on a chain that the operator could rewrite.
+    """
+    search = _Search(receipt, policy, chain, tiles)
+    text = search.find(age_s)
+    if policy.kind in _OWN_CHAIN:
+        raise VerifyError("own-chain", f"{_OWN_CHAIN[policy.kind]}. {text}")
+    return text
+
+
+@dataclass(slots=True)
+class _Search:
+    """Looking for one receipt's head on one chain."""
+
+    receipt: Receipt
+    policy: ChainPolicy
+    chain: ChainView
+    tiles: TileSource | None
+    block: int = 0  # the block that counts
+
+    def find(self, age_s: int | None) -> str:
+        found_id = self.chain.chain_id()
+        if self.policy.chain_id not in (None, found_id):
+            raise VerifyError(
+                "chain-id-differs",
+                f"The endpoint is of chain {found_id}, not {self.policy.chain_id}.",
+            )
+        block = self.chain.block(self.policy.depth)
+        if block is None:
+            raise VerifyError("not-anchored-yet", f"No block is {self._depth()} yet.")
+        self.block = block
+        size, contract = self._anchored_size(age_s)
+        return (
+            f"The root at size {size} stands in {contract.address} on chain {found_id}, seen at "
+            f"block {block}, {self._depth()}{self._hint(found_id, size)}."
+        )
+
+    def _anchored_size(self, age_s: int | None) -> tuple[int, Contract]:
+        head = self.receipt.checkpoint
+        usable = [contract for contract in self.policy.contracts if self._has_code(contract)]
+        for contract in usable:
+            root = self._root_at(contract, head.size)
+            if root == head.root:
+                return head.size, contract
+            if root != NO_ROOT:
+                raise self._fork(contract, head.size, root, [])
+        newest = 0
+        for contract in usable:
+            size = self.chain.latest_size(contract.address, head.origin, self.block)
+            if size > head.size and self._root_at(contract, size) != NO_ROOT:
+                self._bring_up(size, contract)
+                return size, contract
+            newest = max(size, newest)
+        raise self._not_yet(newest, age_s)
+
+    def _root_at(self, contract: Contract, size: int) -> bytes:
+        origin = self.receipt.checkpoint.origin
+        return self.chain.root_at(contract.address, origin, size, self.block)
+
+    def _has_code(self, contract: Contract) -> bool:
+        code_hash = self.chain.code_hash(contract.address, self.block)
+        if code_hash is None:
+            latest = self.chain.block(0) or 0
+            if self.chain.code_hash(contract.address, latest) is not None:
+                return False  # deployed after the block that counts
+            raise VerifyError(
+                "contract-code-differs", f"There is no contract at {contract.address}."
+            )
+        if contract.code_hash not in (None, code_hash):
+            raise VerifyError(
+                "contract-code-differs",
+                f"The code at {contract.address} has hash 0x{code_hash.hex()}, not the policy's.",
+            )
+        return True
+
+    def _bring_up(self, size: int, contract: Contract) -> None:
+        """Show that the entry, and the receipt's own head, are in the anchored tree of `size`."""
+        head, index = self.receipt.checkpoint, self.receipt.index
+        if self.tiles is None:
+            raise VerifyError(
+                "log-needed",
+                f"Size {head.size} is not on chain, {size} is: to bring the receipt up to it the "
+                "log's tiles are needed.",
+            )
+        anchored = self._root_at(contract, size)
+        tree = TiledTree(self.tiles, size)
+        entry = commitment(self.receipt.type, self.receipt.salt, self.receipt.record.encode())
+        # the old head first: where it is no prefix of the anchored tree, that is a proven fork
+        prefix, whole, used = tree.prefix(head.size)
+        if whole == anchored and prefix != head.root:
+            raise self._fork(contract, size, anchored, used)
+        try:
+            check_path(leaf_hash(entry), index, tree.path(index), size, anchored)
+        except VerifyError as error:
+            raise VerifyError(
+                "tiles-mismatch", f"The log's tiles do not lead to the anchored root. {error.text}"
+            ) from None
+        if whole != anchored:
+            raise VerifyError(
+                "tiles-mismatch", "The log's tiles do not show its older head in the anchored tree."
+            )
+
+    def _fork(
+        self, contract: Contract, size: int, root: bytes, used: list[dict[str, object]]
+    ) -> VerifyError:
+        head = self.receipt.checkpoint
+        return VerifyError(
+            "anchor-root-differs",
+            f"A fork: the log signed {head.root.hex()} at size {head.size}, which contradicts "
+            f"the root {root.hex()} at size {size} on chain; the evidence shows both.",
+            {
+                "checkpoint": head.note.whole,
+                "chain_id": str(self.chain.chain_id()),
+                "contract": contract.address,
+                "log": "0x" + self.chain.log_id(head.origin).hex(),
+                "size": str(size),
+                "root": root.hex(),
+                "block": str(self.block),
+                "ranges": used,
+            },
+        )
+
+    def _not_yet(self, newest: int, age_s: int | None) -> VerifyError:
+        head, within_s = self.receipt.checkpoint, self.policy.anchor_within_s
+        text = f"Size {head.size} is not on chain; the newest head {self._depth()} is {newest}"
+        if within_s is not None and age_s is not None and age_s > within_s:
+            return VerifyError(
+                "anchor-overdue",
+                f"{text}. It is known for {age_s} s, and the promise was {within_s} s.",
+            )
+        latest = self.chain.block(0) or 0
+        for contract in self.policy.contracts:
+            root = self.chain.root_at(contract.address, head.origin, head.size, latest)
+            if root == head.root:
+                text += f"; block {latest} has it, but is not deep enough"
+                break
+        return VerifyError("not-anchored-yet", f"{text}.")
+
+    def _hint(self, chain_id: int, size: int) -> str:
+        """What the receipt's own hint gets wrong; it is no root of trust and decides nothing."""
+        hint = self.receipt.anchor
+        if hint is None:
+            return ""
+        trusted = {
+            "chain_id": {str(chain_id)},
+            "contract": {contract.address.lower() for contract in self.policy.contracts},
+            "log": {"0x" + self.chain.log_id(self.receipt.checkpoint.origin).hex()},
+            "size": {str(size)},
+        }
+        wrong = [name for name, good in trusted.items() if hint[name].lower() not in good]
+        if not wrong:
+            return ""
+        return f"; the receipt's own anchor hint was ignored: {', '.join(wrong)} differs"
+
+    def _depth(self) -> str:
+        depth = self.policy.depth
+        return "finalized" if depth is None else f"{depth} under the latest"
