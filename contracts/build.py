@@ -1,11 +1,11 @@
 """Compile the contracts and keep the committed artifacts true.
 
 python -m contracts.build write     compile and write artifacts/NAME.json
-python -m contracts.build check     compare the digests of the sources with the artifacts; no compiler
+python -m contracts.build check     compare digests of the sources with the artifacts; no compiler
 python -m contracts.build compile   compile again and compare the artifacts byte for byte
 
-`write` and `compile` need node and, once, `npm ci --prefix contracts`. Settings leave no metadata in
-the code, so the code depends on what the sources do and not on their comments.
+`write` and `compile` need node and, once, `npm ci --ignore-scripts --prefix contracts`. Settings
+leave no metadata in the code, so it depends on what the sources do and not on their comments.
 """
 
 import json
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 ROOT = Path(__file__).resolve().parent.parent
 SOLC = ROOT / "contracts" / "solc.cjs"
@@ -128,8 +128,8 @@ def stale() -> list[str]:
         artifact = json.loads(target.artifact.read_text(encoding="utf-8"))
         now = digests(reached(target.source))
         then = artifact["sources"]
-        changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
-        found += [f"{target.name}: {name} changed" for name in changed]
+        names = sorted(now.keys() | then.keys())
+        found += [f"{target.name}: {one} changed" for one in names if now.get(one) != then.get(one)]
         if artifact["settings"] != SETTINGS:
             found.append(f"{target.name}: compiler settings changed")
     return found
