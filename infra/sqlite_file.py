@@ -1,0 +1,179 @@
+"""One SQLite database file: who may read it, when it is durable, what its errors mean.
+
+One writing connection behind a lock and as many reading ones as threads ask for. The mode is WAL,
+so a reader sees the state at its start and neither waits for the writer nor holds it up.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+from bal.errors import Stop, Unavailable
+from infra.files import make_folder, sync_folder
+
+BUSY_TIMEOUT_S = 10
+READERS_IDLE_MAX = 8
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PASSING = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+class SqliteFile:
+    """`path` with the tables of `schema`; made whole or not at all where it is absent.
+
+    form: the number of this schema, kept in the file; another one in the file raises
+    Stop("store-version"). page_bytes: taken when the file is made.
+    Every method raises Unavailable where the disk refuses (full, I/O error, locked for long) and
+    Stop("store-damaged") where the file is no database any more.
+    """
+
+    def __init__(
+        self, path: Path, schema: str, *, form: int, page_bytes: int = 4096, wipe: bool = False
+    ) -> None:
+        """wipe: overwrite with zeros what is deleted."""
+        self._path = path
+        self._wipe = wipe
+        self._lock = Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        with self._translated():
+            make_folder(path.parent).chmod(0o700)
+            if not path.exists():
+                _create(path, schema, form, page_bytes)
+            if path.stat().st_size == 0:
+                raise Stop("store-damaged", f"{path.name} is empty: restore it from a backup.")
+            self._writer = self._connect()
+            found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if found != form:
+                self._writer.close()
+                raise Stop("store-version", f"{path.name} has form {found}, this program {form}.")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that alone may write: committed and durable at the end, or rolled back."""
+        with self._lock, self._translated():
+            self._check_open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # The connection rolls back by itself on some errors; then this one has no meaning.
+                with suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that reads one unchanging state."""
+        with self._translated():
+            connection = self._reader()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection)
+
+    def damaged(self, what: str) -> Stop:
+        """The error to raise where a row's content is not what was written."""
+        return Stop("store-damaged", f"{self._path.name} is damaged: {what}.")
+
+    def close(self) -> None:
+        """Let go of the file; a reading in progress ends first."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for connection in (*idle, self._writer):
+                connection.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            self._check_open()
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if self._closed or len(self._idle) >= READERS_IDLE_MAX:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{_quoted(self._path)}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY_TIMEOUT_S,
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        if self._wipe:
+            connection.execute("PRAGMA secure_delete=ON")
+        return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(f"{self._path.name} is closed")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's errors as ours; those that a wrong call of ours makes stay as they are."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED:
+                raise self.damaged(str(error)) from error
+            if code in _PASSING:
+                raise Unavailable(f"{self._path.name}: {error}", retry_after_s=5) from error
+            raise
+        except OSError as error:
+            raise Unavailable(f"{self._path.name}: {error.strerror}", retry_after_s=5) from error
+
+
+def _create(path: Path, schema: str, form: int, page_bytes: int) -> None:
+    """Make the file under another name and link it in place.
+
+    So it is whole whenever it is there, an empty one can only be a damaged one, and of two
+    processes that start together one wins and both go on with the same file.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        connection = sqlite3.connect(new, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA page_size={page_bytes}")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(f"BEGIN; {schema} PRAGMA user_version={form}; COMMIT;")
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()  # leaves neither journal nor WAL behind
+        with suppress(FileExistsError):
+            path.hardlink_to(new)
+    finally:
+        new.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
