@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from bal.errors import Rejected, Stop
+from bal.errors import Rejected, Stop, Unavailable
 from bal.model import DeviceInfo, ReadingsQuery, StoredRecord
 from bal.provide import cursor as cursors
 from bal.provide.parameters import check_known, decimal, instant_us, matching, one_of, parameters
@@ -85,13 +85,16 @@ def query_of(
     client: ClientInfo,
     *,
     published: int,
+    stored: int,
     size_at: Callable[[int], int],
     cursor_keys: Sequence[bytes],
 ) -> ReadingsQuery:
     """The query that answers `request` for `client`, pinned to one size of the log.
 
-    published: log size that may be read; size_at: largest size published by an instant.
-    Raises Rejected: bad-cursor, as-of-ahead.
+    published: size of the published log; stored: every row below it can be read;
+    size_at: largest size published by an instant. What is asked for by name is given whole or
+    not at all: an answer as of one size never changes.
+    Raises Rejected: bad-cursor, as-of-ahead; Unavailable while rows are still being stored.
     """
     after: list[object] | None = None
     if request.cursor is not None:
@@ -100,9 +103,12 @@ def query_of(
     elif request.as_of_us is not None:
         size = min(size_at(request.as_of_us), published)
     else:
-        size = published if request.as_of_size is None else request.as_of_size
+        newest = min(published, stored)
+        size = newest if request.as_of_size is None else request.as_of_size
     if size > published:
         raise Rejected("as-of-ahead", f"The published size is {published}.", field="as_of")
+    if size > stored:
+        raise Unavailable("The newest rows are still being stored.", retry_after_s=1)
     return ReadingsQuery(
         groups=readable_groups(client),
         device=request.device,

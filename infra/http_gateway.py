@@ -1,0 +1,249 @@
+"""What every route of the REST gateway stands on: limits, threads, callers, refusals."""
+
+import ipaddress
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, ParamSpec, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bal.errors import Unavailable
+from bal.provide.parameters import check_known, parameters
+from bal.provide.policy import ClientInfo, usable_scopes
+from bal.provide.problem import MEDIA_TYPE, Problem
+from infra.http_services import Services
+from infra.oauth_token import TokenRefused, check
+
+P = ParamSpec("P")
+T = TypeVar("T")
+REALM: Final = "gridseal"
+
+
+def _now_s() -> int:
+    return int(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the gateway; docs/spec/limits-and-codes.md has them in a table."""
+
+    url_bytes_max: int = 8_192
+    header_bytes_max: int = 16_384
+    headers_max: int = 64
+    message_bytes_max: int = 4 * 1024 * 1024
+    token_body_bytes_max: int = 16_384
+    rpc_body_bytes_max: int = 262_144
+    readings_page_max: int = 10_000
+    devices_page_max: int = 10_000
+    requests_max: int = 512  # under way, all callers
+    requests_per_client_max: int = 32
+    bodies_max: int = 32  # messages being read or handed to the bus
+    threads_max: int = 8
+    body_read_s: float = 30.0
+    certified_wait_s: float = 5.0
+    pending_max: int = 10_000  # accepted notes remembered for GET /v1/messages/{hex}
+
+
+class Refusal(Exception):
+    """Ends a request with a problem document and, where needed, further headers."""
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{problem.status} {problem.code}")
+        self.problem = problem
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as of this request."""
+
+    client: ClientInfo
+    scopes: frozenset[str]
+
+
+@dataclass
+class Gateway:
+    """The platform, the limits, and what is counted against them."""
+
+    services: Services
+    limits: Limits = field(default_factory=Limits)
+    now_s: Callable[[], int] = _now_s  # seconds since 1970
+    _threads: anyio.CapacityLimiter = field(init=False)
+    _bodies: int = field(default=0, init=False)
+    _under_way: Counter[str] = field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        self._threads = anyio.CapacityLimiter(self.limits.threads_max)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a call that may block in one of the gateway's threads, not on the event loop."""
+        return await run_sync(lambda: call(*args, **kwargs), limiter=self._threads)
+
+    @asynccontextmanager
+    async def caller(self, request: Request, scope: str) -> AsyncIterator[Caller]:
+        """Whoever presents a good token with `scope`; counted until the block ends.
+
+        Raises Refusal as RFC 6750 §3.1 says, and 429 when the client has too much under way.
+        """
+        found = await self.run(self._authenticate, bearer(request), scope)
+        name = found.client.client_id
+        if self._under_way[name] >= self.limits.requests_per_client_max:
+            most = self.limits.requests_per_client_max
+            problem = Problem(429, "too-many-requests", f"At most {most} at a time.")
+            raise Refusal(problem, {"Retry-After": "1"})
+        self._under_way[name] += 1
+        try:
+            yield found
+        finally:
+            self._under_way[name] -= 1
+            if not self._under_way[name]:
+                del self._under_way[name]
+
+    @asynccontextmanager
+    async def body_slot(self) -> AsyncIterator[None]:
+        """A place for one message body in memory; Unavailable when all are taken."""
+        if self._bodies >= self.limits.bodies_max:
+            raise Unavailable("Too many messages are being taken in.", retry_after_s=1)
+        self._bodies += 1
+        try:
+            yield
+        finally:
+            self._bodies -= 1
+
+    async def body(self, request: Request, bytes_max: int) -> bytes:
+        """The whole body, read as it comes; nothing over the limit is kept.
+
+        Raises Refusal: 413, 415 for a Content-Encoding, 408 when it takes too long.
+        """
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding != "identity":  # 100 kB of gzip may be 100 MB
+            problem = Problem(
+                415, "unsupported-coding", "Send the body as it is.", "Content-Encoding"
+            )
+            raise Refusal(problem, {"Accept-Encoding": "identity"})
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length) > bytes_max:
+            raise _too_large(bytes_max)
+        found = bytearray()
+        try:
+            with anyio.fail_after(self.limits.body_read_s):
+                async for chunk in request.stream():
+                    found += chunk
+                    if len(found) > bytes_max:
+                        raise _too_large(bytes_max)
+        except TimeoutError:
+            problem = Problem(408, "body-timeout", f"Not within {self.limits.body_read_s:g} s.")
+            raise Refusal(problem, {"Connection": "close"}) from None
+        return bytes(found)
+
+    def _authenticate(self, token: str, scope: str) -> Caller:
+        services = self.services
+        try:
+            found = check(token, services.token_keys(), services.issuer, self.now_s())
+        except TokenRefused as error:
+            raise _invalid_token(str(error)) from error
+        client = services.client(found.client_id)
+        if client is None or client.state != "active":
+            raise _invalid_token("the client is unknown or revoked")
+        scopes = usable_scopes(client, found.scopes)
+        if scope not in scopes:
+            problem = Problem(
+                403, "insufficient-scope", f"Needs the scope {scope}.", clause="RFC 6750 §3.1"
+            )
+            raise Refusal(problem, challenge("insufficient_scope", scope=scope))
+        return Caller(client, scopes)
+
+
+def bearer(request: Request) -> str:
+    """The token of the one Authorization header (RFC 6750 §2.1), and of nowhere else."""
+    clause = "RFC 6750 §2"
+    if b"access_token" in request.scope["query_string"]:  # RFC 9700 §4.3.2: never in a URL
+        problem = Problem(
+            400, "invalid-request", "A token has no place in a URL.", "access_token", clause
+        )
+        raise Refusal(problem, challenge("invalid_request"))
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        problem = Problem(
+            400, "invalid-request", "More than one Authorization header.", "Authorization", clause
+        )
+        raise Refusal(problem, challenge("invalid_request"))
+    scheme, _, token = given[0].partition(" ") if given else ("", "", "")
+    if scheme.lower() != "bearer" or not token:
+        problem = Problem(
+            401, "token-missing", "Send Authorization: Bearer <token>.", "Authorization", clause
+        )
+        raise Refusal(problem, challenge())
+    return token
+
+
+def challenge(error: str = "", **members: str) -> dict[str, str]:
+    """The WWW-Authenticate header of RFC 6750 §3; no error code where no token was shown."""
+    members = {"realm": REALM, **({"error": error} if error else {}), **members}
+    text = ", ".join(f'{name}="{value}"' for name, value in members.items())
+    return {"WWW-Authenticate": f"Bearer {text}"}
+
+
+def no_parameters(request: Request) -> None:
+    """Raises Rejected for any query parameter, where the operation has none."""
+    check_known(parameters(request.scope["query_string"]), ())
+
+
+def is_loopback(request: Request) -> bool:
+    """Whether the connection comes from this machine, by the peer's address alone."""
+    peer = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A private JSON answer: not to be kept by any cache."""
+    return Response(
+        body, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document as an answer."""
+    return Response(
+        problem.as_json(),
+        problem.status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        MEDIA_TYPE,
+    )
+
+
+def not_found() -> Refusal:
+    """404 that says the same whether the thing is not there or not for this caller."""
+    return Refusal(Problem(404, "not-found", "No such resource, or not for this caller."))
+
+
+def strict_index(text: str) -> int:
+    """A log index in a path; Refusal 404 for anything that we would not print."""
+    if text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text:
+        return int(text)
+    raise not_found()
+
+
+def _too_large(bytes_max: int) -> Refusal:
+    problem = Problem(413, "message-too-large", f"At most {bytes_max} bytes.")
+    # RFC 9110 §15.5.14: the rest of the body is not read
+    return Refusal(problem, {"Connection": "close"})
+
+
+def _invalid_token(why: str) -> Refusal:
+    detail = f"Not accepted: {why}."
+    problem = Problem(401, "invalid-token", detail, "Authorization", "RFC 9068 §4")
+    return Refusal(problem, challenge("invalid_token"))

@@ -1,0 +1,154 @@
+"""The read side: readings, their receipts, devices. Every answer passes the policy."""
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
+from bal.errors import Stop
+from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
+from bal.provide import cursor as cursors
+from bal.provide.parameters import check_known, parameters
+from bal.provide.policy import ClientInfo, group_of, may_read, readable_groups
+from bal.provide.readings import (
+    devices_json,
+    devices_page,
+    next_cursor,
+    page_json,
+    page_json_ld,
+    page_limit,
+    parse_request,
+    query_of,
+    wants_json_ld,
+)
+from infra.http_gateway import (
+    Gateway,
+    json_response,
+    no_parameters,
+    not_found,
+    strict_index,
+)
+from infra.http_operations import operation
+from infra.http_services import Services
+from infra.oauth_token import cursor_keys
+
+JSON_LD = "application/ld+json"
+
+
+def routes(gateway: Gateway, context: bytes) -> APIRouter:
+    """GET /v1/readings, /v1/receipts/{index}, /v1/devices.
+
+    context: the value of `@context` in the pinned JSON-LD context, as JSON.
+    """
+    router = APIRouter()
+    services, limits = gateway.services, gateway.limits
+
+    @router.get("/v1/readings", **operation("get_readings"))
+    async def get_readings(request: Request) -> Response:
+        async with gateway.caller(request, "readings.read") as caller:
+            as_graph = wants_json_ld(",".join(request.headers.getlist("accept")))
+            return await gateway.run(
+                _readings,
+                gateway,
+                request.scope["query_string"],
+                caller.client,
+                context if as_graph else None,
+            )
+
+    @router.get("/v1/receipts/{index}", **operation("get_receipt"))
+    async def get_receipt(request: Request) -> Response:
+        async with gateway.caller(request, "readings.read") as caller:
+            no_parameters(request)
+            index = strict_index(request.path_params["index"])
+            text = await gateway.run(_receipt, services, caller.client, index)
+            headers = {"Cache-Control": "no-store"}  # a better one may follow: anchored, final
+            return Response(text, 200, headers, "text/plain")
+
+    @router.get("/v1/devices", **operation("get_devices"))
+    async def get_devices(request: Request) -> Response:
+        async with gateway.caller(request, "devices.read") as caller:
+            given = parameters(request.scope["query_string"])
+            check_known(given, ("cursor", "limit"))
+            limit = page_limit(given, limits.devices_page_max)
+            body = await gateway.run(_devices, services, caller.client, given.get("cursor"), limit)
+            return json_response(body)
+
+    return router
+
+
+def _readings(
+    gateway: Gateway, raw_query: bytes, client: ClientInfo, context: bytes | None
+) -> Response:
+    services = gateway.services
+    asked = parse_request(raw_query, gateway.limits.readings_page_max)
+    keys = cursor_keys(services.token_keys())
+    query = query_of(
+        asked,
+        client,
+        published=services.published_size(),
+        stored=services.stored_size(),
+        size_at=services.size_at,
+        cursor_keys=keys,
+    )
+    page = _page(services, query, client)
+    headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+    headers["Gridseal-As-Of-Size"] = str(query.as_of_size)
+    following = None
+    if page.after is not None:
+        following = next_cursor(asked, client, keys[0], query.as_of_size, page.after)
+        link = urlencode({**parameters(raw_query), "cursor": following})
+        headers["Link"] = f'</v1/readings?{link}>; rel="next"'  # RFC 8288
+    if context is None:
+        states = [services.state_of(row.index) for row in page.rows]
+        body = page_json(page.rows, states, following, query.as_of_size)
+        return Response(body, 200, headers, "application/json")
+    # Beside @graph any further member would be a statement: paging stands in the headers.
+    commitments = _commitments(services, [row.index for row in page.rows])
+    return Response(page_json_ld(page.rows, commitments, context), 200, headers, JSON_LD)
+
+
+def _page(services: Services, query: ReadingsQuery, client: ClientInfo) -> ReadingsPage:
+    if query.groups is not None and not query.groups:
+        return ReadingsPage([], None)
+    page = services.readings(query)
+    for row in page.rows:  # the store was asked for these groups only; better dead than wrong
+        if not may_read(client, group_of(row.shard)) or row.index >= query.as_of_size:
+            raise Stop("row-not-asked-for", f"the store gave row {row.index} against the query")
+    return page
+
+
+def _receipt(services: Services, client: ClientInfo, index: int) -> str:
+    row: StoredRecord | None = None
+    if index < services.published_size():
+        row = services.record(index)
+    if row is None or not may_read(client, group_of(row.shard)):
+        raise not_found()
+    try:
+        return services.receipt(index)
+    except KeyError:
+        raise not_found() from None
+
+
+def _devices(services: Services, client: ClientInfo, cursor: str | None, limit: int) -> bytes:
+    keys = cursor_keys(services.token_keys())
+    query = ["devices", client.client_id]
+    after: tuple[str, str] | None = None
+    if cursor is not None:
+        group, device = cursors.unseal(keys, query, cursor)
+        after = str(group), str(device)
+    groups = readable_groups(client)
+    found = [d for d in services.devices(groups) if may_read(client, d.group)]
+    page, last = devices_page(found, after, limit)
+    return devices_json(page, None if last is None else cursors.seal(keys[0], query, last))
+
+
+def _commitments(services: Services, indexes: Sequence[int]) -> list[bytes]:
+    """The 32-byte log entries at `indexes`, which are the records' commitments."""
+    size = services.published_size()
+    bundles: dict[int, list[bytes]] = {}
+    for n in {index // TILE_WIDTH for index in indexes}:
+        bundles[n] = split_bundle(services.bundle(n, tile_width(size, 0, n)))
+    return [bundles[index // TILE_WIDTH][index % TILE_WIDTH] for index in indexes]
