@@ -42,10 +42,8 @@ BANNED_CALLS = {
     "eval": "a parser",
     "exec": "a function",
 }
-BANNED_METHODS = dict.fromkeys(
-    ("read_text", "read_bytes", "write_text", "write_bytes", "unlink", "mkdir"),
-    "a port and its adapter in infra/",
-)
+FILE_METHODS = ("read_text", "read_bytes", "write_text", "write_bytes", "unlink", "mkdir")
+BANNED_METHODS = dict.fromkeys(FILE_METHODS, "a port and its adapter in infra/")
 BANNED_IMPORTS = {
     "socket": "an adapter in infra/",
     "sqlite3": "a port and its adapter in infra/",
