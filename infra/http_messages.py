@@ -116,7 +116,7 @@ def _format(request: Request) -> str:
     check_known(given, ("format",))
     form = required(given, "format")
     if form not in FORMATS:
-        raise Rejected("unknown-format", f"Known are {', '.join(FORMATS)}.", field="format")
+        raise Rejected("format-unknown", f"Known are {', '.join(FORMATS)}.", field="format")
     return form
 
 

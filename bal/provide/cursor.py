@@ -27,9 +27,9 @@ def seal(key: bytes, query: Sequence[str], place: Sequence[object]) -> str:
 
 
 def unseal(keys: Sequence[bytes], query: Sequence[str], cursor: str) -> list[object]:
-    """The place that `seal` was given under one of `keys`; else Rejected("bad-cursor")."""
+    """The place that `seal` was given under one of `keys`; else Rejected("cursor-invalid")."""
     refused = Rejected(
-        "bad-cursor", "Repeat the query that gave this cursor, unchanged.", field="cursor"
+        "cursor-invalid", "Repeat the query that gave this cursor, unchanged.", field="cursor"
     )
     if len(cursor) > CURSOR_LENGTH_MAX or not cursor.isascii():
         raise refused

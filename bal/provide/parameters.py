@@ -24,25 +24,25 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: the offset is 
 def parameters(raw: bytes) -> dict[str, str]:
     """The parameters of a query string or form body, in order, each at most once.
 
-    Raises Rejected: bad-query, not-utf-8, duplicate-parameter, control-character.
+    Raises Rejected: query-malformed, not-utf8, parameter-repeated, control-character.
     """
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:
         raise Rejected(
-            "bad-query", "A byte over 0x7F stands unescaped.", clause="RFC 3986 §2"
+            "query-malformed", "A byte over 0x7F stands unescaped.", clause="RFC 3986 §2"
         ) from None
     if _BAD_ESCAPE.search(text):
-        raise Rejected("bad-query", "A % without two hex digits.", clause="RFC 3986 §2.1")
+        raise Rejected("query-malformed", "A % without two hex digits.", clause="RFC 3986 §2.1")
     pieces = [piece for piece in text.split("&") if piece]
     if len(pieces) > PARAMETERS_MAX:
-        raise Rejected("bad-query", f"More than {PARAMETERS_MAX} parameters.")
+        raise Rejected("query-malformed", f"More than {PARAMETERS_MAX} parameters.")
     found: dict[str, str] = {}
     for piece in pieces:
         name, _, value = piece.partition("=")
         name, value = _unescape(name), _unescape(value)
         if name in found:
-            raise Rejected("duplicate-parameter", "Given more than once.", field=shown(name))
+            raise Rejected("parameter-repeated", "Given more than once.", field=shown(name))
         _check_characters(name, name)
         _check_characters(name, value)
         found[name] = value
@@ -50,11 +50,11 @@ def parameters(raw: bytes) -> dict[str, str]:
 
 
 def check_known(given: Collection[str], known: Collection[str]) -> None:
-    """Raises Rejected("unknown-parameter") for the first name that is not known."""
+    """Raises Rejected("parameter-unknown") for the first name that is not known."""
     for name in given:
         if name not in known:
             raise Rejected(
-                "unknown-parameter", f"Known are: {', '.join(known) or 'none'}.", field=shown(name)
+                "parameter-unknown", f"Known are: {', '.join(known) or 'none'}.", field=shown(name)
             )
 
 
@@ -62,21 +62,23 @@ def decimal(name: str, text: str, least: int, most: int) -> int:
     """A whole number as we would print it: no sign, no leading zero, no other digits."""
     value = int(text) if _DECIMAL.fullmatch(text) else -1
     if not least <= value <= most:
-        raise Rejected("bad-parameter", f"Must be a whole number, {least} to {most}.", field=name)
+        raise Rejected(
+            "parameter-invalid", f"Must be a whole number, {least} to {most}.", field=name
+        )
     return value
 
 
 def one_of(name: str, text: str, choices: Collection[str]) -> str:
-    """`text` if it is one of `choices`; else Rejected("bad-parameter")."""
+    """`text` if it is one of `choices`; else Rejected("parameter-invalid")."""
     if text not in choices:
-        raise Rejected("bad-parameter", f"Must be one of {', '.join(choices)}.", field=name)
+        raise Rejected("parameter-invalid", f"Must be one of {', '.join(choices)}.", field=name)
     return text
 
 
 def matching(name: str, text: str, pattern: re.Pattern[str], meaning: str) -> str:
-    """`text` if all of it matches; else Rejected("bad-parameter")."""
+    """`text` if all of it matches; else Rejected("parameter-invalid")."""
     if not pattern.fullmatch(text):
-        raise Rejected("bad-parameter", f"Must be {meaning}.", field=name)
+        raise Rejected("parameter-invalid", f"Must be {meaning}.", field=name)
     return text
 
 
@@ -89,7 +91,7 @@ def instant_us(name: str, text: str) -> int:
     if match is None:
         hint = " A + must be written %2B." if " " in text else ""
         raise Rejected(
-            "bad-time",
+            "time-invalid",
             f"Must be like 2026-01-15T10:00:00Z or with an offset like +01:00.{hint}",
             field=name,
             clause="RFC 3339 §5.6",
@@ -97,7 +99,9 @@ def instant_us(name: str, text: str) -> int:
     try:
         local = datetime.fromisoformat(match[1]) - _EPOCH
     except ValueError:
-        raise Rejected("bad-time", "No such time.", field=name, clause="RFC 3339 §5.7") from None
+        raise Rejected(
+            "time-invalid", "No such time.", field=name, clause="RFC 3339 §5.7"
+        ) from None
     return local // timedelta(microseconds=1) + _fraction_us(match[2]) - _offset_us(name, match[3])
 
 
@@ -107,10 +111,10 @@ def shown(name: str) -> str:
 
 
 def required(given: Mapping[str, str], name: str) -> str:
-    """The value of a parameter that must be there; else Rejected("missing-parameter")."""
+    """The value of a parameter that must be there; else Rejected("parameter-missing")."""
     value = given.get(name)
     if value is None:
-        raise Rejected("missing-parameter", "This parameter is needed.", field=name)
+        raise Rejected("parameter-missing", "This parameter is needed.", field=name)
     return value
 
 
@@ -118,9 +122,7 @@ def _unescape(text: str) -> str:
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:  # a lone surrogate's three bytes are refused here too
-        raise Rejected(
-            "not-utf-8", "An escape does not give UTF-8.", clause="RFC 3629 §3"
-        ) from None
+        raise Rejected("not-utf8", "An escape does not give UTF-8.", clause="RFC 3629 §3") from None
 
 
 def _check_characters(name: str, text: str) -> None:
@@ -140,5 +142,5 @@ def _offset_us(name: str, text: str) -> int:
         return 0
     hours, minutes = int(text[1:3]), int(text[4:6])
     if hours > 23 or minutes > 59:
-        raise Rejected("bad-time", "No such offset.", field=name, clause="RFC 3339 §5.7")
+        raise Rejected("time-invalid", "No such offset.", field=name, clause="RFC 3339 §5.7")
     return (hours * 60 + minutes) * 60_000_000 * (-1 if text[0] == "-" else 1)

@@ -63,7 +63,7 @@ def parse_request(query: bytes, page_max: int = PAGE_MAX) -> ReadingsRequest:
     from_us = instant_us("from", given["from"]) if "from" in given else None
     to_us = instant_us("to", given["to"]) if "to" in given else None
     if from_us is not None and to_us is not None and to_us < from_us:
-        raise Rejected("bad-parameter", "Must not lie before `from`.", field="to")
+        raise Rejected("parameter-invalid", "Must not lie before `from`.", field="to")
     as_of_us, as_of_size = _as_of(get("as_of"))
     versions = one_of("versions", get("versions", "latest"), ("latest", "all"))
     return ReadingsRequest(
@@ -94,7 +94,7 @@ def query_of(
     published: size of the published log; stored: every row below it can be read;
     size_at: largest size published by an instant. What is asked for by name is given whole or
     not at all: an answer as of one size never changes.
-    Raises Rejected: bad-cursor, as-of-ahead; Unavailable while rows are still being stored.
+    Raises Rejected: cursor-invalid, as-of-ahead; Unavailable while rows are still being stored.
     """
     after: list[object] | None = None
     if request.cursor is not None:
