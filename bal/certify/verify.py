@@ -24,10 +24,18 @@ from bal.certify.verify_note import (
     find_key,
     parse_checkpoint,
     parse_note,
+    parse_vkey,
     printable,
     signed_by,
 )
-from bal.certify.verify_policy import Policy, check_quorum, parse_policy, policy_text
+from bal.certify.verify_policy import (
+    ChainPolicy,
+    Contract,
+    Policy,
+    check_quorum,
+    parse_policy,
+    policy_text,
+)
 from bal.certify.verify_proof import (
     Receipt,
     TileSource,
@@ -39,7 +47,14 @@ from bal.certify.verify_proof import (
 )
 
 __all__ = [
+    "EXIT_FAILS",
+    "EXIT_HOLDS",
+    "EXIT_UNDECIDED",
+    "EXIT_WRONG_USE",
+    "FILE_BYTES_MAX",
+    "ChainPolicy",
     "ChainView",
+    "Contract",
     "Policy",
     "TileSource",
     "Verdict",
@@ -48,8 +63,11 @@ __all__ = [
     "check_anchored",
     "check_authentic",
     "check_checkpoint",
+    "exit_of",
     "parse_policy",
+    "parse_vkey",
     "policy_text",
+    "printable",
     "verify",
     "verify_receipt",
     "worst_exit",
@@ -106,7 +124,7 @@ class Verdicts:
         codes = [verdict.code for verdict in asked]
         if accept_own_chain:
             codes = [code for code in codes if code != "own-chain"]
-        return worst_exit(_EXITS.get(code, EXIT_FAILS) for code in codes)
+        return worst_exit(map(exit_of, codes))
 
     def as_json(self, *, accept_own_chain: bool = False) -> dict[str, object]:
         """{"verdicts": …, "exit": n}, and `evidence` of a fork."""
@@ -191,6 +209,11 @@ def check_checkpoint(checkpoint: Checkpoint, policy: Policy) -> dict[VerifierKey
             "log-key-unknown", f"no key of the policy signed for {printable(checkpoint.origin)}"
         )
     return signed_by(checkpoint.note, policy.witnesses.values())
+
+
+def exit_of(code: str) -> int:
+    """The exit code that a verdict's code alone leads to."""
+    return _EXITS.get(code, EXIT_FAILS)
 
 
 def worst_exit(exits: Iterable[int]) -> int:

@@ -6,7 +6,7 @@ Part of `bal/certify/verify.py`; the chain and the log's tiles are handed in.
 from dataclasses import dataclass
 from typing import Protocol
 
-from bal.certify.verify_note import VerifyError
+from bal.certify.verify_note import SIZE_MAX, VerifyError
 from bal.certify.verify_policy import ChainPolicy, Contract
 from bal.certify.verify_proof import (
     Receipt,
@@ -116,7 +116,7 @@ class _Search:
         newest = 0
         for contract in usable:
             size = self.chain.latest_size(contract.address, head.origin, self.block)
-            if size > head.size and self._root_at(contract, size) != NO_ROOT:
+            if head.size < size <= SIZE_MAX and self._root_at(contract, size) != NO_ROOT:
                 self._bring_up(size, contract)
                 return size, contract
             newest = max(size, newest)
@@ -152,7 +152,7 @@ class _Search:
                 "log's tiles are needed.",
             )
         anchored = self._root_at(contract, size)
-        tree = TiledTree(self.tiles, size)
+        tree = TiledTree(self.tiles, head.origin, size)
         entry = commitment(self.receipt.type, self.receipt.salt, self.receipt.record.encode())
         # the old head first: where it is no prefix of the anchored tree, that is a proven fork
         prefix, whole, used = tree.prefix(head.size)

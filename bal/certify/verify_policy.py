@@ -38,6 +38,17 @@ class Contract:
     address: str  # 0x and 40 hex digits, any case
     code_hash: bytes | None = None  # keccak256 of the runtime code; None: any code
 
+    @staticmethod
+    def parse(address: str, code_hash: str = "-") -> "Contract":
+        """The contract of a policy's line; VerifyError policy-malformed."""
+        if not _ADDRESS.fullmatch(address):
+            raise _fault(f"{printable(address)} is not a contract's address")
+        if code_hash == "-":
+            return Contract(address)
+        if not _CODE_HASH.fullmatch(code_hash):
+            raise _fault(f"{printable(code_hash)} is not a keccak256 hash")
+        return Contract(address, bytes.fromhex(code_hash[2:]))
+
 
 @dataclass(frozen=True, slots=True)
 class ChainPolicy:
@@ -227,7 +238,7 @@ class _Reader:
                 raise _fault("an intake key is an Ed25519 key (type 0x01)")
             self.intake.append(key)
         elif word == "contract" and len(items) == 3:
-            self.contracts.append(_contract(items[1], items[2]))
+            self.contracts.append(Contract.parse(items[1], items[2]))
         elif word in _SINGLE and len(items) == _SINGLE[word]:
             if word in self.single:
                 raise _fault(f"a second {word}")
@@ -278,16 +289,6 @@ def _chain_policy(
         depth_n,
         within_s,
     )
-
-
-def _contract(address: str, code_hash: str) -> Contract:
-    if not _ADDRESS.fullmatch(address):
-        raise _fault(f"{printable(address)} is not a contract's address")
-    if code_hash == "-":
-        return Contract(address)
-    if not _CODE_HASH.fullmatch(code_hash):
-        raise _fault(f"{printable(code_hash)} is not a keccak256 hash")
-    return Contract(address, bytes.fromhex(code_hash[2:]))
 
 
 def _number(text: str, what: str) -> int:

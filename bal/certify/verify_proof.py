@@ -52,10 +52,10 @@ class Receipt:
 class TileSource(Protocol):
     """The log's tiles as somebody serves them; what they hold is checked, not trusted."""
 
-    def tile(self, level: int, n: int, width: int) -> bytes:
+    def tile(self, origin: str, level: int, n: int, width: int) -> bytes:
         """The first `width` hashes (1…256) of tile `n` at `level`; 32·width bytes.
 
-        Raises VerifyError log-unreachable.
+        Raises VerifyError log-unreachable, or log-needed where nobody said where the log is.
         """
         ...
 
@@ -151,10 +151,11 @@ def check_path(leaf: bytes, index: int, path: Sequence[bytes], size: int, root: 
 
 
 class TiledTree:
-    """The tree of one size, from tiles that nobody vouches for; each tile is read once."""
+    """A log's tree at one size, from tiles that nobody vouches for; each tile is read once."""
 
-    def __init__(self, tiles: TileSource, size: int) -> None:
+    def __init__(self, tiles: TileSource, origin: str, size: int) -> None:
         self._tiles = tiles
+        self._origin = origin
         self._size = size
         self._read: dict[tuple[int, int], bytes] = {}
 
@@ -208,7 +209,7 @@ class TiledTree:
         n, at = first // 256, first % 256
         if (level, n) not in self._read:
             width = min(256, (self._size >> 8 * level) - 256 * n)
-            tile = self._tiles.tile(level, n, width)
+            tile = self._tiles.tile(self._origin, level, n, width)
             if len(tile) != 32 * width:
                 raise VerifyError(
                     "tiles-mismatch", f"a tile of {len(tile)} bytes, not {32 * width}"
