@@ -1,0 +1,404 @@
+"""The anchorer: brings the newest checkpoint to the contract, at its own pace, one at a time.
+
+It may lag, it never leads, and it never repairs: where the chain holds what this log did not sign,
+it stops and says so. Each turn first looks at the chain, then settles what was sent, and only then
+sends. What was sent stands in the journal beforehand, so a turn may end at any line (a kill, a lost
+answer) and the next one finds out what happened. The states of a head:
+
+    pending → anchored → final        reorg: anchored → pending, and sent again
+            ↘ dropped                 its nonce or its place was taken; a newer head will cover it
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bal.certify.tree import check_consistency
+from bal.errors import ProofInvalid, Stop, Unavailable
+from bal.model import Anchor, Digest, TreeHead
+from bal.ports import Clock
+from infra.anchor_contract import AnchorContract, Reverted, Signed, address_of
+from infra.anchor_journal import AnchorJournal, Attempt
+
+POLL_S = 2.0  # while a transaction is under way
+CONFIRM_S = 15.0  # while a head is not final
+CONFIRM_MAX = 8  # heads asked for in a turn; finality may stall for weeks and comes oldest first
+BACKOFF_MAX_S = 300.0
+RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher fee
+RAISES_MAX = 12  # fees grow at most 14-fold
+ANCHOR_NOW_S = 60.0
+
+Checkpoint = tuple[TreeHead, bytes]  # and its signed note
+# What the operator must set right before another head can be anchored.
+_OPERATOR = {
+    "NotAnchorer": "anchor-not-allowed",
+    "Retired": "anchor-retired",
+    "UnknownLog": "anchor-unknown-log",
+}
+
+
+class Anchorer:
+    """Anchors one log in one contract, from a thread of its own."""
+
+    def __init__(
+        self,
+        *,
+        contract: AnchorContract,
+        log: bytes,
+        anchorer_key: bytes,
+        journal: Path,
+        newest: Callable[[], Checkpoint | None],
+        consistency: Callable[[int, int], list[bytes]],
+        interval_s: float,
+        depth: int,
+        clock: Clock,
+        on_anchored: Callable[[Anchor, bytes], None],
+        on_alarm: Callable[[str, str], None],
+    ) -> None:
+        """Prepare; asks neither chain nor log yet.
+
+        log: keccak256(origin); newest: the newest published head and its note, read afresh at each
+        call; consistency: RFC 9162 proof between two sizes; depth: blocks on top of a head's until
+        it is final, unless the chain's `finalized` comes first; 0 means at once (own chain).
+        on_anchored(anchor, note) is called once for each head that is seen on chain, again if it
+        moves; one may be missed in a crash, so at start ask `covering`. on_alarm(code, text) is
+        called when the anchorer stops for good, or met a defect. Both run in the calling thread.
+        Raises Stop("anchor-journal") for a journal that can't be read.
+        """
+        self._contract = contract
+        self._log = log
+        self._key = anchorer_key
+        self._journal = AnchorJournal(journal)
+        self._newest = newest
+        self._consistency = consistency
+        self._interval_s = interval_s
+        self._depth = depth
+        self._clock = clock
+        self._on_anchored = on_anchored
+        self._on_alarm = on_alarm
+        self._turn = threading.RLock()  # one turn at a time, the thread's or a caller's
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._agreed: TreeHead | None = None  # the chain's head, found to be ours
+        self._bound = False
+        self._halted: Stop | None = None
+        self._last_error = ""
+
+    # -- for the application ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Compare the chain with the log, then work in the background.
+
+        Raises Stop, after on_alarm, where they contradict each other. A chain that does not answer
+        is no reason not to start: the comparison is made before anything is sent.
+        """
+        with self._turn:
+            try:
+                self._guarded(self._compare)
+            except Unavailable as error:
+                self._last_error = str(error)
+        self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread after its current turn; a transaction under way is settled next time."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return  # it still holds the journal; the process is about to end anyway
+        self._journal.close()
+
+    def anchor_now(self) -> Anchor | None:
+        """Anchor the newest checkpoint and wait until a block has it; None for an empty log.
+
+        Raises Unavailable when the chain did not take it within a minute, Stop as `start` does.
+        """
+        deadline = time.monotonic() + ANCHOR_NOW_S
+        checkpoint = self._newest()
+        if checkpoint is None or checkpoint[0].size == 0:
+            return None
+        while True:
+            with self._turn:
+                self._guarded(self._step)
+                found = self._journal.newest()
+            if found is not None and found.size >= checkpoint[0].size:
+                return self._journal.anchor(found)
+            if time.monotonic() > deadline:
+                raise Unavailable("the chain has not taken the head yet", retry_after_s=10)
+            self._stopping.wait(0.1)
+
+    def covering(self, index: int) -> tuple[Anchor, bytes, str] | None:
+        """The smallest anchored checkpoint that contains entry `index`, or None so far.
+
+        Gives (anchor, checkpoint note, "anchored" or "final"). Asks no chain; from any thread.
+        """
+        return self._journal.covering(index)
+
+    def anchored_size(self) -> int:
+        """The largest anchored size, 0 before the first."""
+        found = self._journal.newest()
+        return found.size if found else 0
+
+    def status(self) -> dict[str, object]:
+        """For /metrics and the operator: sizes, age of the newest anchor in s, gas, last error."""
+        found = self._journal.newest()
+        seen_us = found.seen_us if found else None
+        return {
+            "anchored_size": found.size if found else 0,
+            "state": found.state if found else None,
+            "age_s": None if seen_us is None else (self._clock.now_us() - seen_us) // 1_000_000,
+            "gas": found.gas if found else None,
+            "tx": found.tx if found else None,
+            "pending_sizes": sorted({one.size for one in self._journal.of_state("pending")}),
+            "last_error": self._last_error,
+            "halted": self._halted.code if self._halted else None,
+        }
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        failures = 0
+        offer_at_s = time.monotonic()
+        while not self._stopping.is_set():
+            offering = time.monotonic() >= offer_at_s
+            try:
+                with self._turn:
+                    self._guarded(self._step if offering else self._settle)
+                    longest_s = self._longest_pause_s()
+                failures = 0
+                if offering:
+                    offer_at_s = time.monotonic() + self._interval_s
+                pause_s = min(longest_s, max(0.0, offer_at_s - time.monotonic()))
+            except Stop:
+                return
+            except Unavailable as error:
+                self._last_error = str(error)
+                failures += 1
+                doubled_s = self._interval_s * 2.0 ** min(failures - 1, 20)
+                pause_s = min(doubled_s, max(self._interval_s, BACKOFF_MAX_S))
+            except Exception as error:  # noqa: BLE001  a dead thread would be a silent one
+                self._last_error = f"{type(error).__name__}: {error}"
+                self._on_alarm("anchorer-defect", self._last_error)
+                pause_s = max(self._interval_s, POLL_S)
+            self._stopping.wait(pause_s)
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        """Do one turn; whatever makes the anchorer stop, it is told once and stays."""
+        if self._halted is not None:
+            raise self._halted
+        self._last_error = ""
+        try:
+            work()
+        except Stop as error:
+            self._halted = error
+            self._last_error = str(error)
+            self._on_alarm(error.code, error.text)
+            raise
+
+    def _longest_pause_s(self) -> float:
+        if self._journal.of_state("pending"):
+            return POLL_S
+        return CONFIRM_S if self._journal.of_state("anchored") else self._interval_s
+
+    # -- one turn --------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self._settle()
+        if not self._journal.of_state("pending"):
+            self._offer()
+
+    def _compare(self) -> Checkpoint | None:
+        """Hold the chain's head against the log; gives the log's newest checkpoint.
+
+        Raises Stop("anchor-ahead") when the chain has a size that the log has not reached,
+        Stop("anchor-fork") when its root is not the log's.
+        """
+        if not self._bound:
+            self._journal.bind(self._contract.chain_id, self._contract.address, self._log)
+            self._bound = True
+        on_chain = self._contract.latest(self._log)
+        checkpoint = self._newest()  # after the chain: the log only grows
+        self._check_kept(on_chain.size)
+        if on_chain.size == 0:
+            self._agreed = TreeHead(0, Digest(b""))
+            return checkpoint
+        if checkpoint is None or on_chain.size > checkpoint[0].size:
+            has = checkpoint[0].size if checkpoint else 0
+            text = f"the chain has a head of {on_chain.size} entries, the log only {has}"
+            raise Stop("anchor-ahead", text)
+        root = self._contract.root_at(self._log, on_chain.size)
+        if root is None:
+            raise Unavailable("the chain moved back while it was read")
+        head = TreeHead(on_chain.size, Digest(root))
+        if head != self._agreed:
+            self._check_continues(head, checkpoint[0])
+            self._adopt(head, checkpoint)
+            self._agreed = head
+        return checkpoint
+
+    def _check_continues(self, old: TreeHead, new: TreeHead) -> list[bytes]:
+        proof = self._consistency(old.size, new.size) if 0 < old.size < new.size else []
+        try:
+            if old.size:
+                check_consistency(old, new, [Digest(one) for one in proof])
+        except ProofInvalid as error:
+            text = f"the head of {old.size} entries on chain is not this log's: {error}"
+            raise Stop("anchor-fork", text) from error
+        return proof
+
+    def _check_kept(self, size: int) -> None:
+        """What was final must not vanish; of a remote chain the node may merely lag."""
+        known = self._journal.newest()
+        if known is None or known.state != "final" or size >= known.size:
+            return
+        text = f"the chain ends at {size} entries, but {known.size} were final there"
+        if self._depth == 0:
+            raise Stop("anchor-lost", f"{text}: was an older chain restored?")
+        raise Unavailable(f"{text}: the node lags")
+
+    def _adopt(self, head: TreeHead, checkpoint: Checkpoint) -> None:
+        """Take over a head that stands on chain and not in the journal, if its note is at hand."""
+        sizes = {one.size for one in self._journal.of_state("pending")} | {self.anchored_size()}
+        if head.size == checkpoint[0].size and head.size not in sizes:
+            self._find(head, checkpoint[1])
+
+    def _find(self, head: TreeHead, note: bytes) -> None:
+        """Record a head that another transaction than a journalled one brought on chain."""
+        mined = self._contract.find_anchored(self._log, head.size)
+        if mined is None:
+            return  # the node shows no event that old; a newer head will cover the entries
+        attempt = self._attempt(mined.tx, None, None, head, note)
+        self._journal.intend(attempt)
+        self._record(attempt, mined.block, mined.gas)
+
+    def _settle(self) -> None:
+        """Find out what became of the heads that were sent."""
+        self._compare()
+        for attempt in reversed(self._journal.of_state("anchored")):
+            if self._stands(attempt):
+                break  # a reorg takes the newest blocks, and a head stands on those before it
+            self._journal.withdraw(attempt, "pending" if attempt.raw else "dropped")
+        for attempt in self._journal.of_state("anchored")[:CONFIRM_MAX]:
+            self._confirm(attempt)
+        for attempt in self._journal.of_state("pending"):
+            if attempt in self._journal.of_state("pending"):  # one before it may have settled it
+                self._follow(attempt)
+
+    def _stands(self, attempt: Attempt) -> bool:
+        """Whether the contract has this very head; Stop("anchor-fork") if it has another."""
+        root = self._contract.root_at(self._log, attempt.size)
+        if root is not None and root != attempt.root:
+            text = f"the chain has another root than ours at {attempt.size} entries"
+            raise Stop("anchor-fork", text)
+        return root is not None
+
+    def _confirm(self, attempt: Attempt) -> None:
+        """anchored → final, or back to pending where a reorg took its block."""
+        mined = self._contract.mined(attempt.tx)
+        if mined is None or not mined.succeeded:
+            self._journal.withdraw(attempt, "pending" if attempt.raw else "dropped")
+        elif mined.block != attempt.block:
+            self._record(attempt, mined.block, mined.gas)
+        elif self._is_final(mined.block):
+            self._journal.finish(attempt.tx)
+
+    def _is_final(self, block: int) -> bool:
+        if self._depth == 0 or self._contract.head_number() - block >= self._depth:
+            return True
+        finalized = self._contract.finalized_number()
+        return finalized is not None and finalized >= block
+
+    def _follow(self, attempt: Attempt) -> None:
+        """pending → anchored or dropped; else send it again."""
+        mined = self._contract.mined(attempt.tx)
+        if mined is not None and mined.succeeded:
+            self._record(attempt, mined.block, mined.gas)
+        elif mined is not None:
+            self._journal.withdraw(attempt, "dropped")
+            self._on_alarm("anchor-reverted", f"transaction {attempt.tx} was mined and reverted")
+        elif self._stands(attempt):
+            self._journal.withdraw(attempt, "dropped")
+            self._find(TreeHead(attempt.size, Digest(attempt.root)), attempt.note)
+        elif self._passed(attempt):
+            self._journal.withdraw(attempt, "dropped")
+        else:
+            self._resend(attempt)
+
+    def _passed(self, attempt: Attempt) -> bool:
+        """Whether it can't succeed any more: a larger head stands, or its nonce is used up."""
+        if self._contract.latest(self._log).size >= attempt.size or attempt.nonce is None:
+            return True
+        used = self._contract.next_nonce(address_of(self._key), queued=False)
+        return used > attempt.nonce
+
+    def _resend(self, attempt: Attempt) -> None:
+        assert attempt.raw is not None
+        assert attempt.nonce is not None
+        age_s = (self._clock.now_us() - attempt.signed_us) // 1_000_000
+        siblings = [one for one in self._journal.of_state("pending") if one.size == attempt.size]
+        if age_s < RAISE_AFTER_S or siblings[-1] != attempt or len(siblings) > RAISES_MAX:
+            self._contract.send(Signed(attempt.raw, attempt.tx, attempt.nonce))
+            self._look(attempt)
+            return
+        head = TreeHead(attempt.size, Digest(attempt.root))
+        self._send(head, attempt.note, attempt.nonce, len(siblings))
+
+    def _offer(self) -> None:
+        """Send the newest checkpoint if it is larger than the chain's."""
+        checkpoint = self._compare()
+        agreed = self._agreed
+        assert agreed is not None
+        if checkpoint is None or checkpoint[0].size <= agreed.size:
+            return
+        self._send(checkpoint[0], checkpoint[1], None, 0)
+
+    def _send(self, head: TreeHead, note: bytes, nonce: int | None, raises: int) -> None:
+        agreed = self._agreed
+        assert agreed is not None
+        proof = self._check_continues(agreed, head)
+        try:
+            signed = self._contract.sign_anchor(
+                self._log, head.size, head.root, proof, self._key, nonce=nonce, raises=raises
+            )
+        except Reverted as error:
+            if error.name in _OPERATOR:
+                text = f"the contract refuses: {error}"
+                raise Stop(_OPERATOR[error.name], text) from error
+            # the head on chain moved since it was read; the next turn reads it again
+            raise Unavailable(f"the contract refuses: {error}") from error
+        attempt = self._attempt(signed.tx, signed.nonce, signed.raw, head, note)
+        self._journal.intend(attempt)
+        self._contract.send(signed)
+        self._look(attempt)
+
+    def _attempt(
+        self, tx: str, nonce: int | None, raw: bytes | None, head: TreeHead, note: bytes
+    ) -> Attempt:
+        return Attempt(
+            tx=tx,
+            size=head.size,
+            root=head.root,
+            note=note,
+            nonce=nonce,
+            raw=raw,
+            state="pending",
+            block=None,
+            gas=None,
+            signed_us=self._clock.now_us(),
+            seen_us=None,
+        )
+
+    def _look(self, attempt: Attempt) -> None:
+        """Record it at once where the chain mines at once."""
+        mined = self._contract.mined(attempt.tx)
+        if mined is not None and mined.succeeded:
+            self._record(attempt, mined.block, mined.gas)
+
+    def _record(self, attempt: Attempt, block: int, gas: int) -> None:
+        self._journal.seen(attempt.tx, block, gas, self._clock.now_us())
+        if self._depth == 0:
+            self._journal.finish(attempt.tx)
+        self._on_anchored(self._journal.anchor(replace(attempt, block=block)), attempt.note)
