@@ -1,1 +1,41 @@
+"""From one raw message to records: pseudonymised, validated, in the exact bytes to be certified.
 
+A function of the message, its format, and what `resolve` answers: no history, no clock.
+docs/spec/record.md has the records, docs/spec/reading-type.md and docs/spec/der-telemetry.md
+what is understood of the formats.
+"""
+
+from bal.errors import Rejected
+from bal.harmonise import cim, der
+from bal.harmonise.names import CommitPart, MeterNames, Resolve
+from bal.model import Harmonised, Subject
+
+__all__ = ["FORMATS", "CommitPart", "MeterNames", "Resolve", "harmonise"]
+
+FORMATS = ("cim", "der")
+
+
+def harmonise(
+    raw: bytes,
+    form: str,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_part: CommitPart,
+) -> Harmonised:
+    """What one raw message means.
+
+    form: cim (IEC 61968-9 MeterReadings) or der (docs/spec/der-telemetry.md). platform: the
+    platform's own subject, of the bytes between devices; sender: the credential's own subject,
+    of the bytes in which no device could be named. The parts are consecutive and cover `raw`.
+    There may be no record at all, with every reading in `refused`.
+    Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
+    """
+    if form == "cim":
+        read = cim.harmonise
+    elif form == "der":
+        read = der.harmonise
+    else:
+        raise Rejected("format-unknown", "the format is neither cim nor der", field="format")
+    return read(raw, resolve=resolve, platform=platform, sender=sender, commit_part=commit_part)

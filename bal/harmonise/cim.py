@@ -1,0 +1,315 @@
+"""IEC 61968-9 MeterReadings: from what a message says to records.
+
+A value is taken where it is unambiguous. What has no meaning to us, or lacks a part, becomes an
+`event` record that keeps the texts as sent; what can't be placed on the time axis, is no number,
+or is of a device that the sender may not speak for, is refused. One bad reading never costs
+another.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bal.errors import Rejected
+from bal.harmonise import cim_scan, cim_xml, reading_type, record
+from bal.harmonise.cim_xml import MeterReading, Named, Sent
+from bal.harmonise.instant import Instant, before, parse
+from bal.harmonise.names import CommitPart, MeterNames, Resolve, check_names
+from bal.harmonise.parts import Span, cut
+from bal.harmonise.quality import Quality, quality
+from bal.harmonise.quantity import decimal_text
+from bal.harmonise.reading_type import ReadingType
+from bal.harmonise.record import Origin, Shape
+from bal.harmonise.report import Report
+from bal.model import Draft, Finding, Harmonised, Subject
+
+CLAUSE = "IEC 61968-9 MeterReadings"
+CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
+CLAUSE_READING = "IEC 61968-9 MeterReadings Reading"
+
+_SPACE = " \t\r\n"
+
+
+def harmonise(
+    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_part: CommitPart
+) -> Harmonised:
+    """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
+    read = cim_scan.read(raw)
+    if read is None:
+        read = cim_xml.read(raw)
+    if not read:
+        raise Rejected(
+            "no-meter-reading",
+            "the message has no MeterReading",
+            field="MeterReadings",
+            clause=CLAUSE,
+        )
+    report = Report(raw)
+    subjects = [_subject(one, resolve, report) for one in read]
+    spans = [
+        Span(one.start, one.end, sender if subject is None else subject)
+        for one, subject in zip(read, subjects, strict=True)
+    ]
+    parts, commitments = cut(raw, spans, platform, commit_part)
+    readings = _Readings(report)
+    for one, subject, commitment in zip(read, subjects, commitments, strict=True):
+        if subject is not None:
+            readings.take(one, Origin(subject, commitment.hex()))
+    return Harmonised(parts, readings.drafts, report.findings, report.refused)
+
+
+def _subject(one: MeterReading, resolve: Resolve, report: Report) -> Subject | None:
+    """Whose the readings are; None, and one refusal for all of them, where nobody's."""
+    try:
+        return resolve(_names(one.named))
+    except Rejected as error:
+        report.refuse(error, one.start, field="MeterReading", clause=CLAUSE)
+        return None
+
+
+def _names(named: Named) -> MeterNames:
+    if named.elements > 1:
+        raise Rejected(
+            "meter-ambiguous", f"{named.elements} {named.element} elements", field=named.element
+        )
+    mrid = (named.mrid or "").strip(_SPACE) or None
+    names = tuple(
+        [
+            (
+                (one.authority or "").strip(_SPACE),
+                (one.type or "").strip(_SPACE),
+                one.name.strip(_SPACE),
+            )
+            for one in named.names
+            if one.name is not None
+        ]
+    )
+    if mrid is None and not names:
+        raise Rejected(
+            "meter-unnamed",
+            "neither a Meter nor, where there is no Meter, a UsagePoint is named",
+            field="Meter",
+        )
+    return check_names(mrid, names)
+
+
+_Doubts = tuple[tuple[str, str], ...]  # code and text of what is doubtful about one reading
+
+
+class _Kind(NamedTuple):
+    """What the ReadingType and the qualities of a reading come to; the same for many readings."""
+
+    type: ReadingType
+    quality: Quality
+    shape: Shape
+    doubts: _Doubts
+
+
+class _Period(NamedTuple):
+    """[begin, end) of a reading; equal where it holds at an instant."""
+
+    begin: Instant
+    end: Instant
+    doubts: _Doubts = ()
+
+
+@dataclass(slots=True)
+class _Readings:
+    """The records of one message as they grow."""
+
+    report: Report
+    drafts: list[Draft] = field(default_factory=list)
+    kinds: dict[tuple[str | None, tuple[str, ...]], _Kind | None] = field(default_factory=dict)
+
+    def take(self, one: MeterReading, origin: Origin) -> None:
+        """All readings of one MeterReading."""
+        report = self.report
+        for name in one.ignored:
+            text = f"{name} is kept as evidence only"
+            report.doubt("element-not-mapped", text, one.start, field=name, clause=CLAUSE)
+        if not one.sent and not one.ignored:
+            error = Rejected("no-reading", "a MeterReading without Readings or IntervalReadings")
+            report.refuse(error, one.start, field="MeterReading", clause=CLAUSE)
+        for sent in one.sent:
+            try:
+                self.drafts.append(self._draft(sent, origin))
+            except Rejected as error:
+                report.refuse(error, sent.at, field="Reading", clause=CLAUSE_READING)
+
+    def _draft(self, sent: Sent, origin: Origin) -> Draft:
+        key = (sent.notation, sent.qualities)
+        try:
+            kind = self.kinds[key]
+        except KeyError:
+            kind = self.kinds[key] = _kind(sent)
+        if sent.doubled or sent.value is None or not sent.notation:
+            return self._incomplete(sent, origin, kind)
+        if kind is None:
+            doubt = ("reading-type-unmapped", "the reading type has no meaning here; kept verbatim")
+            return self._event("unmapped", sent, origin, _period(sent, None), (doubt,))
+        value = decimal_text(sent.value, kind.type.multiplier)
+        period = _period(sent, kind.type)
+        told = ""
+        if kind.doubts or period.doubts:
+            told = record.findings_text(self._doubts(sent, kind.doubts + period.doubts))
+        rank = kind.quality.rank
+        if period.begin.us == period.end.us:
+            return record.instant_reading(
+                kind.shape, origin, value, time=period.end, rank=rank, findings=told
+            )
+        return record.interval_reading(
+            kind.shape,
+            origin,
+            value,
+            begin=period.begin,
+            end=period.end,
+            rank=rank,
+            findings=told,
+        )
+
+    def _incomplete(self, sent: Sent, origin: Origin, kind: _Kind | None) -> Draft:
+        """A reading that lacks a part or has one twice; or whose value is stated missing."""
+        stated_missing = kind is not None and kind.quality.stated_missing
+        if kind is not None and stated_missing and sent.value is None and not sent.doubled:
+            period = _period(sent, kind.type)
+            return record.missing(
+                origin,
+                kind.type,
+                quality=kind.quality,
+                begin=period.begin,
+                end=period.end,
+                findings=self._doubts(sent, kind.doubts + period.doubts),
+            )
+        texts = dict(sent.doubled)
+        doubts = [
+            ("reading-ambiguous", f"{name} stands {len(several)} times in one reading")
+            for name, several in sent.doubled
+            if len(several) > 1
+        ]
+        if sent.value is None:
+            doubts.append(("value-missing", "the reading has no value"))
+        if not sent.notation:
+            doubts.append(("reading-type-missing", "the reading has no ReadingType"))
+        if any(_has_19_fields(one) for one in texts.get("ReadingType", _given(sent.notation))):
+            doubts.append(_NINETEEN)
+        times = [parse(time) for name in _TIMES for time in texts.get(name, ())]
+        period = _Period(min(times), max(times)) if times else _period(sent, None)
+        return self._event("incomplete", sent, origin, period, tuple(doubts))
+
+    def _event(
+        self, name: str, sent: Sent, origin: Origin, period: _Period, doubts: _Doubts
+    ) -> Draft:
+        verbatim = dict(sent.doubled) or {
+            "timeStamp": _given(sent.time),
+            "value": _given(sent.value),
+            "ReadingType": _given(sent.notation),
+            "timePeriod.start": _given(sent.begin),
+            "timePeriod.end": _given(sent.end),
+        }
+        kept = {_MEMBERS[element]: texts for element, texts in verbatim.items() if texts}
+        record.check_verbatim(kept)
+        codes = quality(sent.qualities)
+        notations = verbatim["ReadingType"]
+        return record.event(
+            name,
+            origin,
+            notation=notations[0] if len(notations) == 1 else "",
+            verbatim=kept,
+            quality=codes,
+            begin=period.begin,
+            end=period.end,
+            findings=self._doubts(sent, doubts + period.doubts + _quality_doubts(codes)),
+        )
+
+    def _doubts(self, sent: Sent, doubts: _Doubts) -> list[Finding]:
+        """Only once nothing can be refused any more: a refused reading has no findings."""
+        found: list[Finding] = []
+        for code, text in doubts:
+            element, clause = _PLACES.get(code, ("Reading", CLAUSE_READING))
+            found.append(self.report.doubt(code, text, sent.at, field=element, clause=clause))
+        return found
+
+
+_MEMBERS = {  # element → member of `verbatim`
+    "timeStamp": "timeStamp",
+    "value": "value",
+    "ReadingType": "readingType",
+    "timePeriod.start": "start",
+    "timePeriod.end": "end",
+}
+_TIMES = ("timeStamp", "timePeriod.start", "timePeriod.end")
+_PLACES = {  # code → field, clause, where it is not the reading as a whole
+    "reading-type-19-fields": ("ReadingType", CLAUSE_READING_TYPE),
+    "reading-type-unmapped": ("ReadingType", CLAUSE_READING_TYPE),
+    "reading-type-missing": ("ReadingType", CLAUSE_READING),
+    "value-missing": ("value", CLAUSE_READING),
+    "quality-malformed": ("ReadingQualities", "IEC 61968-9 annex D ReadingQualityType"),
+    "time-cut": ("timeStamp", ""),
+}
+_NINETEEN = (
+    "reading-type-19-fields",
+    "the code has 19 fields instead of 18; only phases, multiplier, unit and currency are decoded",
+)
+
+
+def _kind(sent: Sent) -> _Kind | None:
+    """None where the reading type is missing or has no meaning to us."""
+    codes = quality(sent.qualities)
+    notation = (sent.notation or "").strip(_SPACE)
+    decoded = reading_type.decode(notation) if notation else None
+    if decoded is None:
+        return None
+    doubts = _quality_doubts(codes)
+    if decoded.fields != reading_type.FIELDS:
+        doubts = (_NINETEEN, *doubts)
+    shape = record.shape("reading", decoded.register, notation, decoded.quantity, codes.json)
+    return _Kind(decoded, codes, shape, doubts)
+
+
+def _quality_doubts(codes: Quality) -> _Doubts:
+    if not codes.malformed:
+        return ()
+    return (("quality-malformed", "a quality code is not of the form system.category.index"),)
+
+
+def _period(sent: Sent, decoded: ReadingType | None) -> _Period:
+    """When a reading holds. decoded: None where the type is not known; only stated times count.
+
+    IEC 61968-9: the timeStamp of an IntervalReading is the end of its interval; a timePeriod,
+    where it is given, says the period itself.
+    """
+    stated = sent.end if sent.end is not None else sent.time
+    if stated is None:
+        raise Rejected("time-missing", "the reading has no time", field="timeStamp")
+    end = parse(stated)
+    doubts: _Doubts = ()
+    length_s = decoded.interval_s if decoded is not None else None
+    if sent.begin is not None:
+        begin = parse(sent.begin)
+        if begin.us > end.us:
+            raise Rejected(
+                "interval-reversed", "the interval ends before it begins", field="timePeriod"
+            )
+        if begin.us == end.us:
+            doubts = (("interval-empty", "the interval begins where it ends"),)
+        elif length_s is not None and end.us - begin.us != length_s * 1_000_000:
+            differs = f"the reading type says {length_s} s, the timePeriod another length"
+            doubts = (("interval-length-differs", differs),)
+    elif length_s is not None:
+        begin = before(end, length_s)
+    else:
+        begin = end
+        if decoded is not None and not decoded.at_instant:
+            unknown = "neither reading type nor timePeriod says how long the interval is"
+            doubts = (("interval-length-unknown", unknown),)
+    if begin.cut or end.cut:
+        doubts += (("time-cut", "a time is finer than a microsecond; the rest is cut off"),)
+    return _Period(begin, end, doubts)
+
+
+def _has_19_fields(notation: str) -> bool:
+    decoded = reading_type.decode(notation.strip(_SPACE))
+    return decoded is not None and decoded.fields != reading_type.FIELDS
+
+
+def _given(text: str | None) -> tuple[str, ...]:
+    return () if text is None else (text,)

@@ -1,0 +1,62 @@
+"""How a message names the device that measured, and what harmonise asks of its caller about it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from bal.errors import Rejected
+from bal.model import Digest, Identity, Subject
+
+NAME_LENGTH_MAX = 256  # characters, of an mRID and of each part of a name
+NAMES_MAX = 16  # Names elements of one device
+
+# C0, DEL and C1 controls; surrogates, which have no UTF-8 form; noncharacters.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class MeterNames:
+    """The names that one message gives one device; both empty where it names none."""
+
+    mrid: str | None
+    names: tuple[tuple[str, str, str], ...]  # (authority, type, name)
+
+    def identities(self) -> tuple[Identity, ...]:
+        """What the device may be known by, the strongest first: the mRID, then each name."""
+        found = [Identity(f"mrid:{quote(self.mrid, safe='')}")] if self.mrid is not None else []
+        found += [
+            Identity("name:" + "/".join(quote(part, safe="") for part in parts))
+            for parts in self.names
+        ]
+        return tuple(found)
+
+
+Resolve = Callable[[MeterNames], Subject]
+"""The subject behind names; raises Rejected where the sender may not speak for it."""
+
+CommitPart = Callable[[Subject, bytes], Digest]
+"""The commitment, of type TYPE_PART, to one subject's part of the raw message."""
+
+
+def check_names(mrid: str | None, names: tuple[tuple[str, str, str], ...]) -> MeterNames:
+    """The names, if each could be somebody's. Raises Rejected("name-invalid") otherwise."""
+    if len(names) > NAMES_MAX:
+        raise Rejected("name-invalid", f"more than {NAMES_MAX} names of one device", field="Names")
+    if mrid is not None:
+        _check(mrid, "mRID", empty=False)
+    for authority, kind, name in names:
+        _check(name, "Names/name", empty=False)
+        if kind or authority:
+            _check(kind, "NameType/name", empty=True)
+            _check(authority, "NameTypeAuthority/name", empty=True)
+    return MeterNames(mrid, names)
+
+
+def _check(text: str, field: str, *, empty: bool) -> None:
+    if _FORBIDDEN.search(text) is not None:
+        raise Rejected("name-invalid", "a name contains a control character", field=field)
+    if len(text) > NAME_LENGTH_MAX:
+        raise Rejected("name-invalid", f"longer than {NAME_LENGTH_MAX} characters", field=field)
+    if not text and not empty:
+        raise Rejected("name-invalid", "a name is empty", field=field)
