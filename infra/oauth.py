@@ -157,7 +157,9 @@ class _Server(AuthorizationServer):  # type: ignore[misc]
         known = self._services.client(client_id) if CLIENT_ID.fullmatch(client_id) else None
         return _Client(_NOBODY if known is None or known.state != "active" else known)
 
-    def authenticate_client(self, request: _Request, methods: list[str], endpoint: str) -> Any:
+    def authenticate_client(
+        self, request: _Request, methods: list[str], endpoint: str = "token"
+    ) -> Any:
         """One answer for no credentials, unknown client, wrong secret and revoked client."""
         try:
             return super().authenticate_client(request, methods, endpoint)

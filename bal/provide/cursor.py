@@ -23,7 +23,7 @@ def seal(key: bytes, query: Sequence[str], place: Sequence[object]) -> str:
     place: strings, integers, null and lists of them.
     """
     body = msgspec.json.encode(place)
-    return urlsafe_b64encode(_mac(key, query, body) + body).rstrip(b"=").decode("ascii")
+    return _text(_mac(key, query, body) + body)
 
 
 def unseal(keys: Sequence[bytes], query: Sequence[str], cursor: str) -> list[object]:
@@ -37,10 +37,16 @@ def unseal(keys: Sequence[bytes], query: Sequence[str], cursor: str) -> list[obj
         data = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except ValueError:
         raise refused from None
+    if _text(data) != cursor:  # the decoder skips what is no base64url
+        raise refused
     mac, body = data[:_MAC_LENGTH], data[_MAC_LENGTH:]
     if not any(hmac.compare_digest(mac, _mac(key, query, body)) for key in keys):
         raise refused
     return msgspec.json.decode(body, type=list[object])
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _mac(key: bytes, query: Sequence[str], body: bytes) -> bytes:
