@@ -69,12 +69,13 @@ contract CheckpointAnchor is ICheckpointAnchor {
         if (last.retired) revert Retired();
         if (size <= last.size) revert SizeNotGreater(last.size, size);
         if (root == 0) revert NotConsistent(); // zero means 'no head' in rootAt
+        mapping(uint64 => bytes32) storage roots = rootAt[log];
         if (last.size == 0) {
             if (proof.length != 0) revert NotConsistent(); // nothing to be consistent with
-        } else if (!Rfc9162.verifyConsistency(last.size, size, rootAt[log][last.size], root, proof)) {
+        } else if (!Rfc9162.verifyConsistency(last.size, size, roots[last.size], root, proof)) {
             revert NotConsistent();
         }
-        rootAt[log][size] = root;
+        roots[size] = root;
         _latest[log] = Latest(size, uint64(block.timestamp), last.count + 1, false);
         emit Anchored(log, size, root);
     }

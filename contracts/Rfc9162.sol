@@ -66,36 +66,68 @@ library Rfc9162 {
         if (first == second) return proof.length == 0 && firstRoot == secondRoot;
         uint256 fn = uint256(first) - 1; // step 3
         uint256 sn = uint256(second) - 1;
-        unchecked {
-            while (fn & 1 == 1) { // step 4
-                fn >>= 1;
-                sn >>= 1;
-            }
-            uint256 i;
-            bytes32 fr = firstRoot; // step 2: a power of two is its own first node
-            if (fn != 0) {
-                if (proof.length == 0) return false; // step 1
-                fr = proof[0];
-                i = 1;
-            }
-            bytes32 sr = fr; // step 5
-            for (; i < proof.length; ++i) { // step 6
-                if (sn == 0) return false; // too many hashes
-                bytes32 c = proof[i];
-                if (fn & 1 == 1 || fn == sn) {
-                    fr = nodeHash(c, fr);
-                    sr = nodeHash(c, sr);
-                    while (fn & 1 == 0 && fn != 0) {
-                        fn >>= 1;
-                        sn >>= 1;
-                    }
-                } else {
-                    sr = nodeHash(sr, c);
+        while (fn & 1 == 1) { // step 4
+            fn >>= 1;
+            sn >>= 1;
+        }
+        bool ok;
+        bytes32 fr = firstRoot; // step 2: a power of two is its own first node
+        bytes32 sr;
+        if (fn == 0) {
+            (ok, fr, sr) = _walk(fn, sn, fr, proof);
+        } else {
+            if (proof.length == 0) return false; // step 1
+            (ok, fr, sr) = _walk(fn, sn, proof[0], proof[1:]);
+        }
+        return ok && fr == firstRoot && sr == secondRoot; // step 7
+    }
+
+    /// @dev Steps 5 and 6: both roots, from the node `start` up along `proof`; not ok if the proof is too short or too long.
+    /// In assembly since each head pays for it: hashes are written where the next hash reads them.
+    function _walk(uint256 fn, uint256 sn, bytes32 start, bytes32[] calldata proof)
+        private
+        view
+        returns (bool ok, bytes32 fr, bytes32 sr)
+    {
+        assembly ("memory-safe") {
+            // two buffers 0x01 || left || right past the free pointer; fr lives in the first one, always as the right child
+            let f := mload(0x40)
+            let s := add(f, 96)
+            mstore8(f, 1)
+            mstore8(s, 1)
+            mstore(add(f, 33), start)
+            sr := start
+            ok := 1
+            let end := add(proof.offset, shl(5, proof.length))
+            for { let at := proof.offset } lt(at, end) { at := add(at, 32) } {
+                if iszero(sn) { // too many hashes
+                    ok := 0
+                    break
                 }
-                fn >>= 1;
-                sn >>= 1;
+                let c := calldataload(at)
+                switch or(and(fn, 1), eq(fn, sn))
+                case 0 {
+                    mstore(add(s, 1), sr)
+                    mstore(add(s, 33), c)
+                }
+                default {
+                    mstore(add(f, 1), c)
+                    ok := and(ok, staticcall(gas(), 2, f, 65, add(f, 33), 32))
+                    mstore(add(s, 1), c)
+                    mstore(add(s, 33), sr)
+                    for {} iszero(or(and(fn, 1), iszero(fn))) {} { // until LSB(fn) is set or fn is 0
+                        fn := shr(1, fn)
+                        sn := shr(1, sn)
+                    }
+                }
+                ok := and(ok, staticcall(gas(), 2, s, 65, 0, 32))
+                sr := mload(0)
+                fn := shr(1, fn)
+                sn := shr(1, sn)
             }
-            return sn == 0 && fr == firstRoot && sr == secondRoot; // step 7
+            fr := mload(add(f, 33))
+            // where there is no precompile 0x02 a call succeeds and returns nothing
+            ok := and(and(ok, iszero(sn)), or(iszero(proof.length), eq(returndatasize(), 32)))
         }
     }
 }

@@ -255,15 +255,15 @@ class EmbeddedChain:
 
     def _code(self, address: object, tag: object = "latest") -> str:
         state = self._chain.get_vm(self._header(tag)).state
-        return data(state.get_code(read_data(address, "address", 20)))
+        return data(state.get_code(_address(address)))
 
     def _balance(self, address: object, tag: object = "latest") -> str:
         state = self._chain.get_vm(self._header(tag)).state
-        return quantity(state.get_balance(read_data(address, "address", 20)))
+        return quantity(state.get_balance(_address(address)))
 
     def _nonce(self, address: object, tag: object = "latest") -> str:
         state = self._chain.get_vm(self._header(tag)).state
-        return quantity(state.get_nonce(read_data(address, "address", 20)))
+        return quantity(state.get_nonce(_address(address)))
 
     def _logs(self, wanted: object) -> list[dict[str, object]]:
         if not isinstance(wanted, dict):
@@ -284,39 +284,31 @@ class EmbeddedChain:
 
     # -- executing -------------------------------------------------------------------------------
 
-    def _spoofed(self, call: object, header: Any) -> Any:
-        """The call as an unsigned transaction of whoever is named, signature left out."""
-        if not isinstance(call, dict):
-            raise invalid("the call is no object")
-        if call.get("to") is None:
-            raise invalid("a call needs a contract in `to`")
-        sender = read_data(call.get("from") or "0x" + "00" * 20, "from", 20)
-        payload = call.get("input", call.get("data", "0x"))
-        state = self._chain.get_vm(header).state
-        unsigned = self._chain.create_unsigned_transaction(
-            nonce=state.get_nonce(sender),
-            gas_price=0,
-            gas=min(read_quantity(call.get("gas") or CALL_GAS_MAX, "gas"), CALL_GAS_MAX),
-            to=read_data(call["to"], "to", 20),
-            value=0,
-            data=read_data(payload, "input"),
-        )
-        return SpoofTransaction(unsigned, from_=sender)
-
     def _call(self, call: object, tag: object = "latest") -> str:
-        return data(self._executed(call, tag)[0])
+        if not isinstance(call, dict) or call.get("to") is None:
+            raise invalid("a call names a contract in `to`")
+        # Precompiles are left out: some cost seconds of Python for little gas, none is needed.
+        code = self._chain.get_vm(self._header(tag)).state.get_code(_address(call["to"]))
+        return data(self._executed(call, tag, CALL_GAS_MAX)[0]) if code else "0x"
 
     def _estimate(self, call: object, tag: object = "latest") -> str:
-        return quantity(self._executed(call, tag)[1])
+        if not isinstance(call, dict):
+            raise invalid("the call is no object")
+        return quantity(self._executed(call, tag, BLOCK_GAS_LIMIT)[1])
 
-    def _executed(self, call: object, tag: object) -> tuple[bytes, int]:
+    def _executed(self, call: dict[str, Any], tag: object, gas_max: int) -> tuple[bytes, int]:
         """Output and gas of a call, on the state after block `tag`; nothing is kept of it."""
-        header = self._header(tag)
-        transaction = self._spoofed(call, header)
-        vm = self._chain.get_vm(header)
-        # Precompiles are left out: some cost seconds of Python for little gas, none is needed.
-        if not vm.state.get_code(transaction.to):
-            return b"", transaction.intrinsic_gas
+        sender = _address(call.get("from") or "0x" + "00" * 20)
+        vm = self._chain.get_vm(self._header(tag))
+        unsigned = self._chain.create_unsigned_transaction(
+            nonce=vm.state.get_nonce(sender),
+            gas_price=0,
+            gas=min(read_quantity(call.get("gas") or gas_max, "gas"), gas_max),
+            to=b"" if call.get("to") is None else _address(call["to"]),
+            value=0,
+            data=read_data(call.get("input") or call.get("data") or "0x", "input"),
+        )
+        transaction: Any = SpoofTransaction(unsigned, from_=sender)
         try:
             with vm.in_costless_state() as state:
                 computation = state.costless_execute_transaction(transaction)
@@ -369,6 +361,10 @@ class EmbeddedChain:
     def _base_fee(self) -> int:
         header = self._chain.create_header_from_parent(self._chain.get_canonical_head())
         return int(header.base_fee_per_gas)
+
+
+def _address(value: object) -> bytes:
+    return read_data(value, "address", 20)
 
 
 def _chain_type(of: int) -> type[MiningChain]:
