@@ -51,6 +51,7 @@ COMMAND_FORMAT = "command"
 PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
 PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
 SUBJECTS_CACHED_MAX = 200_000
+SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 
 
 @dataclass(slots=True)

@@ -82,6 +82,7 @@ class Engine:
         self._last_tick_us = 0
         self._last_publish_s = self._last_commit_s = float("-inf")
         self._trimmed = next_offset
+        self.worked = 0  # messages since the start
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
@@ -101,11 +102,6 @@ class Engine:
         """Entries below it are published and stored: the only ones that anybody is shown."""
         published = self._published.size if self._published else 0
         return min(published, self.stored_size)
-
-    @property
-    def next_offset(self) -> int:
-        """The first bus offset not yet worked on."""
-        return self._next
 
     def start(self) -> None:
         """Publish where the log stands, then begin to work."""
@@ -210,6 +206,7 @@ class Engine:
         firsts = self._sequencer.commit(batches, public)
         self._last_commit_s = monotonic()
         self._next += len(works)
+        self.worked += len(works)
         at = [i for i, batch in enumerate(batches) if batch.part == 0]
         commits = [Committed(work[0], firsts[i]) for work, i in zip(works, at, strict=True)]
         self._hand_over(commits, works)

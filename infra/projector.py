@@ -16,7 +16,7 @@ from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.errors import Stop
 from bal.model import StoredRecord
-from bal.pipeline import Worked, Worker
+from bal.pipeline import SLOT_KINDS, Worked, Worker
 from bal.ports import Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS
 from infra.files import make_folder, open_sqlite
@@ -57,6 +57,7 @@ class Committed:
                 "batch": self.batch,
                 "first_index": self.first,
                 "count": len(self.worked.entries),
+                "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts),
                 "findings": [finding.as_json() for finding in self.worked.findings],
                 "refused": [finding.as_json() for finding in self.worked.refused],
             }

@@ -1,0 +1,425 @@
+"""The composition root: makes one platform out of the adapters, and runs it until told to end.
+
+Embedded mode: collect, worker, sequencer, storer, anchorer and gateway in one process.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tzdata
+import uvicorn
+
+from bal.certify.log import Sequencer, genesis, rules, target
+from bal.collect.guard import Limits
+from bal.errors import GridsealError, Stop
+from bal.model import Anchor
+from bal.pipeline import Worker, rules_digest
+from infra.anchorer import Anchorer
+from infra.certificates import create_ca, issue_server, load_ca, server_context
+from infra.chain_setup import OpenChain, log_id, open_chain
+from infra.config import Config
+from infra.control import ControlServer
+from infra.data_folder import DataFolder, Facts
+from infra.engine import Engine
+from infra.enrolment import Enrolment
+from infra.files import replace_file
+from infra.http_api import create_app
+from infra.http_gateway import Limits as HttpLimits
+from infra.intake_writer import IntakeWriter
+from infra.key_signer import CheckpointSigner, KeySigner
+from infra.mqtt_server import MqttLimits, MqttServer
+from infra.notifier import Notifier
+from infra.policy_file import policy_of
+from infra.services import PlatformServices, load_token_keys
+from infra.stores import Stores
+from infra.system_clock import SystemClock
+
+logger = logging.getLogger("gridseal")
+
+STOP_WITHIN_S = 5
+
+
+def rules_parts() -> dict[str, str]:
+    """What the mapping of messages to records depends on, beside the message itself."""
+    context = files("ontology").joinpath("context-v1.jsonld").read_bytes()
+    return {
+        "mapper": version("gridseal"),
+        "context": rules_digest({"context": context.decode()}),
+        "tzdata": tzdata.IANA_VERSION,
+    }
+
+
+class Platform:
+    """One running platform. `open`, then `serve`, then `close`."""
+
+    def __init__(self, root: Path, config: Config) -> None:
+        self.folder = DataFolder(root)
+        self.config = config
+        self.clock = SystemClock()
+        self.stopped: asyncio.Event | None = None
+        self.failure: GridsealError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alarms: dict[str, str] = {}
+
+    # -- opening ----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Lock the folder, open stores and chain, recover; blocking. Raises Stop."""
+        self.folder.create()
+        self.folder.lock()
+        facts = self.folder.facts()
+        origin = facts.origin if facts else self._origin()
+        self.signer = CheckpointSigner(
+            origin, self.folder.seed("log"), self.folder.keys / "log.signed"
+        )
+        self.intake_signer = KeySigner(f"{origin}/intake", self.folder.seed("intake"))
+        self.stores = Stores.open(self.folder, self.clock)
+        known = facts.contract if facts else ""
+        self.chain = open_chain(self.config.anchor, self.folder, origin, known)
+        self.facts = self._facts(facts, origin, self.chain)
+        if not (self.folder.keys / "ca.key").exists():
+            create_ca(self.folder.keys, self.clock)
+        self.sequencer = Sequencer(self.stores.log, self.stores.log, self.signer, origin)
+        self.worker = Worker(self.stores.vault, self.stores.registry)
+        self._next_offset = self.stores.projector.catch_up(
+            self.stores.log, self.worker, self.sequencer.heads.version, self.sequencer.heads.size
+        )
+        self._write_public_records(facts)
+
+    def _origin(self) -> str:
+        return self.config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
+
+    def _facts(self, old: Facts | None, origin: str, chain: OpenChain) -> Facts:
+        if old is not None and self.config.log.origin not in {"", old.origin}:
+            raise Stop("origin-differs", f"the log of this folder is {old.origin}, for ever")
+        return Facts(
+            origin=origin,
+            log_key=self.signer.vkey,
+            intake_key=self.intake_signer.vkey,
+            chain_id=chain.contract.chain_id,
+            chain_kind=chain.kind,
+            contract=chain.contract.address,
+            code_hash=chain.contract.code_hash(),
+            anchor_interval_s=self.config.anchor.interval_s,
+            rules=rules_digest(rules_parts()),
+        )
+
+    def _write_public_records(self, old: Facts | None) -> None:
+        """Entry 0 at the first start; later a `target` or `rules` record where one changed."""
+        new, public = self.facts, list[bytes]()
+        first = old is None or self.sequencer.heads.size == 0
+        if first:
+            interval_s = self.config.anchor.interval_s
+            now_us = self.clock.now_us()
+            public.append(genesis(new.origin, new.log_key, new.intake_key, interval_s, now_us))
+        if old is None or first or old.rules != new.rules:
+            public.append(rules(new.rules, rules_parts()))
+        if old is None or first or (old.contract, old.chain_id) != (new.contract, new.chain_id):
+            public.append(target(new.chain_id, new.chain_kind, new.contract, new.code_hash))
+        if old != new:
+            self.folder.write_facts(new)
+        if public:
+            self.sequencer.commit([], public)
+            heads = self.sequencer.heads
+            done = replace(self.stores.projector.progress(), version=heads.version, size=heads.size)
+            self.stores.projector.store([], done)
+
+    # -- running ----------------------------------------------------------------------------
+
+    async def start(self, http: tuple[str, int], mqtt: tuple[str, int]) -> dict[str, Any]:
+        """Start everything; returns what `gridseal up` prints once it serves."""
+        self._loop = asyncio.get_running_loop()
+        self.stopped = asyncio.Event()
+        self._server_certificate([http[0], mqtt[0]])
+        self._make_engine()
+        keys = self.folder.keys
+        context = server_context(keys / "server.crt", keys / "server.key", keys / "ca.crt")
+        mqtt_port = await self.mqtt.start(mqtt[0], mqtt[1], context)
+        http_port = await self._start_http(http)
+        self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
+        self.engine.start()
+        self.writer.start()
+        self.anchorer.start()
+        self.enrolment = Enrolment(
+            load_ca(keys),
+            self.stores.vault,
+            self.stores.registry,
+            self.clock,
+            self.services.command,
+        )
+        self._control = ControlServer(self.folder.root, self._handlers())
+        await self._control.start()
+        host = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - names to be reached by
+        self.ready: dict[str, Any] = {
+            "http": f"https://{host.get(http[0], http[0])}:{http_port}",
+            "mqtt": f"mqtts://{host.get(mqtt[0], mqtt[0])}:{mqtt_port}",
+            "rpc": self.config.anchor.rpc_url or f"https://{http[0]}:{http_port}/rpc",
+            "chain_id": self.facts.chain_id,
+            "chain_kind": self.facts.chain_kind,
+            "contract": self.facts.contract,
+            "origin": self.facts.origin,
+            "log_key": self.facts.log_key,
+            "intake_key": self.facts.intake_key,
+            "ca": str((keys / "ca.crt").resolve()),
+        }
+        replace_file(self.folder.root / "ready.json", json.dumps(self.ready).encode())
+        return self.ready
+
+    def _make_engine(self) -> None:
+        assert self._loop is not None
+        self.receipts = self.stores.receipts()
+        self.anchorer = self._make_anchorer()
+        self.stores.anchored = self.anchorer
+        self.notifier = Notifier(self.receipts, self.stores.log, self._loop)
+        self.engine = Engine(
+            bus=self.stores.bus,
+            sequencer=self.sequencer,
+            worker=self.worker,
+            projector=self.stores.projector,
+            archive=self.stores.archive,
+            clock=self.clock,
+            rules=self.facts.rules,
+            next_offset=self._next_offset,
+            interval_s=self.config.checkpoint.interval_ms / 1000,
+            settle=self.stores.log.settle,
+            on_certified=self.notifier.put,
+            on_stop=self._fail,
+        )
+        self.writer = IntakeWriter(
+            self.stores.bus, self.intake_signer, self.facts.origin, self.clock, self.engine.wake
+        )
+        limits = self.config.limits
+        self.services = PlatformServices(
+            stores=self.stores,
+            writer=self.writer,
+            engine=self.engine,
+            notifier=self.notifier,
+            limits=Limits(limits.message_bytes, limits.depth),
+            backlog_max=limits.backlog_messages,
+            keys=load_token_keys(self.folder.keys / "token.jwks"),
+            rpc=self.chain.rpc,
+            health=self._health,
+            metrics=self._metrics,
+        )
+        self.mqtt = MqttServer(self.services, limits=self._mqtt_limits())
+
+    def _make_anchorer(self) -> Anchorer:
+        return Anchorer(
+            contract=self.chain.contract,
+            log=log_id(self.facts.origin),
+            anchorer_key=self.chain.anchorer_key,
+            journal=self.folder.chain / "anchors.db",
+            newest=self.stores.log.checkpoint,
+            consistency=self.receipts.consistency,
+            interval_s=self.config.anchor.interval_s,
+            depth=self.config.anchor.depth,
+            clock=self.clock,
+            on_anchored=self._anchored,
+            on_alarm=self._alarm,
+        )
+
+    def _mqtt_limits(self) -> MqttLimits:
+        limits = self.config.limits
+        return MqttLimits(message_bytes_max=limits.message_bytes, sessions_max=limits.sessions)
+
+    def _server_certificate(self, hosts: list[str]) -> None:
+        keys = self.folder.keys
+        certificate, key = issue_server(load_ca(keys), hosts, self.clock)
+        replace_file(keys / "server.key", key)
+        replace_file(keys / "server.crt", certificate)
+
+    async def _start_http(self, address: tuple[str, int]) -> int:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            text = f"{address[0]}:{address[1]} can't be listened on: {error.strerror}"
+            raise Stop("port", text) from error
+        port: int = listener.getsockname()[1]
+        self.services.issuer = f"https://{address[0]}:{port}"
+        app = create_app(
+            self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
+        )
+        settings = uvicorn.Config(
+            app,
+            ssl_certfile=self.folder.keys / "server.crt",
+            ssl_keyfile=self.folder.keys / "server.key",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        self._http = _Server(settings)
+        self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
+        while not self._http.started:
+            if self._http_task.done():
+                raise Stop("http", f"the gateway ended: {self._http_task.exception()}")
+            await asyncio.sleep(0.01)
+        return port
+
+    async def stop(self) -> None:
+        """Answer what was accepted, commit and store it, then end."""
+        await self._control.stop()
+        self.writer.refuse("the platform is stopping")
+        await self.mqtt.stop()
+        self._http.should_exit = True
+        with suppress(Exception):
+            await asyncio.wait_for(self._http_task, timeout=3)
+        await asyncio.to_thread(self._stop_threads)
+
+    def _stop_threads(self) -> None:
+        self.writer.stop()
+        self.engine.stop()
+        self.notifier.stop()
+        self.anchorer.stop(timeout_s=2)
+        self.chain.close()
+        self.stores.close()
+        self.folder.unlock()
+
+    # -- what happens -----------------------------------------------------------------------
+
+    def _fail(self, error: GridsealError) -> None:
+        """Going on could make two truths: accept nothing more and end."""
+        self.failure = error
+        self.writer.refuse("the platform stopped itself; its operator was told why")
+        assert self._loop is not None
+        assert self.stopped is not None
+        self._loop.call_soon_threadsafe(self.stopped.set)
+
+    def _anchored(self, anchor: Anchor, note: bytes) -> None:
+        del note
+        self._alarms.pop("chain", None)
+        logger.info("anchored size %d in block %d", anchor.size, anchor.block)
+
+    def _alarm(self, code: str, text: str) -> None:
+        logger.error("%s: %s", code, text)
+        if code in {"anchor-ahead", "anchor-fork"}:
+            self._fail(Stop(code, text))
+        else:
+            self._alarms["chain"] = f"{code}: {text}"
+
+    def _health(self) -> dict[str, str]:
+        return {"log": "ok", "chain": self._alarms.get("chain", "ok")}
+
+    def _metrics(self) -> str:
+        return metrics_text(
+            {
+                "gridseal_accepted_messages_total": self.writer.accepted,
+                "gridseal_certified_messages_total": self.notifier.certified,
+                "gridseal_log_entries": self.sequencer.heads.size,
+                "gridseal_published_entries": self.services.published_size(),
+                "gridseal_stored_entries": self.engine.stored_size,
+                "gridseal_anchored_entries": self.anchorer.anchored_size(),
+            }
+        )
+
+    # -- control ----------------------------------------------------------------------------
+
+    def _handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        return {
+            "enrol": self._enrol,
+            "revoke": self._revoke,
+            "devices": self._devices,
+            "client-add": self._add_client,
+            "policy": self._policy,
+            "status": self._status,
+            "anchor": self._anchor_now,
+        }
+
+    async def _enrol(self, request: dict[str, Any]) -> dict[str, Any]:
+        made = await self.enrolment.enrol(
+            request["name"],
+            request["subjects"],
+            request["list"],
+            request["group"],
+            request["zone"],
+            bulk=bool(request["bulk"]),
+        )
+        return {
+            "certificate": made.certificate.decode(),
+            "key": made.key.decode(),
+            "password": made.password,
+            "ca": (self.folder.keys / "ca.crt").read_text(),
+            "mqtt": self.ready["mqtt"],
+        }
+
+    async def _revoke(self, request: dict[str, Any]) -> dict[str, int]:
+        await self.enrolment.revoke(request["name"])
+        return {"sessions_closed": self.mqtt.disconnect(request["name"])}
+
+    async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
+        return await asyncio.to_thread(self.enrolment.devices)
+
+    async def _add_client(self, request: dict[str, Any]) -> dict[str, str]:
+        client_id, secret = await self.enrolment.add_client(
+            request["name"], request["scopes"], request["groups"]
+        )
+        return {"client_id": client_id, "client_secret": secret}
+
+    async def _policy(self, _: dict[str, Any]) -> str:
+        return policy_of(
+            self.facts, self.ready["http"], self.ready["rpc"], self.config.anchor.depth
+        )
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {**self.ready, "anchor": self.anchorer.status(), "health": self._health()}
+
+    async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
+        anchor = await asyncio.to_thread(self.anchorer.anchor_now)
+        return anchor.as_json() if anchor else None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the platform ends all of its parts together."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def metrics_text(values: dict[str, int]) -> str:
+    """Prometheus text exposition format 0.0.4."""
+    lines = []
+    for name, value in values.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# TYPE {name} {kind}", f"{name} {value}"]
+    return "\n".join(lines) + "\n"
+
+
+async def run(
+    root: Path, http: tuple[str, int], mqtt: tuple[str, int], config: Config
+) -> GridsealError | None:
+    """Run a platform until SIGTERM or SIGINT; what made it stop by itself is returned."""
+    platform = Platform(root, config)
+    await asyncio.to_thread(platform.open)
+    ready = await platform.start(http, mqtt)
+    assert platform.stopped is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, platform.stopped.set)
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+    await platform.stopped.wait()
+    try:
+        await asyncio.wait_for(platform.stop(), timeout=STOP_WITHIN_S - 0.5)
+    except TimeoutError:
+        logger.critical("not everything ended in time; what was accepted is on disk")
+        os._exit(1)
+    return platform.failure

@@ -1,0 +1,83 @@
+"""Opens the chain that the configuration names, and the contract on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account import Account
+from eth_utils.crypto import keccak
+from web3 import HTTPProvider, Web3
+
+from bal.errors import Stop
+from infra.anchor_contract import AnchorContract
+from infra.chain_embedded import EmbeddedChain
+from infra.config import AnchorConfig
+from infra.data_folder import DataFolder
+from infra.rpc_face import RpcFace
+
+NO_FACE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"this platform anchors on'
+NO_FACE += b' another chain: ask its own endpoint"}}'
+
+# Of the public chains, those that utilities use; test nets started by the operator are its own.
+_KINDS = dict.fromkeys((1, 10, 100, 137, 246, 8453, 42161, 11155111), "public")
+_KINDS |= dict.fromkeys((1337, 31337), "own")
+
+
+@dataclass(slots=True)
+class OpenChain:
+    """The chain in use."""
+
+    contract: AnchorContract
+    anchorer_key: bytes
+    kind: str  # own, consortium, public
+    rpc: Callable[[bytes], bytes]
+    close: Callable[[], None]
+
+
+def log_id(origin: str) -> bytes:
+    """The log's name on chain: keccak256 of its origin."""
+    return bytes(keccak(text=origin))
+
+
+def open_chain(config: AnchorConfig, folder: DataFolder, origin: str, known: str) -> OpenChain:
+    """Open the chain; on the platform's own, deploy the contract and open the log once.
+
+    known: the contract's address from an earlier start, "" at the first. Raises Stop when a remote
+    chain is named without its contract, or the contract does not know this log and anchorer.
+    """
+    if config.rpc_url:
+        return _remote(config, folder)
+    admin, anchorer = folder.seed("admin"), _anchorer_key(config, folder)
+    funded = [Account.from_key(key).address for key in (admin, anchorer)]
+    chain = EmbeddedChain(folder.chain / "chain.db", funded)
+    web3 = chain.web3()
+    if known:
+        contract = AnchorContract(web3, known)
+    else:
+        contract = AnchorContract.deploy(web3, admin)
+        contract.open(log_id(origin), funded[1], admin)
+    return OpenChain(contract, anchorer, "own", RpcFace(chain).handle, chain.close)
+
+
+def _remote(config: AnchorConfig, folder: DataFolder) -> OpenChain:
+    if not config.contract:
+        text = "anchor.rpc_url is set but anchor.contract is not: deploy CheckpointAnchor first"
+        raise Stop("config-invalid", text)
+    provider = HTTPProvider(config.rpc_url, request_kwargs={"timeout": 10})
+    provider.global_ccip_read_enabled = False  # a contract must not make us fetch URLs (EIP-3668)
+    contract = AnchorContract(Web3(provider), config.contract)
+    key = _anchorer_key(config, folder)
+    kind = _KINDS.get(contract.chain_id, "consortium")
+    return OpenChain(contract, key, kind, lambda _: NO_FACE, lambda: None)
+
+
+def _anchorer_key(config: AnchorConfig, folder: DataFolder) -> bytes:
+    if not config.key_file:
+        return folder.seed("anchorer")
+    try:
+        key = bytes.fromhex(Path(config.key_file).read_text().strip().removeprefix("0x"))
+    except (OSError, ValueError) as error:
+        raise Stop("config-invalid", f"anchor.key_file: {error}") from error
+    if len(key) != 32:
+        raise Stop("config-invalid", "anchor.key_file must hold 64 hex digits")
+    return key

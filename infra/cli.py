@@ -1,0 +1,267 @@
+"""`gridseal`: the command line. Each command imports what it needs, so that each starts fast."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bal.errors import GridsealError, Stop
+
+USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (DESIGN §5)
+EXAMPLES = """
+examples:
+  gridseal up --data DIR                          run a platform; prints one line of JSON
+  gridseal device enrol meter-1 --data DIR --out meter-1/
+  gridseal client add dso --scope "readings.read devices.read" --all-devices --data DIR
+  gridseal policy --data DIR > policy.txt
+  gridseal verify receipt.tlog-proof --policy policy.txt --accept-own-chain
+  gridseal fsck --data DIR                        re-derive everything, name what differs
+"""
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, for machines and people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """RFC 3339 time, level, logger, message."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["trace"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. A wrong use is 3, a refusal or failure 1."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as end:
+        return USAGE if end.code else 0
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        return USAGE
+    try:
+        code: int = arguments.run(arguments)
+    except GridsealError as error:
+        sys.stderr.write(f"gridseal: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gridseal",
+        description="Makes the electric grid's measurements provable.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_up(commands)
+    _add_device(commands)
+    _add_client(commands)
+    from infra import verify_cli
+
+    verify = commands.add_parser("verify", help="check receipts; trusts nothing of the platform")
+    verify_cli.add_arguments(verify)
+    verify.set_defaults(run=verify_cli.run)
+    for name, text, run in (
+        ("policy", "print the policy file of a platform", _policy),
+        ("status", "print where a running platform stands", _status),
+        ("fsck", "re-derive entries, tiles, roots, signatures and rows; name what differs", _fsck),
+        ("replay", "make every entry again from its raw message; compare every root", _replay),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+        if name in {"fsck", "replay"}:
+            command.add_argument("--json", action="store_true", help="findings as JSON")
+        command.set_defaults(run=run)
+    return parser
+
+
+# -- up ---------------------------------------------------------------------------------------
+
+
+def _add_up(commands: Any) -> None:
+    up = commands.add_parser(
+        "up",
+        help="run a platform on a data folder",
+        description="Runs everything in one process. The first start makes keys, CA and contract."
+        " Prints one line of JSON once it serves; logs go to stderr. SIGTERM or Ctrl-C ends it.",
+    )
+    up.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    up.add_argument("--http", default="127.0.0.1:8443", metavar="HOST:PORT", help="REST gateway")
+    up.add_argument("--mqtt", default="127.0.0.1:8883", metavar="HOST:PORT", help="MQTT intake")
+    up.add_argument("--config", type=Path, metavar="FILE", help="TOML; docs/configuration.md")
+    up.set_defaults(run=_up)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise Stop("usage", f"{text} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    http, mqtt = _address(arguments.http), _address(arguments.mqtt)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("web3", "urllib3", "asyncio", "uvicorn", "eth", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    import asyncio
+
+    from infra.app import run
+    from infra.config import load
+
+    # The chain in the process is pure Python and would hold the interpreter for 5 ms at a time.
+    sys.setswitchinterval(0.001)
+    failure = asyncio.run(run(arguments.data, http, mqtt, load(arguments.config)))
+    if failure is not None:
+        sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
+        return 1
+    return 0
+
+
+# -- device, client ---------------------------------------------------------------------------
+
+
+def _add_device(commands: Any) -> None:
+    device = commands.add_parser("device", help="enrol, revoke and list senders and devices")
+    verbs = device.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    enrol = verbs.add_parser("enrol", help="make certificate and password for a sender")
+    enrol.add_argument("name", metavar="NAME", help="CN of the certificate and MQTT user name")
+    enrol.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    enrol.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    enrol.add_argument(
+        "--subjects", default="self", metavar="self|any|FILE",
+        help="whom it may speak for: itself, any device (a head-end), or the devices of a CSV"
+        " file identity,group,zone,kind",
+    )  # fmt: skip
+    enrol.add_argument("--group", default="default", help="group of devices, for access rights")
+    enrol.add_argument("--zone", default="UTC", help="IANA time zone of the metering point")
+    enrol.add_argument("--bulk", action="store_true", help="a head-end or DSO server")
+    enrol.set_defaults(run=_enrol)
+    revoke = verbs.add_parser("revoke", help="take a sender's right to send, at once")
+    revoke.add_argument("name", metavar="NAME")
+    revoke.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    revoke.set_defaults(run=_revoke)
+    listing = verbs.add_parser("list", help="every device, with its identity")
+    listing.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.set_defaults(run=_list)
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    from infra.client_files import check_free, write_client
+    from infra.control import call
+
+    check_free(arguments.out)
+    subjects, listed = arguments.subjects, ""
+    if subjects not in {"self", "any"}:
+        try:
+            subjects, listed = "list", Path(subjects).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Stop("usage", f"--subjects is self, any or a CSV file: {error}") from error
+    made = call(
+        arguments.data, "enrol", name=arguments.name, subjects=subjects, list=listed,
+        group=arguments.group, zone=arguments.zone, bulk=arguments.bulk,
+    )  # fmt: skip
+    write_client(arguments.out, arguments.name, made)
+    sys.stdout.write(f"{arguments.name} may send; its files are in {arguments.out}\n")
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    closed = call(arguments.data, "revoke", name=arguments.name)["sessions_closed"]
+    sys.stdout.write(f"{arguments.name} is revoked; {closed} open sessions were closed\n")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    for item in call(arguments.data, "devices"):
+        if arguments.json:
+            sys.stdout.write(json.dumps(item) + "\n")
+        else:
+            cells = (item["identity"] or "(erased)", item["device"], item["group"], item["zone"])
+            more = (item["kind"], item["sender"], item["state"])
+            sys.stdout.write("\t".join((*cells, *more)) + "\n")
+    return 0
+
+
+def _add_client(commands: Any) -> None:
+    client = commands.add_parser("client", help="callers of the REST gateway")
+    verbs = client.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = verbs.add_parser("add", help="add a client; its secret is shown once")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--scope", required=True, help="messages.write readings.read devices.read")
+    groups = add.add_mutually_exclusive_group()
+    groups.add_argument("--group", action="extend", nargs="+", default=None, help="its groups")
+    groups.add_argument("--all-devices", action="store_true", help="every group")
+    add.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    add.set_defaults(run=_client_add)
+
+
+def _client_add(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    groups = None if arguments.all_devices else (arguments.group or [])
+    scopes = arguments.scope.replace(",", " ").split()
+    made = call(arguments.data, "client-add", name=arguments.name, scopes=scopes, groups=groups)
+    sys.stdout.write(json.dumps(made) + "\n")
+    if groups == []:
+        sys.stderr.write("gridseal: no --group and no --all-devices: it will see no row\n")
+    return 0
+
+
+# -- reading a data folder --------------------------------------------------------------------
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    from infra.policy_file import policy_of_folder
+
+    sys.stdout.write(policy_of_folder(arguments.data))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    sys.stdout.write(json.dumps(call(arguments.data, "status"), indent=1) + "\n")
+    return 0
+
+
+def _fsck(arguments: argparse.Namespace) -> int:
+    from infra.audit import report
+    from infra.fsck import fsck
+
+    return report("fsck", fsck(arguments.data), as_json=arguments.json)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from infra.audit import report
+    from infra.replay import replay
+
+    return report("replay", replay(arguments.data), as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The data folder of one platform: where everything lies, its lock, keys and facts."""
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bal.errors import Stop
+from infra.files import make_folder, replace_file
+from infra.key_signer import load_or_make_seed
+
+FACTS = "facts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is public of a platform and must not change by itself."""
+
+    origin: str
+    log_key: str  # C2SP vkey
+    intake_key: str  # C2SP vkey
+    chain_id: int
+    chain_kind: str  # own, consortium, public
+    contract: str
+    code_hash: str  # keccak256 of the contract's runtime code, 0x…
+    anchor_interval_s: int
+    rules: str  # digest of the newest `rules` record
+
+
+class DataFolder:
+    """Paths below DIR. `lock` makes sure that one process at a time runs on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.keys = root / "keys"
+        self.bus = root / "bus"
+        self.log = root / "log"
+        self.customer_db = root / "scd"
+        self.archive = root / "archive"
+        self.vault = root / "vault"
+        self.chain = root / "chain"
+        self._lock: int | None = None
+
+    def create(self) -> None:
+        """Make the folders (0700). Raises Stop("data-folder") where that is not possible."""
+        try:
+            for folder in (
+                self.root, self.keys, self.customer_db, self.archive, self.vault, self.chain,
+            ):  # fmt: skip
+                make_folder(folder)
+        except OSError as error:
+            raise Stop("data-folder", f"{self.root} can't be used: {error.strerror}") from error
+
+    def check(self) -> None:
+        """Raises Stop("data-folder") where no platform ever ran."""
+        if not (self.root / FACTS).is_file():
+            raise Stop("data-folder", f"{self.root} is no data folder of Gridseal")
+
+    def lock(self) -> None:
+        """Hold the folder until this process ends. Raises Stop("data-folder-in-use")."""
+        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Stop("data-folder-in-use", f"a platform already runs on {self.root}") from error
+
+    def unlock(self) -> None:
+        """Let others run on it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def seed(self, name: str) -> bytes:
+        """The 32 secret bytes of a key, made at the first start (0600)."""
+        return load_or_make_seed(self.keys / f"{name}.key", secrets.token_bytes(32))
+
+    def facts(self) -> Facts | None:
+        """What was decided at the first start; None before it."""
+        path = self.root / FACTS
+        return Facts(**json.loads(path.read_text())) if path.is_file() else None
+
+    def write_facts(self, facts: Facts) -> None:
+        """Keep the facts, durably."""
+        replace_file(self.root / FACTS, json.dumps(asdict(facts), indent=1).encode() + b"\n")

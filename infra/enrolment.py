@@ -1,0 +1,247 @@
+"""Who may send and who may read: checks a command, puts it on the bus, waits until it is in force.
+
+What goes on the bus names pseudonyms; identities stay in the vault.
+"""
+
+import csv
+import io
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bal import jcs
+from bal.errors import Rejected
+from bal.model import Identity, Pseudonym
+from bal.pipeline import COMMAND_FORMAT, OPERATOR, identity_of_name
+from bal.ports import Clock, Vault
+from bal.provide.policy import SCOPES
+from bal.registry import Registry, Sender
+from infra.certificates import Authority, check_name, fingerprint, issue_device
+
+SUBJECTS_MAX = 100_000
+KINDS = ("meter", "der", "pmu")
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What a new sender is handed; shown once."""
+
+    certificate: bytes  # PEM
+    key: bytes  # PEM
+    password: str
+
+
+class Enrolment:
+    """Commands of the operator. `put` makes a command durable and waits until it took effect."""
+
+    def __init__(
+        self,
+        ca: Authority,
+        vault: Vault,
+        registry: Registry,
+        clock: Clock,
+        put: Callable[[str, str, bytes], Awaitable[None]],
+    ) -> None:
+        self._ca, self._vault, self._registry = ca, vault, registry
+        self._clock, self._put = clock, put
+
+    async def enrol(
+        self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
+    ) -> Enrolled:
+        """Enrol a sender. subjects: self, any, or list with CSV identity,group,zone,kind.
+
+        Raises Rejected with the line of the CSV at fault.
+        """
+        check_name(name)
+        _check_group(group)
+        _check_zone(zone)
+        known = self._registry.senders.get(name)
+        if known is not None and known.state == "active":
+            raise Rejected("name-taken", f"{name} is enrolled; revoke it first", field="name")
+        devices = self._devices(name, subjects, listed, group, zone)
+        certificate, key = issue_device(self._ca, name, self._clock)
+        password = secrets.token_urlsafe(32)
+        own = identity_of_name(name) if subjects == "self" else _sender_identity(name)
+        command: dict[str, object] = {
+            "command": "enrol",
+            "name": name,
+            "subject": self._vault.pseudonyms([own])[own],
+            "certificate": fingerprint(certificate),
+            "password": sha256(password.encode()).hexdigest(),
+            "subjects": subjects,
+            "allowed": sorted({str(d["device"]) for d in devices}) if subjects == "list" else [],
+            "group": group,
+            "zone": zone,
+            "bulk": "true" if bulk else "false",
+            "devices": devices,
+        }
+        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        return Enrolled(certificate, key, password)
+
+    async def revoke(self, name: str) -> None:
+        """Take a sender's right to send; Rejected("name-unknown") where there is none."""
+        sender = self._registry.senders.get(name)
+        if sender is None or sender.state != "active":
+            raise Rejected("name-unknown", f"no active sender is named {name}", field="name")
+        devices: list[object] = []
+        if sender.subjects == "self":
+            info = self._registry.device(sender.subject)
+            assert info is not None
+            devices.append(_device(info.device, info.group, info.zone, info.kind))
+        command = _command("revoke", sender, devices)
+        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+
+    async def add_client(
+        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None
+    ) -> tuple[str, str]:
+        """Add a client of the gateway; groups None = every device. Returns id and secret.
+
+        With the scope messages.write it is a sender too: it may speak for any device of its
+        groups, and what it names first comes into the first of them.
+        """
+        check_name(name)
+        unknown = sorted(set(scopes) - set(SCOPES))
+        if unknown or not scopes:
+            text = f"scopes are {', '.join(sorted(SCOPES))}, not {' '.join(unknown) or 'none'}"
+            raise Rejected("scope-unknown", text, field="scope")
+        for group in groups or []:
+            _check_group(group)
+        client_id, secret = f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(32)
+        command: dict[str, object] = {
+            "command": "grant",
+            "client_id": client_id,
+            "name": name,
+            "secret": sha256(secret.encode()).hexdigest(),
+            "scopes": sorted(set(scopes)),
+        }
+        if groups is not None:
+            command["groups"] = sorted(set(groups))
+        if "messages.write" in scopes:
+            own = _sender_identity(client_id)
+            pseudonym = self._vault.pseudonyms([own])[own]
+            limit = None if groups is None else frozenset(groups)
+            first = sorted(groups)[0] if groups else "default"
+            sender = Sender(
+                name=client_id,
+                subject=pseudonym,
+                certificate_sha256="",
+                password_sha256="",
+                subjects="any",
+                allowed=frozenset(),
+                groups=limit,
+                group=first,
+                zone="UTC",
+                bulk=False,
+                state="active",
+            )
+            command["sender"] = _command("enrol", sender, [])
+        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        return client_id, secret
+
+    def devices(self) -> list[dict[str, str | None]]:
+        """Every device with its identity, for the operator's eyes."""
+        return [
+            {
+                "identity": self._vault.identity(info.device),
+                "device": info.device,
+                "group": info.group,
+                "zone": info.zone,
+                "kind": info.kind,
+                "sender": info.sender,
+                "state": info.state,
+            }
+            for info in self._registry.devices(None)
+        ]
+
+    def _unique(self, command: dict[str, object]) -> dict[str, object]:
+        """Two equal commands are two commands, not a retry of one."""
+        return {**command, "nonce": secrets.token_hex(16)}
+
+    def _devices(
+        self, name: str, subjects: str, listed: str, group: str, zone: str
+    ) -> list[dict[str, str]]:
+        if subjects == "self":
+            wanted = [(identity_of_name(name), group, zone, "meter")]
+        elif subjects == "list":
+            wanted = _read_list(listed, group, zone)
+        elif subjects == "any":
+            return []
+        else:
+            raise Rejected("subjects-invalid", "subjects are self, any or a file", field="subjects")
+        pseudonyms = self._vault.pseudonyms([row[0] for row in wanted])
+        return [_device(pseudonyms[row[0]], *row[1:]) for row in wanted]
+
+
+def _command(verb: str, sender: Sender, devices: Sequence[object]) -> dict[str, Any]:
+    command: dict[str, Any] = {
+        "command": verb,
+        "name": sender.name,
+        "subject": sender.subject,
+        "certificate": sender.certificate_sha256,
+        "password": sender.password_sha256,
+        "subjects": sender.subjects,
+        "allowed": sorted(sender.allowed),
+        "group": sender.group,
+        "zone": sender.zone,
+        "bulk": "true" if sender.bulk else "false",
+        "devices": list(devices),
+    }
+    if sender.groups is not None:
+        command["groups"] = sorted(sender.groups)
+    return command
+
+
+def _device(device: Pseudonym, group: str, zone: str, kind: str) -> dict[str, str]:
+    return {"device": device, "group": group, "zone": zone, "kind": kind}
+
+
+def _sender_identity(name: str) -> Identity:
+    return Identity(f"name:gridseal/sender/{name}")
+
+
+def _read_list(text: str, group: str, zone: str) -> list[tuple[Identity, str, str, str]]:
+    """CSV identity,group,zone,kind; the last three may be empty. A header line is passed over."""
+    found: dict[Identity, tuple[Identity, str, str, str]] = {}
+    for line, row in enumerate(csv.reader(io.StringIO(text)), 1):
+        if not row or not row[0].strip() or (line == 1 and row[0].strip() == "identity"):
+            continue
+        cells = [cell.strip() for cell in row] + [""] * 3
+        identity = _listed_identity(cells[0], line)
+        kind = cells[3] or "meter"
+        if kind not in KINDS:
+            text = f"kind is one of {', '.join(KINDS)}"
+            raise Rejected("kind-unknown", text, field="kind", line=line)
+        _check_group(cells[1] or group, line)
+        _check_zone(cells[2] or zone, line)
+        found[identity] = (identity, cells[1] or group, cells[2] or zone, kind)
+        if len(found) > SUBJECTS_MAX:
+            raise Rejected("list-too-long", f"a sender speaks for at most {SUBJECTS_MAX} devices")
+    if not found:
+        raise Rejected("list-empty", "the file names no device", field="subjects")
+    return list(found.values())
+
+
+def _listed_identity(text: str, line: int) -> Identity:
+    if text.startswith("mrid:") or (text.startswith("name:") and text.count("/") == 2):
+        return Identity(text)
+    if any(ord(char) < 0x20 for char in text):
+        raise Rejected("identity-invalid", "a control character in a name", line=line)
+    return identity_of_name(text)
+
+
+def _check_group(group: str, line: int | None = None) -> None:
+    try:
+        check_name(group)
+    except Rejected as error:
+        raise Rejected("group-invalid", error.text, field="group", line=line) from error
+
+
+def _check_zone(zone: str, line: int | None = None) -> None:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        text = "the zone is no IANA time zone such as Europe/Berlin"
+        raise Rejected("zone-unknown", text, field="zone", line=line) from error

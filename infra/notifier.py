@@ -1,0 +1,123 @@
+"""Tells senders that their messages are certified: builds summaries off the event loop."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any
+
+from bal.ports import TileReader
+from infra.engine import CertifiedMessage
+from infra.receipts import Receipts
+
+Deliver = Callable[[str, bytes], None]
+
+
+def certified_summary(
+    message: str, summary: Mapping[str, Any], receipts: Receipts, tiles: TileReader
+) -> dict[str, Any]:
+    """The certified form of a receipt: one a message (docs/spec/receipt.md)."""
+    published = tiles.checkpoint()
+    assert published is not None
+    full: dict[str, Any] = {
+        "type": "certified",
+        "message": message,
+        "batch": summary["batch"],
+        "first_index": summary["first_index"],
+        "count": summary["count"],
+        "checkpoint": published[1].decode(),
+        "findings": summary["findings"],
+        "refused": summary["refused"],
+    }
+    if summary["count"] == 1:
+        full["receipt"] = receipts.receipt(summary["first_index"])
+    return full
+
+
+class Notifier:
+    """One thread between the engine and the event loop."""
+
+    def __init__(
+        self,
+        receipts: Receipts,
+        tiles: TileReader,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._receipts, self._tiles, self._loop = receipts, tiles, loop
+        self._interested: Callable[[], Iterable[str]] = tuple
+        self._deliver: Deliver = lambda _, __: None
+        self._queue: SimpleQueue[Sequence[CertifiedMessage] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._waiters: dict[tuple[str, str], list[asyncio.Future[Mapping[str, Any]]]]
+        self._waiters = defaultdict(list)
+        self._thread = Thread(target=self._run, name="notifier", daemon=True)
+        self.certified = 0
+
+    def start(self, interested: Callable[[], Iterable[str]], deliver: Deliver) -> None:
+        """Begin to tell: by `deliver`, on the event loop, those whom `interested` names."""
+        self._interested, self._deliver = interested, deliver
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell what is queued, then end."""
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def put(self, messages: Sequence[CertifiedMessage]) -> None:
+        """Messages that became visible; called by the engine."""
+        self._queue.put(messages)
+
+    def wait(self, credential: str, message: str) -> "asyncio.Future[Mapping[str, Any]]":
+        """A future of the archive's summary, done when the message is next certified."""
+        future: asyncio.Future[Mapping[str, Any]] = self._loop.create_future()
+        with self._lock:
+            self._waiters[credential, message].append(future)
+        return future
+
+    def forget(
+        self, credential: str, message: str, future: "asyncio.Future[Mapping[str, Any]]"
+    ) -> None:
+        """Stop waiting."""
+        with self._lock:
+            waiting = self._waiters.get((credential, message), [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiters.pop((credential, message), None)
+
+    def _run(self) -> None:
+        while (messages := self._queue.get()) is not None:
+            ready: list[tuple[str, bytes]] = []
+            present = frozenset(self._interested())
+            for message in messages:
+                self.certified += 1
+                self._wake(message)
+                if message.credential in present:
+                    summary = certified_summary(
+                        message.message, message.summary, self._receipts, self._tiles
+                    )
+                    ready.append((message.credential, json.dumps(summary).encode()))
+            if ready:
+                self._call(self._deliver_all, ready)
+
+    def _wake(self, message: CertifiedMessage) -> None:
+        with self._lock:
+            futures = self._waiters.pop((message.credential, message.message), [])
+        for future in futures:
+            self._call(_resolve, future, message.summary)
+
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _deliver_all(self, ready: list[tuple[str, bytes]]) -> None:
+        for credential, payload in ready:
+            self._deliver(credential, payload)
+
+
+def _resolve(future: "asyncio.Future[Mapping[str, Any]]", value: Mapping[str, Any]) -> None:
+    if not future.done():
+        future.set_result(value)

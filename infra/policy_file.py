@@ -1,0 +1,34 @@
+"""Makes the policy file that a verifier of this platform's receipts starts from."""
+
+import json
+from pathlib import Path
+from typing import Literal, cast
+
+from bal.certify.verify_policy import policy_text
+from infra.data_folder import DataFolder, Facts
+
+
+def policy_of(facts: Facts, http: str, rpc: str, depth: int) -> str:
+    """The policy of one platform (docs/spec/policy.md); a verifier should get it another way."""
+    own = facts.chain_kind == "own"
+    return policy_text(
+        log_key=facts.log_key,
+        intake_key=facts.intake_key,
+        chain_id=facts.chain_id,
+        chain_kind=cast("Literal['own', 'consortium', 'public']", facts.chain_kind),
+        contracts=[(facts.contract, facts.code_hash)],
+        rpc_url=rpc,
+        log_url=f"{http}/log" if http else "",
+        depth=0 if own else depth or None,
+    )
+
+
+def policy_of_folder(path: Path) -> str:
+    """The policy of the platform in a data folder; it need not run."""
+    folder = DataFolder(path)
+    folder.check()
+    facts = folder.facts()
+    assert facts is not None
+    ready_file = path / "ready.json"
+    ready = json.loads(ready_file.read_text()) if ready_file.is_file() else {}
+    return policy_of(facts, ready.get("http", ""), ready.get("rpc", ""), 0)

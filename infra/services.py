@@ -1,0 +1,197 @@
+"""What the gateways, REST and MQTT, ask of the platform."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from joserfc.jwk import ECKey, KeySet
+
+from bal.collect.guard import Limits, guard
+from bal.errors import Rejected, Unavailable
+from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
+from bal.provide.policy import ClientInfo
+from infra.engine import Engine
+from infra.files import write_new
+from infra.http_services import Submitted
+from infra.intake_writer import Accepted, IntakeWriter
+from infra.notifier import Notifier, certified_summary
+from infra.stores import Stores
+
+GUARD_INLINE_BYTES = 16_384  # a larger message is checked in a thread, not on the event loop
+
+
+class PlatformServices:
+    """One object for both gateways; the composition root makes it."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        writer: IntakeWriter,
+        engine: Engine,
+        notifier: Notifier,
+        limits: Limits,
+        backlog_max: int,
+        keys: KeySet,
+        rpc: Callable[[bytes], bytes],
+        health: Callable[[], dict[str, str]],
+        metrics: Callable[[], str],
+    ) -> None:
+        self._stores, self._writer, self._engine = stores, writer, engine
+        self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
+        self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
+        self._receipts = stores.receipts()
+        self.issuer = ""
+
+    # -- intake -----------------------------------------------------------------------------
+
+    async def authenticate(self, name: str, certificate_sha256: str, password: bytes) -> bool:
+        """Whether certificate and password are those of the active sender `name`."""
+        sender = self._stores.registry.senders.get(name)
+        if sender is None or sender.state != "active" or not sender.certificate_sha256:
+            return False
+        given = sha256(password).hexdigest()
+        return hmac.compare_digest(given, sender.password_sha256) and hmac.compare_digest(
+            certificate_sha256, sender.certificate_sha256
+        )
+
+    async def accept(self, credential: str, form: str, raw: bytes) -> str:
+        """Guard a message and put it on the bus; its accepted receipt as JSON text.
+
+        Raises Rejected (the guard's refusal, or a revoked sender) and Unavailable.
+        """
+        return (await self._accept(credential, form, raw)).as_json()
+
+    async def submit(self, credential: str, form: str, raw: bytes) -> Submitted:
+        """As `accept`, for the REST gateway."""
+        accepted = await self._accept(credential, form, raw)
+        return Submitted(accepted.message, accepted.as_json())
+
+    async def command(self, credential: str, form: str, raw: bytes) -> None:
+        """Put a command of the platform's own on the bus; return once it is in force."""
+        message = sha256(raw).hexdigest()
+        waiting = self._notifier.wait(credential, message)
+        await asyncio.wrap_future(self._writer.submit(credential, form, raw))
+        await asyncio.wait_for(waiting, timeout=30)
+
+    async def _accept(self, credential: str, form: str, raw: bytes) -> Accepted:
+        sender = self._stores.registry.senders.get(credential)
+        if sender is None or sender.state != "active":
+            raise Rejected("sender-revoked", "this credential may not send")
+        if len(raw) > GUARD_INLINE_BYTES:
+            await asyncio.to_thread(guard, raw, form, self._limits)
+        else:
+            guard(raw, form, self._limits)
+        if self._writer.accepted - self._engine.worked > self._backlog_max:
+            raise Unavailable("more is waiting than the platform has worked on", retry_after_s=5)
+        return await asyncio.wrap_future(self._writer.submit(credential, form, raw))
+
+    async def certified(
+        self, credential: str, message: str, timeout_s: float
+    ) -> Mapping[str, object] | None:
+        """The certified summary of a message, waited for; None when there is none by then."""
+        waiting = self._notifier.wait(credential, message)
+        try:
+            digest = bytes.fromhex(message)
+            kept = await asyncio.to_thread(self._stores.archive.summary, credential, digest)
+            found: Mapping[str, Any] | None = json.loads(kept) if kept else None
+            last = found["first_index"] + found["count"] if found else 0
+            if found is None or last > self._engine.visible_size:
+                found = await asyncio.wait_for(waiting, timeout_s)
+        except TimeoutError:
+            return None
+        finally:
+            self._notifier.forget(credential, message, waiting)
+        full = await asyncio.to_thread(
+            certified_summary, message, found, self._receipts, self._stores.log
+        )
+        return full | {"type": "certified" if found["good"] else "refused"}
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def client(self, client_id: str) -> ClientInfo | None:
+        """The client as the registry has it at this moment."""
+        found = self._stores.registry.clients.get(client_id)
+        if found is None:
+            return None
+        state: Any = found.state
+        secret = bytes.fromhex(found.secret_sha256)
+        return ClientInfo(found.client_id, secret, found.scopes, found.groups, state)
+
+    def token_keys(self) -> KeySet:
+        """The keys that sign access tokens, newest first."""
+        return self._keys
+
+    def readings(self, query: ReadingsQuery) -> ReadingsPage:
+        """Rows that are published and stored."""
+        return self._stores.customer_db.readings(query)
+
+    def record(self, index: int) -> StoredRecord | None:
+        """One row."""
+        return self._stores.customer_db.record(index)
+
+    def devices(self, groups: frozenset[str] | None) -> list[DeviceInfo]:
+        """Devices of these groups; None: of all."""
+        return self._stores.registry.devices(groups)
+
+    def device(self, pseudonym: str) -> DeviceInfo | None:
+        """The device of that pseudonym."""
+        return self._stores.registry.device(Pseudonym(pseudonym))
+
+    def published_size(self) -> int:
+        """Size of the checkpoint that is served."""
+        published = self._engine.published
+        return published.size if published else 0
+
+    def stored_size(self) -> int:
+        """Rows below it are in the database."""
+        return self._engine.stored_size
+
+    def size_at(self, instant_us: int) -> int:
+        """The largest size published by an instant."""
+        return self._stores.log.size_at(instant_us)
+
+    def state_of(self, index: int) -> str:
+        """included, anchored or final."""
+        return self._receipts.state_of(index)
+
+    def receipt(self, index: int) -> str:
+        """The best receipt of an entry; KeyError where there is none."""
+        return self._receipts.receipt(index)
+
+    def tile(self, level: int, n: int, width: int) -> bytes:
+        """Hashes of a tile; KeyError where there are fewer."""
+        return self._stores.log.tile(level, n, width)
+
+    def bundle(self, n: int, width: int) -> bytes:
+        """Entries of a bundle; KeyError where there are fewer."""
+        return self._stores.log.bundle(n, width)
+
+    def checkpoint(self) -> bytes | None:
+        """The newest published checkpoint."""
+        published = self._stores.log.checkpoint()
+        return published[1] if published else None
+
+    def rpc(self, body: bytes) -> bytes:
+        """Answer a JSON-RPC request to the chain."""
+        return self._rpc(body)
+
+    def health(self) -> dict[str, str]:
+        """For each part `ok` or what is wrong."""
+        return self._health()
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        return self._metrics()
+
+
+def load_token_keys(path: Path) -> KeySet:
+    """The ES256 keys of the token endpoint, made at the first start (0600)."""
+    if not path.exists():
+        key = ECKey.generate_key("P-256", {"alg": "ES256", "use": "sig"}, auto_kid=True)
+        write_new(path, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
+    return KeySet.import_key_set(json.loads(path.read_text()))
