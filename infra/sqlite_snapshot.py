@@ -46,7 +46,7 @@ class Snapshot:
         (data,) = self._db.execute("SELECT keys FROM segment WHERE id = ?", (number,)).fetchone()
         with self._decoding(number):
             table = KeyTable(data, number)
-            keys = table.keys(
+            keys = table.rows(
                 *((0, None) if query.device is None else table.of_device(query.device))
             )
         return [
@@ -83,10 +83,10 @@ class Snapshot:
                 table = KeyTable(data, number)
                 wanted = [at for at, i in enumerate(table.indexes()) if start <= i < stop]
                 if len(wanted) * 4 > table.count:
-                    keys = table.keys()
+                    keys = table.rows()
                     found += [keys[at] for at in wanted]
                 else:
-                    found += [table.keys(at, at + 1)[0] for at in wanted]
+                    found += [table.rows(at, at + 1)[0] for at in wanted]
         return found
 
     def records(self, keys: Sequence[Key]) -> list[bytes]:
