@@ -29,7 +29,7 @@ types:
 imports:
 	$(BIN)/lint-imports --cache-dir .cache/import-linter
 deps:
-	$(BIN)/deptry bal contracts dsotp field infra market
+	$(BIN)/deptry . --per-rule-ignores DEP002=coincurve,DEP004=solcx
 house:
 	$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
 contracts:
