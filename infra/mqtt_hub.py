@@ -1,7 +1,6 @@
 """What the sessions of one intake server share: limits, the service behind, who is connected."""
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,48 +53,37 @@ class MqttLimits:
         return self.message_bytes_max + 64 * 1024
 
 
-class Outbox:
-    """Receipts on their way to one subscriber: a bounded queue and a window of packet ids."""
+class Flow:
+    """The messages of one session that are on their way to the bus."""
 
-    def __init__(self, window: int, waiting_max: int, waiting_bytes_max: int) -> None:
-        self._window = window
-        self._waiting_max = waiting_max
-        self._waiting_bytes_max = waiting_bytes_max
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._sent: set[int] = set()
-        self._last_id = 0
+    def __init__(self, limits: MqttLimits) -> None:
+        self.ids: set[int] = set()  # packet ids whose PUBACK is due; QoS 0 has none
+        self.full = False  # then nothing more is read, until it is half empty again
+        self._limits = limits
+        self._count = 0
+        self._bytes = 0
 
-    def put(self, payload: bytes) -> bool:
-        """Queue one receipt; False when the reader is so slow that there is no more room."""
-        if len(self._waiting) >= self._waiting_max:
-            return False
-        if self._waiting_bytes + len(payload) > self._waiting_bytes_max:
-            return False
-        self._waiting.append(payload)
-        self._waiting_bytes += len(payload)
-        return True
+    def add(self, packet_id: int | None, size: int) -> None:
+        """A message sets out."""
+        if packet_id is not None:
+            self.ids.add(packet_id)
+        self._count += 1
+        self._bytes += size
+        # One more than the Receive Maximum is read, to tell the client that it broke it
+        over = self._count > self._limits.in_flight_max
+        self.full = self.full or over or self._bytes > self._limits.in_flight_bytes_max
 
-    def take(self) -> tuple[int, bytes] | None:
-        """The next receipt to send, with a packet id of its own; None while the window is full."""
-        if not self._waiting or len(self._sent) >= self._window:
-            return None
-        while True:
-            self._last_id = self._last_id % 65535 + 1
-            if self._last_id not in self._sent:
-                break
-        self._sent.add(self._last_id)
-        payload = self._waiting.popleft()
-        self._waiting_bytes -= len(payload)
-        return self._last_id, payload
-
-    def acknowledge(self, packet_id: int) -> None:
-        """The reader has it. An id that is not under way is passed over."""
-        self._sent.discard(packet_id)
-
-    def undelivered(self) -> int:
-        """Receipts that no acknowledgement vouches for."""
-        return len(self._waiting) + len(self._sent)
+    def remove(self, packet_id: int | None, size: int) -> bool:
+        """A message has arrived or was refused; True when there is room again for others."""
+        if packet_id is not None:
+            self.ids.discard(packet_id)
+        self._count -= 1
+        self._bytes -= size
+        few = self._count * 2 <= self._limits.in_flight_max
+        if self.full and few and self._bytes * 2 <= self._limits.in_flight_bytes_max:
+            self.full = False
+            return True
+        return False
 
 
 class Member(Protocol):

@@ -15,11 +15,17 @@ from enum import Enum
 from hashlib import sha256
 from typing import cast
 
-from bal import jcs
 from bal.errors import Rejected, Unavailable
-from bal.model import Finding
-from infra.mqtt_admission import certificate_of, choose_wire, refuse_connect
-from infra.mqtt_hub import Hub, Outbox
+from infra.mqtt_admission import (
+    certificate_of,
+    check_publish,
+    choose_wire,
+    form_of,
+    last_word_to_connect,
+    refuse_connect,
+    terms,
+)
+from infra.mqtt_hub import Flow, Hub
 from infra.mqtt_packets import (
     PINGRESP_PACKET,
     Acknowledge,
@@ -27,7 +33,6 @@ from infra.mqtt_packets import (
     Connect,
     Leave,
     Malformed,
-    Offer,
     Packet,
     Ping,
     Publish,
@@ -36,7 +41,7 @@ from infra.mqtt_packets import (
     Wire,
     packet_end,
 )
-from infra.mqtt_v3 import V3
+from infra.mqtt_receipts import Receipts, refusal
 from infra.mqtt_v5 import V5
 
 log = logging.getLogger("gridseal.mqtt")
@@ -69,14 +74,9 @@ class Session(asyncio.Protocol):
         self._silence_s_max = hub.limits.connect_timeout_s
         self._common_name = ""
         self._certificate_sha256 = ""
-        self._in_flight: set[int] = set()  # packet ids whose PUBACK is due
-        self._pending = 0  # messages on their way to the bus, QoS 0 too
-        self._pending_bytes = 0
-        self._full = False  # no more reading until messages have reached the bus
+        self._flow = Flow(hub.limits)
         self._unread_since_s: float | None = None  # the client does not read what we write
-        self._subscribed_qos: int | None = None
-        self._client_packet_bytes_max: int | None = None
-        self._outbox = Outbox(1, 0, 0)
+        self._receipts: Receipts | None = None  # from CONNACK on
 
     # --- the transport -------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Session(asyncio.Protocol):
 
     def _waits(self) -> bool:
         stalled = self._unread_since_s is not None
-        busy = self._full or self in self._hub.held_back or self._hub.stopping
+        busy = self._flow.full or self in self._hub.held_back or self._hub.stopping
         return busy or stalled or self._state is State.AUTHENTICATING
 
     def resume(self) -> None:
@@ -165,7 +165,7 @@ class Session(asyncio.Protocol):
                 start = ends[1]
                 if self._wire is None:
                     self._wire = choose_wire(packet)
-                self._handle(self._wire.read(packet))
+                self._handle(self._wire, self._wire.read(packet))
         except Malformed as error:
             self.end(error.code, error.text)
         if self._state is State.CLOSING:
@@ -185,40 +185,43 @@ class Session(asyncio.Protocol):
         elif size > self._limits.connect_bytes_max:
             raise Malformed("too large for a CONNECT", Code.TOO_LARGE)
 
-    def _handle(self, packet: Packet) -> None:
+    def _handle(self, wire: Wire, packet: Packet) -> None:
         if isinstance(packet, Connect):
             if self._state is not State.CONNECTING:  # [MQTT-3.1.0-2]
                 raise Malformed("a second CONNECT", Code.PROTOCOL_ERROR)
-            self._connect(packet)
+            self._connect(wire, packet)
         elif isinstance(packet, Publish):
-            self._publish(packet)
-        elif isinstance(packet, Acknowledge):
-            self._outbox.acknowledge(packet.packet_id)
-            self._send_receipts()
+            self._publish(wire, packet)
         elif isinstance(packet, Ping):
             self._write(PINGRESP_PACKET)
-        elif isinstance(packet, Subscribe):
-            self._subscribe(packet)
-        elif isinstance(packet, Unsubscribe):
-            self._unsubscribe(packet)
         elif isinstance(packet, Leave):
             self._close()
+        elif self._receipts is not None:
+            self._handle_receipts(packet, self._receipts)
+
+    def _handle_receipts(self, packet: Packet, receipts: Receipts) -> None:
+        if isinstance(packet, Acknowledge):
+            receipts.acknowledge(packet.packet_id)
+            self._send_receipts()
+        elif isinstance(packet, Subscribe):
+            self._write(receipts.subscribe(packet))
+        elif isinstance(packet, Unsubscribe):
+            self._write(receipts.unsubscribe(packet))
 
     # --- CONNECT -------------------------------------------------------------------------
 
-    def _connect(self, packet: Connect) -> None:
-        refused = refuse_connect(packet, self._common_name, self._speaks())
+    def _connect(self, wire: Wire, packet: Connect) -> None:
+        refused = refuse_connect(packet, self._common_name, wire.version)
         if refused is not None:
-            self._refuse(*refused)
+            self._refuse(wire, *refused)
             return
         self.credential = packet.name or ""
         self.client_id = packet.client_id or f"gridseal-{secrets.token_hex(8)}"
-        self._client_packet_bytes_max = packet.packet_bytes_max
         self._state = State.AUTHENTICATING
         self._hub.knocking.add(self)  # so that a revocation in the meantime finds it
-        self._start(self._authenticate(packet))
+        self._start(self._authenticate(wire, packet))
 
-    async def _authenticate(self, packet: Connect) -> None:
+    async def _authenticate(self, wire: Wire, packet: Connect) -> None:
         try:
             known = await self._hub.service.authenticate(
                 self.credential, self._certificate_sha256, packet.password or b""
@@ -235,194 +238,112 @@ class Session(asyncio.Protocol):
         if code is Code.SUCCESS:
             code = self._hub.admit(self)
         if code is not Code.SUCCESS:
-            self._refuse(code, "")
+            self._refuse(wire, code, "")
             return
-        self._open(packet)
+        self._open(wire, packet)
 
-    def _open(self, packet: Connect) -> None:
-        limits, told = self._limits, None
-        if not 0 < packet.keep_alive_s <= limits.keep_alive_s_max:
-            told = limits.keep_alive_s_max
-        offer = Offer(
-            receive_max=limits.in_flight_max,
-            packet_bytes_max=limits.packet_bytes_max,
-            keep_alive_s=told,
-            client_id=None if packet.client_id else self.client_id,
-            session_expiry=packet.session_expiry,
-        )
-        if self._speaks() == V3.version:  # it cannot be told; a keep alive of its own holds
-            told = None if packet.keep_alive_s else told
-        # [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5: one and a half times
-        self._silence_s_max = 1.5 * (told or packet.keep_alive_s)
-        window = min(packet.receive_max, limits.receipts_in_flight_max)
-        self._outbox = Outbox(
-            window, limits.receipts_waiting_max, limits.receipts_waiting_bytes_max
+    def _open(self, wire: Wire, packet: Connect) -> None:
+        offer, self._silence_s_max = terms(packet, self.client_id, wire.version, self._limits)
+        self._receipts = Receipts(
+            wire,
+            f"receipts/{self.credential}",
+            self._limits,
+            window=min(packet.receive_max, self._limits.receipts_in_flight_max),
+            packet_bytes_max=packet.packet_bytes_max,
         )
         self._state = State.OPEN
+        self._seen_s = self._loop.time()
         if self._timer is not None:
             self._timer.cancel()
-        self._seen_s = self._loop.time()
         self._timer = self._loop.call_later(self._silence_s_max, self._check_alive)
-        if self._wire is not None:
-            self._write(self._wire.connack(Code.SUCCESS, offer=offer))
+        self._write(wire.connack(Code.SUCCESS, offer=offer))
         self.resume()
 
-    def _refuse(self, code: Code, text: str) -> None:
+    def _refuse(self, wire: Wire, code: Code, text: str) -> None:
         """CONNACK with a reason, and the close."""
-        log.info("CONNECT refused: %s %s", code.name, text, extra={"credential": self._common_name})
-        if self._wire is not None:
-            self._write(self._wire.connack(code, text))
+        who = {"credential": self._common_name}
+        log.info("CONNECT refused: %s %s", code.name, text, extra=who)
+        self._write(wire.connack(code, text))
         self._close()
-
-    def _speaks(self) -> int:
-        return 0 if self._wire is None else self._wire.version
 
     # --- PUBLISH -------------------------------------------------------------------------
 
-    def _publish(self, packet: Publish) -> None:
-        speaks_v5 = self._speaks() == V5.version
-        if packet.qos > 1:
-            raise Malformed("QoS 2 is not offered", Code.QOS)
-        if packet.alias:
-            raise Malformed("topic aliases are not offered", Code.TOPIC_ALIAS)
-        if packet.retain and speaks_v5:  # CONNACK said so (§3.2.2.3.5); in 3.1.1 it is passed over
-            raise Malformed("retained messages are not offered", Code.RETAIN)
-        form = self._form(packet.topic)
+    def _publish(self, wire: Wire, packet: Publish) -> None:
+        check_publish(packet, wire.version)
+        form = form_of(packet.topic, self.credential)
         if form is None:
             text = f"publish to in/{self.credential}/<format> only"
-            answer = self._puback(packet, Code.NOT_AUTHORIZED, text)
+            answer = _puback(wire, packet, Code.NOT_AUTHORIZED, text)
             if answer is None:  # 3.1.1 and QoS 0 have no refusal: close, never acknowledge
                 raise Malformed(text, Code.NOT_AUTHORIZED)
             self._write(answer)
             return
-        if packet.packet_id is not None:
-            if packet.packet_id in self._in_flight:
-                if packet.duplicate and not speaks_v5:
-                    return  # sent again within the connection: the first one's PUBACK is due
-                raise Malformed("a packet identifier that is in use", Code.PROTOCOL_ERROR)
-            if speaks_v5 and len(self._in_flight) >= self._limits.in_flight_max:
-                raise Malformed("more than the Receive Maximum", Code.RECEIVE_MAXIMUM)
-            self._in_flight.add(packet.packet_id)
-        self._charge(len(packet.payload))
-        self._start(self._accept(form, packet))
+        if packet.packet_id in self._flow.ids:
+            if packet.duplicate and wire.version != V5.version:
+                return  # sent again within the connection: the first one's PUBACK is due
+            raise Malformed("a packet identifier that is in use", Code.PROTOCOL_ERROR)
+        many = len(self._flow.ids) >= self._limits.in_flight_max
+        if many and packet.qos and wire.version == V5.version:
+            raise Malformed("more than the Receive Maximum", Code.RECEIVE_MAXIMUM)
+        self._flow.add(packet.packet_id, len(packet.payload))
+        if self._hub.charge(len(packet.payload)):
+            self._hub.held_back.add(self)
+        self._start(self._take(wire, form, packet))
 
-    def _form(self, topic: str) -> str | None:
-        levels = topic.split("/")
-        if len(levels) != 3 or levels[:2] != ["in", self.credential] or not levels[2]:
-            return None
-        return levels[2]
-
-    async def _accept(self, form: str, packet: Publish) -> None:
-        code, text, receipt = Code.SUCCESS, "", b""
+    async def _take(self, wire: Wire, form: str, packet: Publish) -> None:
+        """Hand one message to the service, then answer."""
         try:
-            note = await self._hub.service.accept(self.credential, form, packet.payload)
-            receipt = note.encode()
-        except Rejected as error:
-            code, text = Code.PAYLOAD_FORMAT, f"{error.code}: {error.text}"
-            receipt = refusal(sha256(packet.payload).hexdigest(), error)
-        except Unavailable as error:
-            code, text = Code.QUOTA, str(error)
-        except Exception:
-            log.exception("accept failed", extra={"credential": self.credential})
-            code = Code.UNSPECIFIED
+            code, text, receipt = await self._accept(form, packet.payload)
+            if self._state is State.OPEN:
+                answer = _puback(wire, packet, code, text)
+                if answer is not None:
+                    self._write(answer)
+                elif code not in (Code.SUCCESS, Code.PAYLOAD_FORMAT):
+                    self.end(code, text)
         finally:
-            if packet.packet_id is not None:
-                self._in_flight.discard(packet.packet_id)
-            self._release(len(packet.payload))
-        if self._state is not State.CLOSING:
-            answer = self._puback(packet, code, text)
-            if answer is not None:
-                self._write(answer)
-            elif code not in (Code.SUCCESS, Code.PAYLOAD_FORMAT):
-                self.end(code, text)
+            room = self._flow.remove(packet.packet_id, len(packet.payload))
+            self._hub.release(len(packet.payload))
         if receipt:
             self._hub.deliver(self.credential, receipt)
-
-    def _puback(self, packet: Publish, code: Code, text: str) -> bytes | None:
-        if packet.packet_id is None or self._wire is None:
-            return None
-        return self._wire.puback(packet.packet_id, code, text)
-
-    def _charge(self, size: int) -> None:
-        self._pending += 1
-        self._pending_bytes += size
-        limits = self._limits
-        if self._hub.charge(size):
-            self._hub.held_back.add(self)
-        # One more than the Receive Maximum is read, to tell the client that it broke it
-        if self._pending > limits.in_flight_max or self._pending_bytes > limits.in_flight_bytes_max:
-            self._full = True
-
-    def _release(self, size: int) -> None:
-        self._pending -= 1
-        self._pending_bytes -= size
-        self._hub.release(size)
-        limits = self._limits
-        few = self._pending * 2 <= limits.in_flight_max
-        if self._full and few and self._pending_bytes * 2 <= limits.in_flight_bytes_max:
-            self._full = False
+        if room:
             self.resume()
+
+    async def _accept(self, form: str, payload: bytes) -> tuple[Code, str, bytes]:
+        """(reason, sentence, receipt) of one message; the receipt is empty where there is none."""
+        try:
+            note = await self._hub.service.accept(self.credential, form, payload)
+        except Rejected as error:
+            receipt = refusal(sha256(payload).hexdigest(), error)
+            return Code.PAYLOAD_FORMAT, f"{error.code}: {error.text}", receipt
+        except Unavailable as error:
+            return Code.QUOTA, str(error), b""
+        except Exception:
+            log.exception("accept failed", extra={"credential": self.credential})
+            return Code.UNSPECIFIED, "", b""
+        return Code.SUCCESS, "", note.encode()
 
     # --- receipts ------------------------------------------------------------------------
 
-    def _subscribe(self, packet: Subscribe) -> None:
-        self._check_filters(len(packet.filters))
-        granted: list[int | None] = []
-        for name, qos in packet.filters:
-            own = name == f"receipts/{self.credential}"
-            granted.append(min(qos, 1) if own else None)
-            if own:
-                self._subscribed_qos = min(qos, 1)
-        if self._wire is not None:
-            self._write(self._wire.suback(packet.packet_id, granted))
-
-    def _unsubscribe(self, packet: Unsubscribe) -> None:
-        self._check_filters(len(packet.filters))
-        own = f"receipts/{self.credential}"
-        existed = [name == own and self._subscribed_qos is not None for name in packet.filters]
-        if any(existed):
-            self._subscribed_qos = None
-        if self._wire is not None:
-            self._write(self._wire.unsuback(packet.packet_id, existed))
-
-    def _check_filters(self, count: int) -> None:
-        if count > self._limits.filters_max:
-            raise Malformed("too many topic filters", Code.QUOTA)
-
     def deliver(self, payload: bytes) -> bool:
         """Send one receipt, or queue it behind others; False where nobody here reads it."""
-        if self._state is not State.OPEN or self._subscribed_qos is None:
+        receipts = self._receipts
+        if self._state is not State.OPEN or receipts is None or not receipts.subscribed:
             return False
-        if not self._outbox.put(payload):
+        if not receipts.put(payload):
             self.end(Code.QUOTA, "receipts are not read fast enough")
             return False
         self._send_receipts()
         return True
 
     def _send_receipts(self) -> None:
-        if self._wire is None:
-            return
-        while self._state is State.OPEN and self._unread_since_s is None:
-            item = self._outbox.take()
-            if item is None:
-                return
-            packet_id, payload = item
-            sure = self._subscribed_qos == 1
-            topic = f"receipts/{self.credential}"
-            packet = self._wire.publish(topic, payload, packet_id if sure else None)
-            if not sure:
-                self._outbox.acknowledge(packet_id)
-            if self._client_packet_bytes_max and len(packet) > self._client_packet_bytes_max:
-                self._outbox.acknowledge(packet_id)  # [MQTT-3.1.2-25]: as if it had been sent
-                self._hub.undelivered += 1
-                continue
-            self._write(packet)
+        if self._receipts is not None and self._unread_since_s is None:
+            self._write(self._receipts.ready())
 
     # --- out -----------------------------------------------------------------------------
 
     def _write(self, data: bytes) -> None:
         """Write what one turn of the loop has to say in one TLS record where it fits."""
-        if not self._out:
+        if data and not self._out:
             self._loop.call_soon(self._flush)
         self._out += data
 
@@ -439,7 +360,7 @@ class Session(asyncio.Protocol):
         if self._wire is not None and self._state is State.OPEN:
             self._write(self._wire.disconnect(code, text))
         elif self._state is State.CONNECTING:
-            self._write(_refusal_of_connect(self._wire, code, text))
+            self._write(last_word_to_connect(self._wire, code, text))
         self._close()
 
     def _close(self) -> None:
@@ -465,7 +386,7 @@ class Session(asyncio.Protocol):
         self._state = State.CLOSING
         if self._timer is not None:
             self._timer.cancel()
-        self._hub.leave(self, self._outbox.undelivered())
+        self._hub.leave(self, 0 if self._receipts is None else self._receipts.undelivered())
 
     def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(work)
@@ -473,18 +394,5 @@ class Session(asyncio.Protocol):
         task.add_done_callback(self._hub.tasks.discard)
 
 
-def refusal(message_hex: str, error: Rejected) -> bytes:
-    """The JSON on `receipts/<name>` for a message that never reached the bus."""
-    finding = Finding(
-        error.code, "refused", error.text, field=error.field, line=error.line, clause=error.clause
-    )
-    return jcs.encode({"type": "refused", "message": message_hex, **finding.as_json()})
-
-
-def _refusal_of_connect(wire: Wire | None, code: Code, text: str) -> bytes:
-    """The last word to a first packet that was none; 3.1.1 closes without one [MQTT-3.1.4-1]."""
-    if code is Code.UNSUPPORTED_VERSION:
-        return V3().connack(code)  # [MQTT-3.1.2-2]; who knows another version knows this form
-    if wire is None or wire.version == V3.version:
-        return b""
-    return wire.connack(code, text)
+def _puback(wire: Wire, packet: Publish, code: Code, text: str) -> bytes | None:
+    return None if packet.packet_id is None else wire.puback(packet.packet_id, code, text)
