@@ -1,0 +1,40 @@
+"""docs/spec/commitment.md: pseudonym, salt, commitment, and the two forms of an entry."""
+
+from hashlib import sha256
+from hmac import new as hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bal.certify.commitment import commitment, is_public, pseudonym, salt
+
+
+def test_the_formulas_of_the_specification() -> None:
+    key, record = bytes(range(32)), b'{"kind":"reading"}'
+    expected = hmac(key, b"gridseal/salt/v1\x00" + b"\x01" + record, "sha256").digest()
+    assert salt(key, b"\x01", record) == expected
+    assert commitment(key, b"\x01", record) == sha256(b"\x02\x01" + expected + record).digest()
+
+
+def test_a_pseudonym_is_43_characters_and_says_nothing_of_its_key() -> None:
+    name = pseudonym(b"k" * 32)
+    assert len(name) == 43
+    assert pseudonym(b"l" * 32) != name
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_types_never_meet(key: bytes, data: bytes) -> None:
+    kinds = {bytes([t]): commitment(key, bytes([t]), data) for t in range(1, 5)}
+    assert len(set(kinds.values())) == 4
+
+
+@pytest.mark.parametrize("entry", [b"", b"x" * 31, b"x" * 33, b"{" * 65_536])
+def test_any_other_form_of_entry_is_refused(entry: bytes) -> None:
+    with pytest.raises(ValueError, match="neither"):
+        is_public(entry)
+
+
+def test_the_two_forms() -> None:
+    assert is_public(b"{" + b" " * 32)
+    assert not is_public(b"{" + b" " * 31)  # 32 bytes are a commitment, whatever they look like
