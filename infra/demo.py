@@ -322,7 +322,7 @@ def _config(work: Path, data: Path) -> Path | None:
     """A configuration with a short anchor interval, for a folder that is new."""
     path = work / "demo.toml"
     if not path.exists():
-        if data.exists() and any(data.iterdir()):
+        if data.is_dir() and any(data.iterdir()):
             return None  # somebody else's platform: what it promised about anchors stands
         work.mkdir(parents=True, exist_ok=True)
         path.write_text(f"[anchor]\ninterval_s = {ANCHOR_INTERVAL_S}\n", encoding="utf-8")
