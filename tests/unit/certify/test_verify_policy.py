@@ -1,0 +1,211 @@
+"""Policies: C2SP tlog-policy with our comment lines."""
+
+import importlib.util
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bal.certify.verify import VerifyError, parse_policy, parse_vkey, policy_text
+from bal.certify.verify_policy import POLICY_BYTES_MAX, check_quorum
+
+VECTORS = Path(__file__).resolve().parents[2] / "vectors"
+spec = importlib.util.spec_from_file_location("make_vectors_for_policy", VECTORS / "make.py")
+assert spec is not None
+assert spec.loader is not None
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
+
+ADDRESS, CODE = "0x" + "Ab" * 20, "0x" + "cd" * 32
+LOG, INTAKE = make.LOG_KEY.vkey, make.INTAKE_KEY.vkey
+NAMES = ["X1", "X2", "X3", "Y1", "Y2", "Y3"]
+KEYS = {name: make.note_key(f"{name.lower()}.invalid", 0x04) for name in NAMES}
+# The example of c2sp.org/tlog-policy, with keys put in.
+EXAMPLE = (
+    f"log {LOG}\n\n"
+    + "".join(f"witness {name} {KEYS[name].vkey}\n" for name in NAMES)
+    + "group X-witnesses 2 X1 X2 X3\ngroup Y-witnesses any Y1 Y2 Y3\n\n"
+    "group X-and-Y all X-witnesses Y-witnesses\nquorum X-and-Y\n"
+)
+
+
+def cosigned(*names: str):
+    return [parse_vkey(KEYS[name].vkey) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "enough"),
+    [
+        (("X1", "X3", "Y2"), True),
+        (("X1", "X2", "X3", "Y1", "Y2", "Y3"), True),
+        (("X1", "X2"), False),
+        (("X1", "Y1", "Y2", "Y3"), False),
+        ((), False),
+    ],
+)
+def test_quorum_of_the_specifications_example(names, enough) -> None:
+    policy = parse_policy(EXAMPLE.encode())
+    if enough:
+        check_quorum(policy, cosigned(*names))
+        return
+    with pytest.raises(VerifyError, match="quorum X-and-Y") as caught:
+        check_quorum(policy, cosigned(*names))
+    assert caught.value.code == "quorum-missing"
+
+
+@given(st.sets(st.sampled_from(NAMES[:3])), st.integers(1, 3))
+def test_a_group_is_k_of_n(names, k) -> None:
+    witnesses = "".join(f"witness {name} {KEYS[name].vkey}\n" for name in NAMES[:3])
+    policy = parse_policy(f"{witnesses}group g {k} X1 X2 X3\nquorum g\n".encode())
+    try:
+        check_quorum(policy, cosigned(*names))
+        assert len(names) >= k
+    except VerifyError:
+        assert len(names) < k
+
+
+def test_a_single_witness_may_be_the_quorum() -> None:
+    text = f"witness X1 {KEYS['X1'].vkey}\nwitness X2 {KEYS['X2'].vkey}\nquorum X2\n"
+    policy = parse_policy(text.encode())
+    check_quorum(policy, cosigned("X2"))
+    with pytest.raises(VerifyError):
+        check_quorum(policy, cosigned("X1"))
+
+
+def test_a_witness_with_ml_dsa_never_counts_and_is_named() -> None:
+    public = bytes([0x06]) + bytes(1312)
+    name = "pq.invalid"
+    id_ = make.sha256(name.encode() + b"\n" + public).digest()[:4].hex()
+    vkey = f"{name}+{id_}+{make.b64encode(public).decode()}"
+    policy = parse_policy(f"witness pq {vkey}\nquorum pq\n".encode())
+    with pytest.raises(VerifyError, match="1 of them sign with ML-DSA-44"):
+        check_quorum(policy, [])
+
+
+def test_white_space_is_spaces_and_tabs_only() -> None:
+    text = f"\t # any comment\n \t log \t{LOG}  https://log.invalid/ \nquorum\tnone"
+    policy = parse_policy(text.encode())
+    assert policy.log_urls == {make.ORIGIN: "https://log.invalid/"}
+    key = KEYS["X1"].vkey
+    odd = parse_policy(f"witness a\u00a0b {key}\nquorum a\u00a0b\n".encode())
+    assert odd.quorum == "a\u00a0b"
+
+
+def test_names_are_octets() -> None:
+    """The Kelvin sign is not K, and what is no UTF-8 is a name all the same."""
+    key = KEYS["X1"].vkey.encode()
+    assert parse_policy(b"witness \xff\xfe " + key + b"\nquorum \xff\xfe\n").witnesses
+    with pytest.raises(VerifyError, match="not defined above"):
+        parse_policy(b"witness K " + key + b"\nquorum \xe2\x84\xaa\n")
+
+
+OURS = "#gridseal/policy/v1\n"
+CHAIN = f"{OURS}#gridseal chain 1 public -\n#gridseal contract {ADDRESS} {CODE}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "no quorum"),
+        ("quorum none\nquorum none\n", "Line 2: A second quorum"),
+        ("quorum all-of-them\n", "not defined above"),
+        ("log x\nquorum none\n", "not a verifier key"),
+        (f"log {LOG} u v\nquorum none\n", "Not a line of a policy"),
+        (f"log {LOG}\nlog {LOG}\nquorum none\n", "stands twice"),
+        (f"log {KEYS['X1'].vkey}\nquorum none\n", "type 0x01"),
+        (f"witness w {LOG}\nquorum w\n", "0x04 or 0x06"),
+        (f"witness none {KEYS['X1'].vkey}\nquorum none\n", "is taken"),
+        (f"witness a {KEYS['X1'].vkey}\nwitness b {KEYS['X1'].vkey}\nquorum a\n", "stands twice"),
+        (EXAMPLE.replace("X-witnesses 2", "X-witnesses 4"), "threshold of 4 among 3"),
+        (EXAMPLE.replace("X-witnesses 2", "X-witnesses 0"), "threshold of 0"),
+        (EXAMPLE.replace("X-witnesses 2", "X-witnesses 02"), "not a decimal"),
+        (EXAMPLE.replace("any Y1 Y2 Y3", "any Y1 X2 Y3"), "a member twice"),
+        (EXAMPLE.replace("any Y1 Y2 Y3", "any Y1 Y-witnesses"), "not defined above"),
+        ("quorum none\r\n", "control character"),
+        (f"#gridseal chain 1 own -\n{OURS}quorum none\n", "expected #gridseal/policy/v1"),
+        ("#gridseal/policy/v2\nquorum none\n", "expected #gridseal/policy/v1"),
+        (f"{OURS}{OURS}quorum none\n", "expected #gridseal/policy/v1"),
+        (f"{OURS}#gridseal trust everybody\nquorum none\n", "Not a line of"),
+        (f"{OURS}#gridseal chain 1 private -\nquorum none\n", "own, consortium or public"),
+        (f"{OURS}#gridseal chain 0x1 own -\nquorum none\n", "not a decimal"),
+        (f"{OURS}#gridseal chain 1 own -\nquorum none\n", "no contract"),
+        (f"{OURS}#gridseal depth 3\nquorum none\n", "but no chain"),
+        (f"{CHAIN}#gridseal depth safe\nquorum none\n", "not a decimal"),
+        (f"{CHAIN}#gridseal depth 1\n#gridseal depth 2\nquorum none\n", "A second depth"),
+        (f"{CHAIN}#gridseal contract 0x12 -\nquorum none\n", "not a contract's address"),
+        (f"{CHAIN}#gridseal contract {ADDRESS} 0x12\nquorum none\n", "not a keccak256"),
+        (f"{CHAIN}#gridseal intake {KEYS['X1'].vkey}\nquorum none\n", "Ed25519"),
+        ("#" * (POLICY_BYTES_MAX + 1), "longer than"),
+    ],
+)
+def test_a_fault_is_named(text: str, fault: str) -> None:
+    with pytest.raises(VerifyError) as caught:
+        parse_policy(text.encode())
+    assert caught.value.code == "policy-malformed"
+    assert fault.lower() in caught.value.text.lower()
+
+
+def test_the_text_the_platform_writes_reads_back() -> None:
+    text = policy_text(
+        log_key=LOG,
+        intake_key=INTAKE,
+        chain_id=11155111,
+        chain_kind="public",
+        contracts=[(ADDRESS, CODE), ("0x" + "11" * 20, "")],
+        rpc_url="https://rpc.invalid/",
+        log_url="https://log.invalid/log",
+        depth=12,
+        anchor_within_s=900,
+        witnesses=[(name, KEYS[name].vkey) for name in NAMES[:3]],
+        quorum_k=2,
+    )
+    policy = parse_policy(text.encode())
+    assert [key.vkey for key in (*policy.logs, *policy.intake)] == [LOG, INTAKE]
+    assert policy.log_urls == {make.ORIGIN: "https://log.invalid/log"}
+    chain = policy.chain
+    assert chain is not None
+    assert (chain.chain_id, chain.kind, chain.rpc_url) == (
+        11155111,
+        "public",
+        "https://rpc.invalid/",
+    )
+    assert [item.address for item in chain.contracts] == [ADDRESS, "0x" + "11" * 20]
+    assert [item.code_hash for item in chain.contracts] == [bytes.fromhex(CODE[2:]), None]
+    assert (chain.depth, chain.anchor_within_s) == (12, 900)
+    assert policy.groups == {"witnesses": (2, ("X1", "X2", "X3"))}
+    # A tool for tlog-policy sees comments and its own lines, nothing else.
+    words = {line.split()[0] for line in text.splitlines() if not line.startswith("#")}
+    assert words == {"log", "witness", "group", "quorum"}
+
+
+def test_a_text_that_would_not_read_back_is_refused() -> None:
+    with pytest.raises(VerifyError, match="chain is own"):
+        policy_text(
+            log_key=LOG, intake_key=INTAKE, chain_id=1, chain_kind="mine", contracts=[(ADDRESS, "")]
+        )
+
+
+@pytest.mark.parametrize(
+    "vkey",
+    [
+        LOG.replace("+", "-", 1),
+        LOG[:-1],
+        LOG.upper(),
+        LOG.replace(make.LOG_KEY.id.hex(), "00000000"),
+        "a b+00000000+" + LOG.split("+")[2],
+        make.note_key("x.invalid", 0x02).vkey,
+    ],
+)
+def test_no_verifier_key(vkey: str) -> None:
+    with pytest.raises(VerifyError) as caught:
+        parse_vkey(vkey)
+    assert caught.value.code == "policy-malformed"
+
+
+@given(st.binary())
+def test_any_bytes_are_a_policy_or_a_fault(data: bytes) -> None:
+    with suppress(VerifyError):
+        parse_policy(data)
+        assert b"quorum" in data
