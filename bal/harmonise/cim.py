@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml, reading_type, record
-from bal.harmonise.cim_xml import MeterReading, Named, Sent
+from bal.harmonise.cim_xml import MeterReading, Sent
 from bal.harmonise.instant import Instant, before, parse
 from bal.harmonise.names import CommitPart, MeterNames, Resolve, check_names
-from bal.harmonise.parts import Span, cut
+from bal.harmonise.parts import cut
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
 from bal.harmonise.reading_type import ReadingType
-from bal.harmonise.record import Origin, Shape
+from bal.harmonise.record import Origin, Shape, Slot
 from bal.harmonise.report import Report
-from bal.model import Draft, Finding, Harmonised, Subject
+from bal.model import Draft, Finding, Harmonised, Rank, Subject
 
 CLAUSE = "IEC 61968-9 MeterReadings"
 CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
@@ -46,7 +46,7 @@ def harmonise(
     report = Report(raw)
     subjects = [_subject(one, resolve, report) for one in read]
     spans = [
-        Span(one.start, one.end, sender if subject is None else subject)
+        (one.start, one.end, sender if subject is None else subject)
         for one, subject in zip(read, subjects, strict=True)
     ]
     parts, commitments = cut(raw, spans, platform, commit_part)
@@ -60,43 +60,41 @@ def harmonise(
 def _subject(one: MeterReading, resolve: Resolve, report: Report) -> Subject | None:
     """Whose the readings are; None, and one refusal for all of them, where nobody's."""
     try:
-        return resolve(_names(one.named))
+        return resolve(_names(one))
     except Rejected as error:
         report.refuse(error, one.start, field="MeterReading", clause=CLAUSE)
         return None
 
 
-def _names(named: Named) -> MeterNames:
-    if named.elements > 1:
+def _names(one: MeterReading) -> MeterNames:
+    if one.elements > 1:
         raise Rejected(
-            "meter-ambiguous", f"{named.elements} {named.element} elements", field=named.element
+            "meter-ambiguous", f"{one.elements} {one.named_by} elements", field=one.named_by
         )
-    mrid = (named.mrid or "").strip(_SPACE) or None
-    names = tuple(
-        [
-            (
-                (one.authority or "").strip(_SPACE),
-                (one.type or "").strip(_SPACE),
-                one.name.strip(_SPACE),
-            )
-            for one in named.names
-            if one.name is not None
-        ]
-    )
-    if mrid is None and not names:
+    names = [
+        (
+            authority.strip(_SPACE) if authority else "",
+            kind.strip(_SPACE) if kind else "",
+            name.strip(_SPACE),
+        )
+        for authority, kind, name in one.names
+        if name is not None
+    ]
+    mrid = one.mrid.strip(_SPACE) if one.mrid else None
+    if not mrid and not names:
         raise Rejected(
             "meter-unnamed",
             "neither a Meter nor, where there is no Meter, a UsagePoint is named",
             field="Meter",
         )
-    return check_names(mrid, names)
+    return check_names(mrid or None, tuple(names))
 
 
 _Doubts = tuple[tuple[str, str], ...]  # code and text of what is doubtful about one reading
 
 
 class _Kind(NamedTuple):
-    """What the ReadingType and the qualities of a reading come to; the same for many readings."""
+    """What a ReadingType and qualities come to."""
 
     type: ReadingType
     quality: Quality
@@ -112,6 +110,15 @@ class _Period(NamedTuple):
     doubts: _Doubts = ()
 
 
+class _Case(NamedTuple):
+    """All that a reading says but for its value; mostly the same from device to device."""
+
+    slot: Slot
+    multiplier: int
+    rank: Rank
+    doubts: _Doubts
+
+
 @dataclass(slots=True)
 class _Readings:
     """The records of one message as they grow."""
@@ -119,6 +126,7 @@ class _Readings:
     report: Report
     drafts: list[Draft] = field(default_factory=list)
     kinds: dict[tuple[str | None, tuple[str, ...]], _Kind | None] = field(default_factory=dict)
+    cases: dict[tuple[object, ...], _Case] = field(default_factory=dict)  # by Sent after value
 
     def take(self, one: MeterReading, origin: Origin) -> None:
         """All readings of one MeterReading."""
@@ -136,35 +144,32 @@ class _Readings:
                 report.refuse(error, sent.at, field="Reading", clause=CLAUSE_READING)
 
     def _draft(self, sent: Sent, origin: Origin) -> Draft:
-        key = (sent.notation, sent.qualities)
-        try:
-            kind = self.kinds[key]
-        except KeyError:
-            kind = self.kinds[key] = _kind(sent)
-        if sent.doubled or sent.value is None or not sent.notation:
-            return self._incomplete(sent, origin, kind)
-        if kind is None:
-            doubt = ("reading-type-unmapped", "the reading type has no meaning here; kept verbatim")
-            return self._event("unmapped", sent, origin, _period(sent, None), (doubt,))
-        value = decimal_text(sent.value, kind.type.multiplier)
-        period = _period(sent, kind.type)
-        told = ""
-        if kind.doubts or period.doubts:
-            told = record.findings_text(self._doubts(sent, kind.doubts + period.doubts))
-        rank = kind.quality.rank
-        if period.begin.us == period.end.us:
-            return record.instant_reading(
-                kind.shape, origin, value, time=period.end, rank=rank, findings=told
+        case = self.cases.get(sent[2:])
+        if case is None or sent.value is None:
+            kind = self._kind(sent)
+            if sent.doubled or sent.value is None or not sent.notation:
+                return self._incomplete(sent, origin, kind)
+            if kind is None:
+                doubt = ("reading-type-unmapped", "the reading type has no meaning here")
+                return self._event("unmapped", sent, origin, _period(sent, None), (doubt,))
+            period = _period(sent, kind.type)
+            case = self.cases[sent[2:]] = _Case(
+                record.slot(kind.shape, period.begin, period.end),
+                kind.type.multiplier,
+                kind.quality.rank,
+                kind.doubts + period.doubts,
             )
-        return record.interval_reading(
-            kind.shape,
-            origin,
-            value,
-            begin=period.begin,
-            end=period.end,
-            rank=rank,
-            findings=told,
-        )
+        slot, multiplier, rank, doubts = case
+        value = decimal_text(sent.value, multiplier)
+        told = record.findings_text(self._doubts(sent, doubts)) if doubts else ""
+        return record.reading(slot, origin, value, rank, told)
+
+    def _kind(self, sent: Sent) -> _Kind | None:
+        """None where the reading type is missing or has no meaning to us."""
+        key = (sent.notation, sent.qualities)
+        if key not in self.kinds:
+            self.kinds[key] = _kind(sent)
+        return self.kinds[key]
 
     def _incomplete(self, sent: Sent, origin: Origin, kind: _Kind | None) -> Draft:
         """A reading that lacks a part or has one twice; or whose value is stated missing."""

@@ -17,29 +17,19 @@ DEPTH_MAX = 64
 MARKUP_MAX = 524_288  # `<` in one message; bounds memory, not only bytes
 
 
-class Name(NamedTuple):
-    """One Names element; texts as sent, None where the element is absent."""
-
-    authority: str | None
-    type: str | None
-    name: str | None
-
-
-class Named(NamedTuple):
-    """Who the values are from: the Meter, or the UsagePoint where there is no Meter."""
-
-    element: str  # Meter, UsagePoint, or "" where there is neither
-    elements: int  # how many of that element there are
-    mrid: str | None
-    names: tuple[Name, ...]
+Name = tuple[str | None, str | None, str | None]
+"""Authority, type and name of one Names element, as sent; None where the element is absent."""
 
 
 class Sent(NamedTuple):
-    """One Readings or IntervalReading element; texts as sent, None where absent."""
+    """One Readings or IntervalReading element; texts as sent, None where absent.
+
+    What follows `value` is mostly the same from device to device, and tells what a value means.
+    """
 
     at: int  # byte offset of its start tag
-    time: str | None
     value: str | None
+    time: str | None
     notation: str | None
     begin: str | None
     end: str | None
@@ -52,7 +42,10 @@ class MeterReading(NamedTuple):
 
     start: int
     end: int
-    named: Named
+    named_by: str  # Meter; UsagePoint where there is no Meter; "" where there is neither
+    elements: int  # how many of these there are
+    mrid: str | None
+    names: tuple[Name, ...]
     sent: tuple[Sent, ...]
     ignored: tuple[str, ...]  # elements with a meaning that no record carries
 
@@ -82,7 +75,7 @@ def read(raw: bytes) -> list[MeterReading]:
     Raises Rejected: not-utf-8, xml-encoding, xml-dtd, xml-malformed, xml-too-deep,
     xml-too-many-elements.
     """
-    if raw.count(b"<") > MARKUP_MAX:
+    if too_many_elements(raw):
         raise Rejected("xml-too-many-elements", f"more than {MARKUP_MAX} tags in one message")
     try:
         raw.decode()
@@ -90,6 +83,11 @@ def read(raw: bytes) -> list[MeterReading]:
         line = raw.count(b"\n", 0, error.start) + 1
         raise Rejected("not-utf-8", "the message is not UTF-8", line=line) from None
     return _Reader(raw).read()
+
+
+def too_many_elements(raw: bytes) -> bool:
+    """True where the tags of one message would take more memory than their bytes let expect."""
+    return len(raw) > MARKUP_MAX and raw.count(b"<") > MARKUP_MAX
 
 
 class _Reader:
@@ -186,27 +184,27 @@ def _meter_reading(element: _Element, end: int) -> MeterReading:
             sent += [_sent(one, notations) for one in child.all("IntervalReadings")]
         elif child.name == "EndDeviceEvents":
             ignored.append(child.name)
-    return MeterReading(element.at, end, _named(element), tuple(sent), tuple(ignored))
+    named_by, elements, mrid, names = _names(element)
+    return MeterReading(
+        element.at, end, named_by, elements, mrid, names, tuple(sent), tuple(ignored)
+    )
 
 
-def _named(element: _Element) -> Named:
+def _names(element: _Element) -> tuple[str, int, str | None, tuple[Name, ...]]:
+    """Who the values are from: element, how many of it, mRID, names."""
     for name in ("Meter", "UsagePoint"):
         found = list(element.all(name))
         if found:
             mrid = found[0].first("mRID")
-            return Named(
-                name,
-                len(found),
-                mrid.text if mrid is not None else None,
-                tuple(_name(one) for one in found[0].all("Names")),
-            )
-    return Named("", 0, None, ())
+            names = tuple(_name(one) for one in found[0].all("Names"))
+            return name, len(found), mrid.text if mrid is not None else None, names
+    return "", 0, None, ()
 
 
 def _name(names: _Element) -> Name:
     kind = names.first("NameType")
     authority = kind.first("NameTypeAuthority") if kind is not None else None
-    return Name(*(_child_text(one, "name") for one in (authority, kind, names)))
+    return _child_text(authority, "name"), _child_text(kind, "name"), _child_text(names, "name")
 
 
 def _child_text(element: _Element | None, name: str) -> str | None:
@@ -246,8 +244,8 @@ def _sent(element: _Element, block_notations: tuple[str, ...]) -> Sent:
         )
     return Sent(
         element.at,
-        times[0] if times else None,
         values[0] if values else None,
+        times[0] if times else None,
         sent_notations[0] if sent_notations else None,
         begins[0] if begins else None,
         ends[0] if ends else None,

@@ -9,7 +9,7 @@ from bal.harmonise import quantity as q
 from bal.harmonise.der_json import Item, Number
 from bal.harmonise.instant import Instant, parse
 from bal.harmonise.names import CommitPart, MeterNames, Resolve, check_names
-from bal.harmonise.parts import Span, cut
+from bal.harmonise.parts import cut
 from bal.harmonise.quality import quality
 from bal.harmonise.quantity import Quantity, decimal_text
 from bal.harmonise.record import Origin
@@ -68,7 +68,7 @@ def harmonise(
     report = Report(raw)
     subjects = [_subject(item, resolve, report) for item in items]
     spans = [
-        Span(item.start, item.end, sender if subject is None else subject)
+        (item.start, item.end, sender if subject is None else subject)
         for item, subject in zip(items, subjects, strict=True)
     ]
     parts, commitments = cut(raw, spans, platform, commit_part)
@@ -203,14 +203,8 @@ def _draft(reading: Any, origin: Origin, place: _Place) -> Draft:
     value = decimal_text(sent, shift)
     register = f"{measurand}.{phase}" if phase else measurand
     shape = record.shape("telemetry", register, "", quantity, codes.json)
-    told = record.findings_text(doubt())
-    if begin.us == end.us:
-        return record.instant_reading(
-            shape, origin, value, time=end, rank=codes.rank, findings=told
-        )
-    return record.interval_reading(
-        shape, origin, value, begin=begin, end=end, rank=codes.rank, findings=told
-    )
+    slot = record.slot(shape, begin, end)
+    return record.reading(slot, origin, value, codes.rank, record.findings_text(doubt()))
 
 
 def _times(reading: dict[str, Any]) -> tuple[Instant, Instant]:

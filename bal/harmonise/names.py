@@ -8,7 +8,7 @@ from urllib.parse import quote
 from bal.errors import Rejected
 from bal.model import Digest, Identity, Subject
 
-NAME_LENGTH_MAX = 256  # characters, of an mRID and of each part of a name
+NAME_LENGTH_MAX = 256  # characters of an mRID, or of a name with its type and authority
 NAMES_MAX = 16  # Names elements of one device
 
 # C0, DEL and C1 controls; surrogates, which have no UTF-8 form; noncharacters.
@@ -44,19 +44,23 @@ def check_names(mrid: str | None, names: tuple[tuple[str, str, str], ...]) -> Me
     if len(names) > NAMES_MAX:
         raise Rejected("name-invalid", f"more than {NAMES_MAX} names of one device", field="Names")
     if mrid is not None:
-        _check(mrid, "mRID", empty=False)
+        _check("", "", mrid)
     for authority, kind, name in names:
-        _check(name, "Names/name", empty=False)
-        if kind or authority:
-            _check(kind, "NameType/name", empty=True)
-            _check(authority, "NameTypeAuthority/name", empty=True)
+        together = authority + kind + name
+        # printable ASCII is the common case, and found to be so in a tenth of the time
+        plain = together.isascii() and together.isprintable()
+        if not (plain and name and len(together) <= NAME_LENGTH_MAX):
+            _check(authority, kind, name)
     return MeterNames(mrid, names)
 
 
-def _check(text: str, field: str, *, empty: bool) -> None:
-    if _FORBIDDEN.search(text) is not None:
-        raise Rejected("name-invalid", "a name contains a control character", field=field)
-    if len(text) > NAME_LENGTH_MAX:
-        raise Rejected("name-invalid", f"longer than {NAME_LENGTH_MAX} characters", field=field)
-    if not text and not empty:
-        raise Rejected("name-invalid", "a name is empty", field=field)
+def _check(authority: str, kind: str, name: str) -> None:
+    together = authority + kind + name
+    if not name:
+        raise Rejected("name-invalid", "a name is empty", field="Names")
+    if len(together) > NAME_LENGTH_MAX:
+        raise Rejected(
+            "name-invalid", f"a name of more than {NAME_LENGTH_MAX} characters", field="Names"
+        )
+    if _FORBIDDEN.search(together) is not None:
+        raise Rejected("name-invalid", "a name has a control character", field="Names")

@@ -1,18 +1,12 @@
 """Which bytes of a raw message belong to whom (DESIGN §2, evidence)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from bal.harmonise.names import CommitPart
 from bal.model import Digest, Part, Subject
 
-
-class Span(NamedTuple):
-    """The bytes [start, end) in which a message speaks of one device."""
-
-    start: int
-    end: int
-    subject: Subject
+Span = tuple[int, int, Subject]
+"""The bytes [start, end) in which a message speaks of one device: start, end, whose they are."""
 
 
 def cut(
@@ -24,8 +18,8 @@ def cut(
     one part of that subject; otherwise each span is a part, and the bytes around them are parts
     of the platform's.
     """
-    if len({span.subject.pseudonym for span in spans}) == 1:
-        subject = spans[0].subject
+    if len({subject.pseudonym for _, _, subject in spans}) == 1:
+        subject = spans[0][2]
         commitment = commit_part(subject, raw)
         return [Part(0, len(raw), subject, commitment)], [commitment] * len(spans)
     parts: list[Part] = []

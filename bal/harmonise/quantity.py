@@ -3,15 +3,12 @@
 Values are text from end to end: a multiplier moves the decimal point, nothing is ever a float.
 """
 
-import re
 from dataclasses import dataclass
 
 from bal.errors import Rejected
 
 VALUE_LENGTH_MAX = 40  # characters
 
-# XML Schema 1.1 part 2 §3.3.3: decimal; no exponent, no NaN, no INF, at least one digit.
-_DECIMAL = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?|([+-]?)\.([0-9]+)")
 _SPACE = " \t\r\n"  # XML 1.0 §2.3, collapsed around a decimal
 
 
@@ -56,27 +53,29 @@ def decimal_text(text: str, shift: int) -> str:
     Normalised: no exponent, no plus sign, no leading or trailing zero, no point at the end, no
     `-0`. Raises Rejected("value-not-decimal") for anything else, an empty text included.
     """
-    stripped = text.strip(_SPACE)
-    match = _DECIMAL.fullmatch(stripped) if len(stripped) <= VALUE_LENGTH_MAX else None
-    if match is None:
+    number = text.strip(_SPACE)
+    length = len(number)
+    sign = number[:1]
+    if sign in {"+", "-"}:
+        number = number[1:]
+    whole, _, fraction = number.partition(".")
+    # XML Schema 1.1 part 2 §3.3.3: a sign, digits, a point, digits; one digit at least. Of ASCII
+    # only 0 to 9 pass isdigit, and a second point does not.
+    if length > VALUE_LENGTH_MAX or not (number.isascii() and (whole + fraction).isdigit()):
         raise Rejected(
             "value-not-decimal",
             f"the value is not a decimal number of at most {VALUE_LENGTH_MAX} characters",
             field="value",
             clause="XML Schema 1.1 part 2 §3.3.3 decimal",
         )
-    sign, whole, fraction, bare_sign, bare_fraction = match.groups()
-    if whole is None:
-        sign, whole, fraction = bare_sign, "", bare_fraction
-    elif fraction is None:
-        fraction = ""
     if shift > 0:
         fraction = fraction.ljust(shift, "0")
         whole, fraction = whole + fraction[:shift], fraction[shift:]
     elif shift < 0:
         whole = whole.rjust(-shift, "0")
         whole, fraction = whole[:shift], whole[shift:] + fraction
-    whole = whole.lstrip("0") or "0"
+    number = whole.lstrip("0") or "0"
     fraction = fraction.rstrip("0")
-    number = f"{whole}.{fraction}" if fraction else whole
+    if fraction:
+        number = f"{number}.{fraction}"
     return f"-{number}" if sign == "-" and number != "0" else number

@@ -8,8 +8,8 @@ time) or goes through the encoder. Rare records (events, missing values) are enc
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from bal import jcs
@@ -34,37 +34,46 @@ _DEVICE_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What all records of one part of a message share."""
 
     subject: Subject
-    evidence: str  # hex commitment to the part
+    evidence: str  # commitment to the part, 64 hex digits
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The text of a reading that stays the same from device to device and slot to slot.
-
-    In RFC 8785 order, split where `device`, `value`, or a time comes in.
-    """
+class Shape(NamedTuple):
+    """The text of a reading that is the same from device to device and slot to slot."""
 
     kind: str
     register: str
-    result: str
-    instant: tuple[str, str]
+    result: str  # from behind hasValue to the end of hasResult
+    made_by: str  # up to the device in madeBy
+    observes: str  # from there up to the device in observes
+    quality: str  # from there to the end of register
+    tail: str  # from type up to the value
+
+
+class Slot(NamedTuple):
+    """The text of a reading that is the same from device to device at one time."""
+
+    kind: str
+    register: str
+    begin_us: int
+    end_us: int
+    start: str  # up to the device
+    evidence: str  # from there up to the evidence
+    value: str  # from findings up to hasValue
     made_by: str
     observes: str
-    quality: str
-    tail: str
+    quality: str  # from behind observes' device up to the value
 
 
 @lru_cache(maxsize=4096)
 def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: str) -> Shape:
     """The fixed text of readings of one register.
 
-    kind: reading or telemetry; register: characters that need no escape; notation: the
-    identifier as sent, "" for none; quality: the codes as a JSON array in RFC 8785 form.
+    kind: reading or telemetry; notation: the identifier as sent, "" for none; quality: the codes
+    as a JSON array in RFC 8785 form.
     """
     unit = {"id": f"qunit:{quantity.qudt}", "type": "UnitOfMeasure"}
     observed = _property(quantity, notation)
@@ -74,7 +83,6 @@ def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: 
         kind=kind,
         register=register,
         result=f'","id":"#value","isMeasuredIn":{_text(unit)},"type":"PropertyValue"}},',
-        instant=('"hasTimestamp":"', '",'),
         made_by=f'"id":"","kind":"{kind}","madeBy":{{"id":"',
         observes=f'",{_inside({"type": _DEVICE_TYPES[kind]})}}},"observes":{{{before_id}"id":"',
         quality=f'#{_fragment(register)}",{_inside(observed)}}},'
@@ -83,45 +91,45 @@ def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: 
     )
 
 
-def instant_reading(
-    at: Shape, origin: Origin, value: str, *, time: Instant, rank: Rank, findings: str
-) -> Draft:
-    """A value that holds at one instant; `findings` as `findings_text` gives them."""
-    device = origin.subject.pseudonym
-    moment = time.text
-    text = (
-        f'{{"device":"{device}","evidence":"{origin.evidence}",{findings}'
-        f'"hasResult":{{"hasValue":"{value}{at.result}{at.instant[0]}{moment}{at.instant[1]}'
-        f"{at.made_by}{device}{at.observes}{device}{at.quality}"
-        f'"time":"{moment}",{at.tail}{value}"}}'
+def slot(of: Shape, begin: Instant, end: Instant) -> Slot:
+    """The fixed text of readings of one register over [begin, end), or at `end` if equal."""
+    if begin.us == end.us:
+        return Slot(
+            kind=of.kind,
+            register=of.register,
+            begin_us=end.us,
+            end_us=end.us,
+            start='{"device":"',
+            evidence='","evidence":"',
+            value='"hasResult":{"hasValue":"',
+            made_by=f'{of.result}"hasTimestamp":"{end.text}",{of.made_by}',
+            observes=of.observes,
+            quality=f'{of.quality}"time":"{end.text}",{of.tail}',
+        )
+    return Slot(
+        kind=of.kind,
+        register=of.register,
+        begin_us=begin.us,
+        end_us=end.us,
+        start=f'{{"begin":"{begin.text}","device":"',
+        evidence=f'","end":"{end.text}","evidence":"',
+        value=f'"hasPhenomenonTime":{_text(_interval(begin, end))},"hasResult":{{"hasValue":"',
+        made_by=f"{of.result}{of.made_by}",
+        observes=of.observes,
+        quality=f"{of.quality}{of.tail}",
     )
-    us = time.us
-    return Draft(origin.subject, at.kind, at.register, us, us, rank, text.encode())
 
 
-def interval_reading(
-    over: Shape,
-    origin: Origin,
-    value: str,
-    *,
-    begin: Instant,
-    end: Instant,
-    rank: Rank,
-    findings: str,
-) -> Draft:
-    """A value that covers [begin, end); `begin` lies before `end`."""
-    device = origin.subject.pseudonym
-    first, last = begin.text, end.text
+def reading(at: Slot, origin: Origin, value: str, rank: Rank, findings: str = "") -> Draft:
+    """One value of one device. value: a normalised decimal; findings: see `findings_text`."""
+    kind, register, begin_us, end_us, start, evidence, result, made_by, observes, quality = at
+    subject, commitment = origin
+    device = subject.pseudonym
     text = (
-        f'{{"begin":"{first}","device":"{device}","end":"{last}","evidence":"{origin.evidence}",'
-        f'{findings}"hasPhenomenonTime":{{"hasBeginning":{{"id":"#begin","inXSDDateTimeStamp":'
-        f'"{first}","type":"Instant"}},"hasEnd":{{"id":"#end","inXSDDateTimeStamp":"{last}",'
-        f'"type":"Instant"}},"id":"#interval","type":"ProperInterval"}},'
-        f'"hasResult":{{"hasValue":"{value}{over.result}'
-        f"{over.made_by}{device}{over.observes}{device}{over.quality}"
-        f'{over.tail}{value}"}}'
+        f'{start}{device}{evidence}{commitment}",{findings}{result}{value}{made_by}{device}'
+        f'{observes}{device}{quality}{value}"}}'
     )
-    return Draft(origin.subject, over.kind, over.register, begin.us, end.us, rank, text.encode())
+    return Draft(subject, kind, register, begin_us, end_us, rank, text.encode())
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
