@@ -19,11 +19,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from Crypto.Hash import keccak
 
-from bal.certify.verify import VerifyError
+from bal.certify.verify import VerifyError, parse_json
 
 TIMEOUT_S = 10.0  # of one socket operation
 ANSWER_S_MAX = 30.0  # of one whole answer
 ANSWER_BYTES_MAX = 1 << 20
+ANSWER_DEPTH_MAX = 16
 
 _QUANTITY = re.compile(r"0x(0|[1-9a-f][0-9a-f]{0,15})")
 _DATA = re.compile(r"0x([0-9a-f]{2})*", re.IGNORECASE)
@@ -79,8 +80,8 @@ class Web:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         answer = self._ask(urllib.request.Request(url, body, headers))  # noqa: S310 - checked_url
         try:
-            return json.loads(answer or b"")
-        except (ValueError, RecursionError):
+            return parse_json((answer or b"").decode(), ANSWER_DEPTH_MAX)
+        except ValueError:
             raise VerifyError(self._unreachable, f"{url} answers no JSON") from None
 
     def _ask(self, request: urllib.request.Request) -> bytes | None:

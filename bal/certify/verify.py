@@ -8,7 +8,6 @@ Pure, and shares nothing else with Gridseal: chain and tiles are handed in, `inf
 reaches them over HTTP. `check_*` return None or raise VerifyError.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from bal.certify.verify_note import (
     VerifyError,
     find_key,
     parse_checkpoint,
+    parse_json,
     parse_note,
     parse_vkey,
     printable,
@@ -64,6 +64,7 @@ __all__ = [
     "check_authentic",
     "check_checkpoint",
     "exit_of",
+    "parse_json",
     "parse_policy",
     "parse_vkey",
     "policy_text",
@@ -73,6 +74,7 @@ __all__ = [
     "worst_exit",
 ]
 
+STATUS_DEPTH_MAX = 8  # of a status message; a finding in it is at 3
 ACCEPTED_LINE = "gridseal/accepted/v1"
 
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
@@ -285,8 +287,8 @@ def _plausible(record: Mapping[str, Any]) -> Verdict:
 def _from_json(text: str, policy: Policy) -> str:
     """The proof or note inside a status message; VerifyError where it carries none."""
     try:
-        message = json.loads(text, object_pairs_hook=_members)
-    except (ValueError, RecursionError):
+        message = parse_json(text, STATUS_DEPTH_MAX, members=_members)
+    except ValueError:
         raise VerifyError("receipt-malformed", "the file is neither a receipt nor JSON") from None
     kind = message.get("type")
     if kind == "accepted" and isinstance(message.get("note"), str):

@@ -4,11 +4,13 @@ Part of `bal/certify/verify.py`, which shares nothing with the platform: the sta
 Ed25519 only. Everything is parsed strictly: what we would not print is refused.
 """
 
+import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -23,6 +25,8 @@ ML_DSA_44 = 0x06  # c2sp.org/tlog-cosignature; known, not verified here
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
 _KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 
 
@@ -172,6 +176,28 @@ def signed_by(note: Note, keys: Iterable[VerifierKey]) -> dict[VerifierKey, int]
         if key is not None:
             found[key] = _check_signature(note.text, signature, key)
     return found
+
+
+def parse_json(
+    text: str,
+    depth_max: int,
+    *,
+    number: Callable[[str], Any] = int,
+    members: Callable[[list[tuple[str, Any]]], dict[str, Any]] = dict,
+) -> Any:
+    """json.loads of at most `depth_max` objects and arrays in one another; else ValueError.
+
+    The depth is counted first: the parser recurses, and how deep it may go is the process's
+    affair, not the text's.
+    """
+    depth = 0
+    for sign in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if sign in "[{" else -1
+        if depth > depth_max:
+            raise ValueError(f"nested more than {depth_max} deep")
+    return json.loads(
+        text, parse_int=number, parse_float=number, parse_constant=number, object_pairs_hook=members
+    )
 
 
 def printable(text: str) -> str:

@@ -18,6 +18,7 @@ from bal.certify.verify_note import (
     base64_bytes,
     decimal,
     parse_checkpoint,
+    parse_json,
 )
 
 PROOF_LINE = "c2sp.org/tlog-proof@v1"
@@ -87,11 +88,8 @@ def parse_canonical(text: str, depth_max: int) -> Any:
 
     Raises ValueError unless `text` is exactly how the value is written.
     """
-    try:
-        value = json.loads(text, parse_int=_refuse, parse_float=_refuse, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError(f"nested more than {depth_max} deep") from None
-    _check_value(value, depth_max)
+    value = parse_json(text, depth_max, number=_refuse)
+    _check_value(value)
     # RFC 8785 §3.2: with ASCII names and only strings as leaves this is its form. Doubled
     # members, other escapes, spaces and a lone surrogate come out otherwise than they came in.
     if json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")) != text:
@@ -266,19 +264,17 @@ def _check_anchor_form(anchor: Any) -> None:
         raise VerifyError("extra-malformed", "anchor.size is too large")
 
 
-def _check_value(value: Any, depth: int) -> None:
+def _check_value(value: Any) -> None:
     if isinstance(value, str):
         return
     if not isinstance(value, dict | list):
         raise ValueError("only strings, objects and arrays are allowed")
-    if depth == 0:
-        raise ValueError("nested too deep")
     if isinstance(value, dict):
         if not all(key.isascii() for key in value):
             raise ValueError("a member's name is not ASCII")
         value = list(value.values())
     for member in value:
-        _check_value(member, depth - 1)
+        _check_value(member)
 
 
 def _refuse(_: str) -> NoReturn:
