@@ -3,8 +3,8 @@
 import ipaddress
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
@@ -44,7 +44,10 @@ class Limits:
     requests_max: int = 512  # under way, all callers
     requests_per_client_max: int = 32
     bodies_max: int = 32  # messages being read or handed to the bus
+    token_requests_max: int = 64
+    rpc_requests_max: int = 16
     threads_max: int = 8
+    rpc_threads_max: int = 2
     body_read_s: float = 30.0
     certified_wait_s: float = 5.0
     pending_max: int = 10_000  # accepted notes remembered for GET /v1/messages/{hex}
@@ -67,6 +70,26 @@ class Caller:
     scopes: frozenset[str]
 
 
+class Slots:
+    """So many may do this at once; whoever comes then is asked to come again."""
+
+    def __init__(self, slots_max: int, what: str) -> None:
+        self._slots_max = slots_max
+        self._what = what
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a slot for the length of the block; Unavailable when there is none."""
+        if self._taken >= self._slots_max:
+            raise Unavailable(f"Too many {self._what} are under way.", retry_after_s=1)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
 @dataclass
 class Gateway:
     """The platform, the limits, and what is counted against them."""
@@ -75,15 +98,27 @@ class Gateway:
     limits: Limits = field(default_factory=Limits)
     now_s: Callable[[], int] = _now_s  # seconds since 1970
     _threads: anyio.CapacityLimiter = field(init=False)
-    _bodies: int = field(default=0, init=False)
+    _rpc_threads: anyio.CapacityLimiter = field(init=False)
+    messages: Slots = field(init=False)
+    token_requests: Slots = field(init=False)
+    rpc_requests: Slots = field(init=False)
     _under_way: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
         self._threads = anyio.CapacityLimiter(self.limits.threads_max)
+        self._rpc_threads = anyio.CapacityLimiter(self.limits.rpc_threads_max)
+        self.messages = Slots(self.limits.bodies_max, "messages")
+        # Both are open to anybody: they must not take all the places there are.
+        self.token_requests = Slots(self.limits.token_requests_max, "token requests")
+        self.rpc_requests = Slots(self.limits.rpc_requests_max, "chain requests")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call that may block in one of the gateway's threads, not on the event loop."""
         return await run_sync(lambda: call(*args, **kwargs), limiter=self._threads)
+
+    async def run_rpc(self, body: bytes) -> bytes:
+        """Ask the chain, in threads of its own: a contract call may take long."""
+        return await run_sync(self.services.rpc, body, limiter=self._rpc_threads)
 
     @asynccontextmanager
     async def caller(self, request: Request, scope: str) -> AsyncIterator[Caller]:
@@ -104,17 +139,6 @@ class Gateway:
             self._under_way[name] -= 1
             if not self._under_way[name]:
                 del self._under_way[name]
-
-    @asynccontextmanager
-    async def body_slot(self) -> AsyncIterator[None]:
-        """A place for one message body in memory; Unavailable when all are taken."""
-        if self._bodies >= self.limits.bodies_max:
-            raise Unavailable("Too many messages are being taken in.", retry_after_s=1)
-        self._bodies += 1
-        try:
-            yield
-        finally:
-            self._bodies -= 1
 
     async def body(self, request: Request, bytes_max: int) -> bytes:
         """The whole body, read as it comes; nothing over the limit is kept.
@@ -238,9 +262,9 @@ def strict_index(text: str) -> int:
 
 
 def _too_large(bytes_max: int) -> Refusal:
-    problem = Problem(413, "message-too-large", f"At most {bytes_max} bytes.")
-    # RFC 9110 §15.5.14: the rest of the body is not read
-    return Refusal(problem, {"Connection": "close"})
+    # Without Connection: close. uvicorn reads and drops what still comes, so that the answer is
+    # not lost in the reset that closing on unread bytes causes.
+    return Refusal(Problem(413, "message-too-large", f"At most {bytes_max} bytes."))
 
 
 def _invalid_token(why: str) -> Refusal:

@@ -82,8 +82,8 @@ def routes(gateway: Gateway) -> APIRouter:
             raise Refusal(
                 Problem(415, "unsupported-media-type", "Send application/json.", "Content-Type")
             )
-        body = await gateway.body(request, limits.rpc_body_bytes_max)
-        answer = await gateway.run(services.rpc, body)
+        with gateway.rpc_requests.one():
+            answer = await gateway.run_rpc(await gateway.body(request, limits.rpc_body_bytes_max))
         if not answer:
             return Response(status_code=204, headers={"Cache-Control": "no-store"})
         return json_response(answer)

@@ -57,7 +57,7 @@ def routes(gateway: Gateway) -> APIRouter:
         async with gateway.caller(request, "messages.write") as caller:
             credential = caller.client.client_id
             form = _format(request)
-            async with gateway.body_slot():
+            with gateway.messages.one():
                 submitted = await _submit(gateway, request, credential, form)
             try:
                 summary = await services.certified(

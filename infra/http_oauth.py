@@ -23,16 +23,17 @@ def routes(gateway: Gateway) -> APIRouter:
     async def post_token(request: Request) -> Response:
         if request.scope["query_string"]:  # RFC 6749 §2.3.1: credentials never in the URI
             return _answer(_invalid(400, "The token endpoint takes no query."))
-        try:
-            body = await gateway.body(request, gateway.limits.token_body_bytes_max)
-        except Refusal as refusal:
-            return _answer(_invalid(refusal.problem.status, refusal.problem.detail))
-        asked = TokenRequest(
-            tuple(request.headers.getlist("authorization")),
-            request.headers.get("content-type", ""),
-            body,
-        )
-        return _answer(await gateway.run(endpoint.respond, asked))
+        with gateway.token_requests.one():
+            try:
+                body = await gateway.body(request, gateway.limits.token_body_bytes_max)
+            except Refusal as refusal:
+                return _answer(_invalid(refusal.problem.status, refusal.problem.detail))
+            asked = TokenRequest(
+                tuple(request.headers.getlist("authorization")),
+                request.headers.get("content-type", ""),
+                body,
+            )
+            return _answer(await gateway.run(endpoint.respond, asked))
 
     @router.get("/.well-known/oauth-authorization-server", **operation("get_metadata"))
     async def get_metadata(request: Request) -> Response:

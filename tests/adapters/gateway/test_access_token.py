@@ -58,12 +58,19 @@ def raw_header(header, payload=CLAIMS):
     return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
+def signing_input(alg):
+    header = json.dumps({**HEADER, "alg": alg}).encode()
+    return f"{b64(header)}.{b64(json.dumps(CLAIMS).encode())}"
+
+
 def unsigned(alg="none", signature=""):
-    return f"{b64(json.dumps({**HEADER, 'alg': alg}).encode())}.{b64(json.dumps(CLAIMS).encode())}.{signature}"
+    return f"{signing_input(alg)}.{signature}"
 
 
 def hs256_with_public_key(form):
-    head = f"{b64(json.dumps({**HEADER, 'alg': 'HS256'}).encode())}.{b64(json.dumps(CLAIMS).encode())}"
+    head = (
+        f"{b64(json.dumps({**HEADER, 'alg': 'HS256'}).encode())}.{b64(json.dumps(CLAIMS).encode())}"
+    )
     return f"{head}.{b64(hmac.new(form, head.encode(), sha256).digest())}"
 
 

@@ -136,7 +136,9 @@ def test_a_bad_form_is_400_with_the_code_of_rfc_6749(api, body, error):
     "media", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""]
 )
 def test_another_media_type_is_refused(api, media):
-    answer = ask(api, '{"grant_type":"client_credentials"}', basic("north"), {"Content-Type": media})
+    answer = ask(
+        api, '{"grant_type":"client_credentials"}', basic("north"), {"Content-Type": media}
+    )
     assert answer.json()["error"] == "invalid_request"
 
 
