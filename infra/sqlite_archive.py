@@ -169,10 +169,10 @@ class SqliteArchive:
             row = db.execute("SELECT sealed FROM summary WHERE tag = ?", (tag,)).fetchone()
         if row is None:
             return None
-        nonce, sealed = row[0][:_NONCE_BYTES], row[0][_NONCE_BYTES:]
         try:
+            nonce, sealed = row[0][:_NONCE_BYTES], row[0][_NONCE_BYTES:]
             return AESGCM(self._summary_key(credential, message_id)).decrypt(nonce, sealed, tag)
-        except (InvalidTag, ValueError) as error:
+        except (InvalidTag, ValueError, TypeError) as error:
             raise self._file.damaged("a message's summary does not decrypt") from error
 
     def raw(self, epoch: str, partition: int, offset: int) -> RawMessage | None:
@@ -221,7 +221,7 @@ class SqliteArchive:
             header_bytes = 0 if texts[0] is None else 2 + int.from_bytes(texts[0][:2], "big")
             credential = None if texts[0] is None else texts[0][2:header_bytes].decode()
             return clear, credential, _cut(clear, texts, header_bytes)
-        except (InvalidTag, ValueError, IndexError, struct.error) as error:
+        except (InvalidTag, ValueError, TypeError, IndexError, struct.error) as error:
             what = str(error) or "its bytes are not those that were sealed"
             where = _place(epoch, partition, offset)
             raise self._file.damaged(f"message {where}: {what}") from error

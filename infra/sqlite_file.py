@@ -17,7 +17,8 @@ from infra.files import make_folder, sync_folder
 BUSY_TIMEOUT_S = 10
 READERS_IDLE_MAX = 8
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# SQLITE_ERROR and 0 (raised by the module itself): a table, column or type is not as it was made.
+_DAMAGED = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PASSING = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -139,12 +140,14 @@ class SqliteFile:
         """SQLite's errors as ours; those that a wrong call of ours makes stay as they are."""
         try:
             yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in _DAMAGED:
-                raise self.damaged(str(error)) from error
             if code in _PASSING:
                 raise Unavailable(f"{self._path.name}: {error}", retry_after_s=5) from error
+            if code in _DAMAGED:
+                raise self.damaged(str(error)) from error
             raise
         except OSError as error:
             raise Unavailable(f"{self._path.name}: {error.strerror}", retry_after_s=5) from error

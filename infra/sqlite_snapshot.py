@@ -17,7 +17,7 @@ from infra.sqlite_file import SqliteFile
 PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
 CHUNKS_MAX = 1 << 20  # of a segment; chunk n of segment s is row s x CHUNKS_MAX + n
 INT64_MAX = (1 << 63) - 1
-DECODING_ERRORS = (ValueError, struct.error, IndexError)
+DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError)
 
 
 class Snapshot:
@@ -67,7 +67,7 @@ class Snapshot:
         ):
             try:
                 places = index_map.decode(data)
-            except ValueError as error:
+            except DECODING_ERRORS as error:
                 raise self._file.damaged(f"index map {first}: {error}") from error
             homes.update((index, home) for index, home in places if start <= index < stop)
         return homes

@@ -74,7 +74,7 @@ class SqliteVault:
                 created = {identity: self._open_epoch(db, identity) for identity in missing}
             _remember(self._pseudonyms, created)
             found |= created
-        return found
+        return {identity: found[identity] for identity in wanted}
 
     def salt_keys(self, wanted: Sequence[Pseudonym], year: int) -> dict[Pseudonym, bytes]:
         """Get or create K of each subject for a calendar year (UTC); atomic, durable.
@@ -91,11 +91,12 @@ class SqliteVault:
             new = {name: key for name, key in read.items() if key is not None}
             if len(new) < len(missing):
                 with self._file.writing() as db:
-                    for name in missing.keys() - new.keys():
-                        new[name] = self._make_salt_key(db, name, year)
+                    for name in missing:
+                        if name not in new:
+                            new[name] = self._make_salt_key(db, name, year)
             _remember(cache, {(name, year): key for name, key in new.items()})
             found |= new
-        return found
+        return {name: found[name] for name in wanted}
 
     def salt_key(self, pseudonym: Pseudonym, year: int) -> bytes | None:
         """K of a subject and calendar year (UTC); None where there is none, or no longer."""

@@ -1,0 +1,266 @@
+"""The CustomerDb port: one suite for every adapter, and reads against a definition by sorting."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from customer_db_support import ADAPTERS, DAY_US, Adapter, a_row, all_of, definition, pages
+
+from bal.errors import Rejected
+from bal.model import Pseudonym, Rank, ReadingsQuery
+from bal.ports import CustomerDb
+
+
+@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.__name__)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Adapter]]:
+    """Opens the database; closes at the end what was opened."""
+    made: list[Adapter] = []
+
+    def open_() -> Adapter:
+        made.append(request.param(tmp_path))
+        return made[-1]
+
+    yield open_
+    for adapter in made:
+        adapter.close()
+
+
+@pytest.fixture
+def db(opened: Callable[[], Adapter]) -> Adapter:
+    return opened()
+
+
+def indexes(db: CustomerDb, query: ReadingsQuery) -> list[int]:
+    page = db.readings(query)
+    assert page.after is None
+    return [row.index for row in page.rows]
+
+
+# --- storing --------------------------------------------------------------------------------------
+
+
+def test_a_new_database_has_nothing(db: Adapter) -> None:
+    assert db.size() == 0
+    assert indexes(db, all_of()) == []
+    assert db.record(0) is None
+    assert db.records(0, 10) == []
+
+
+def test_what_was_stored_is_there_after_opening_again(opened: Callable[[], Adapter]) -> None:
+    rows = [a_row(index, device=Pseudonym("AB"[index % 2]), end_us=index) for index in range(7)]
+    with closing(opened()) as first:
+        first.store(rows, 9)
+    db = opened()
+    assert db.size() == 9
+    assert db.readings(all_of()).rows == rows
+    assert db.records(0, 9) == rows
+    assert [db.record(index) for index in range(9)] == [*rows, None, None]
+
+
+def test_storing_again_changes_nothing(db: Adapter) -> None:
+    db.store([a_row(0), a_row(1, register="r2")], 2)
+    db.store([a_row(0, register="r3"), a_row(1, register="r4")], 2)
+    db.store([a_row(1, register="r5")], 1)
+    assert db.size() == 2
+    assert [row.register for row in db.records(0, 9)] == ["r1", "r2"]
+
+
+def test_a_batch_that_overlaps_adds_what_is_new(db: Adapter) -> None:
+    db.store([a_row(0), a_row(1, register="r2")], 2)
+    db.store([a_row(1, register="r9"), a_row(2, register="r3")], 3)
+    assert [row.register for row in db.records(0, 9)] == ["r1", "r2", "r3"]
+
+
+def test_a_row_at_the_size_is_not_taken_before_its_turn(db: Adapter) -> None:
+    db.store([a_row(0), a_row(1, register="early")], 1)
+    assert db.records(0, 9) == [a_row(0)]
+    db.store([a_row(1, register="in time")], 2)
+    assert [row.register for row in db.records(0, 9)] == ["r1", "in time"]
+
+
+def test_entries_without_rows_move_the_size(db: Adapter) -> None:
+    db.store([], 5)
+    db.store([a_row(7)], 10)
+    assert db.size() == 10
+    assert [db.record(index) is None for index in (5, 6, 7, 8)] == [True, True, False, True]
+
+
+def test_of_two_rows_with_one_index_none_is_stored(db: Adapter) -> None:
+    with pytest.raises(ValueError, match="one index"):
+        db.store([a_row(0), a_row(1), a_row(1, register="r2")], 2)
+    assert (db.size(), db.records(0, 9)) == (0, [])
+    db.store([a_row(0)], 1)
+    assert db.records(0, 9) == [a_row(0)]
+
+
+def test_records_of_any_length_come_back(db: Adapter) -> None:
+    rows = [
+        a_row(index, device=Pseudonym(f"D{index:02}"), record=bytes([index]) * length)
+        for index, length in enumerate([0, 1, 15, 16, 17, 31, 32, 33, 1000, 70_000, 0])
+    ]
+    db.store(rows, len(rows))
+    assert db.records(0, 99) == rows
+    assert db.readings(all_of()).rows == rows
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_order_is_by_end_then_device_kind_register_begin_and_index(db: Adapter) -> None:
+    rows = [
+        a_row(0, end_us=2),
+        a_row(1, end_us=1, device=Pseudonym("B")),
+        a_row(2, end_us=1, kind="telemetry"),
+        a_row(3, end_us=1, register="r2"),
+        a_row(4, end_us=1, begin_us=1),
+        a_row(5, end_us=1, begin_us=1, rank=Rank.CORRECTED),
+        a_row(6, end_us=1),
+        a_row(7, end_us=1, device=Pseudonym("-")),
+    ]
+    db.store(rows, 8)
+    assert indexes(db, all_of(versions="all")) == [7, 6, 4, 5, 3, 2, 1, 0]
+
+
+def test_a_period_is_from_its_begin_up_to_but_without_its_end(db: Adapter) -> None:
+    ends = [-DAY_US, -1, 0, 1, DAY_US - 1, DAY_US, 40 * DAY_US]
+    db.store([a_row(index, end_us=end) for index, end in enumerate(ends)], len(ends))
+    assert indexes(db, all_of(from_us=0, to_us=DAY_US)) == [2, 3, 4]
+    assert indexes(db, all_of(from_us=-1)) == [1, 2, 3, 4, 5, 6]
+    assert indexes(db, all_of(to_us=-1)) == [0]
+    assert indexes(db, all_of(from_us=5, to_us=5)) == []
+    assert indexes(db, all_of(from_us=9, to_us=5)) == []
+
+
+@pytest.mark.parametrize("far", [2**62, 2**63, 2**80])
+def test_instants_and_sizes_beyond_all_time_are_no_fault(db: Adapter, far: int) -> None:
+    db.store([a_row(0)], 1)
+    assert indexes(db, all_of(from_us=-far, to_us=far, as_of_size=far)) == [0]
+    assert indexes(db, all_of(from_us=far)) == []
+    assert indexes(db, all_of(to_us=-far)) == []
+    assert indexes(db, all_of(as_of_size=-far)) == []
+    assert db.records(-far, far) == [a_row(0)]
+    assert (db.record(far), db.record(-far)) == (None, None)
+
+
+def test_groups_bound_what_is_given(db: Adapter) -> None:
+    shards = ["north/0", "north/1", "south/0", "north/west/0", "$platform/0", "$platform"]
+    db.store([a_row(i, shard=shard, register=shard) for i, shard in enumerate(shards)], 6)
+    assert indexes(db, all_of(["north"])) == [0, 1]
+    assert indexes(db, all_of(["north/west", "south"])) == [3, 2]
+    assert indexes(db, all_of([])) == []
+    assert indexes(db, all_of(["north/0", "$platform"])) == []
+    assert indexes(db, all_of(None, device="A", kind="reading")) == [0, 1, 3, 2]
+    assert [row.shard for row in db.records(0, 9)] == shards
+
+
+def test_a_device_outside_the_groups_is_not_given(db: Adapter) -> None:
+    db.store([a_row(0, shard="north/0")], 1)
+    assert indexes(db, all_of(["north"], device="A")) == [0]
+    assert indexes(db, all_of(["south"], device="A")) == []
+    assert indexes(db, all_of([], device="A")) == []
+
+
+@pytest.mark.parametrize("device", ["", "B", "A\0", "ä", "\ud800", "A" * 44, "A' OR ''='"])
+def test_a_device_that_is_none_has_no_rows(db: Adapter, device: str) -> None:
+    db.store([a_row(0)], 1)
+    assert indexes(db, all_of(device=device)) == []
+    assert indexes(db, all_of(register=device)) == []
+    assert indexes(db, all_of(kind=device)) == []
+    assert indexes(db, all_of([device])) == []
+
+
+def test_without_a_kind_only_measurements_are_given(db: Adapter) -> None:
+    kinds = ["reading", "message", "telemetry", "refused", "event", "device", "phasors", "grant"]
+    db.store([a_row(i, kind=kind, end_us=i) for i, kind in enumerate(kinds)], len(kinds))
+    assert indexes(db, all_of()) == [0, 2, 4, 6]
+    assert indexes(db, all_of(kind="refused")) == [3]
+
+
+def test_as_of_a_size_later_versions_are_not_there(db: Adapter) -> None:
+    db.store([a_row(0)], 1)
+    db.store([a_row(1, rank=Rank.ESTIMATED)], 2)
+    db.store([a_row(2, rank=Rank.CORRECTED)], 3)
+    db.store([a_row(3)], 4)
+    assert [indexes(db, all_of(as_of_size=size)) for size in range(5)] == [[], [0], [0], [2], [2]]
+    assert indexes(db, all_of(as_of_size=3, versions="all")) == [0, 1, 2]
+    assert indexes(db, ReadingsQuery(None)) == []
+
+
+def test_a_message_taken_twice_is_shown_once(db: Adapter) -> None:
+    """Also where the second copy is in another batch, and after a correction."""
+    db.store([a_row(0, record=b"one")], 1)
+    db.store([a_row(1, record=b"two")], 2)
+    db.store([a_row(2, record=b"one"), a_row(3, record=b"one", register="r2")], 4)
+    assert indexes(db, all_of()) == [1, 3]
+    assert indexes(db, all_of(versions="all")) == [0, 1, 3]
+    assert [db.record(index) is None for index in range(4)] == [False] * 4
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 11, 12, 13])
+def test_pages_put_together_are_the_whole(db: Adapter, limit: int) -> None:
+    rows = [
+        a_row(index, device=Pseudonym("ABC"[index % 3]), end_us=index // 4 * DAY_US // 2)
+        for index in range(12)
+    ]
+    for row in rows:
+        db.store([row], row.index + 1)
+    found = [row for page in pages(db, all_of(limit=limit)) for row in page]
+    assert found == definition(rows, all_of())
+
+
+def test_a_page_goes_on_where_it_ended_though_rows_came_in_between(db: Adapter) -> None:
+    db.store([a_row(0, end_us=1), a_row(1, end_us=3)], 2)
+    query = all_of(limit=1, as_of_size=2)
+    first = db.readings(query)
+    db.store([a_row(2, end_us=0), a_row(3, end_us=2), a_row(4, end_us=3)], 5)
+    second = db.readings(replace(query, after=first.after))
+    assert [row.index for row in [*first.rows, *second.rows]] == [0, 1]
+    assert second.after is None
+
+
+@pytest.mark.parametrize("after", [[], ["x"], [2**80, "A", "reading", "r1", 0, 0]])
+def test_a_cursor_of_somebody_elses_is_refused_or_finds_nothing(
+    db: Adapter, after: list[object]
+) -> None:
+    db.store([a_row(0)], 1)
+    if len(after) < 6:
+        with pytest.raises(Rejected, match="cursor-invalid"):
+            db.readings(all_of(after=after))
+    else:
+        assert indexes(db, all_of(after=after)) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_has_at_least_one_row(db: Adapter, limit: int) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        db.readings(all_of(limit=limit))
+
+
+def test_readers_see_whole_batches_while_rows_come_in(db: Adapter) -> None:
+    """Four rows a batch, one version of the same four slots each: no read mixes two batches."""
+    stop, seen, faults = Event(), [], []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                rows = db.readings(all_of()).rows
+                seen.append({row.index // 4 for row in rows})
+                size = db.size()
+                assert len(db.records(0, size)) == size
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+            faults.append(error)
+
+    readers = [Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for batch in range(60):
+        slots = [a_row(4 * batch + slot, device=Pseudonym("ABCD"[slot])) for slot in range(4)]
+        db.store(slots, 4 * batch + 4)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert faults == []
+    assert all(len(batches) <= 1 for batches in seen)
