@@ -47,6 +47,12 @@ class MqttLimits:
     linger_s: float = 0.5  # between the last word and the close
     filters_max: int = 16  # of one SUBSCRIBE or UNSUBSCRIBE
 
+    def __post_init__(self) -> None:
+        # They go into fields of two bytes, where 0 has a meaning of its own.
+        for name in ("in_flight_max", "receipts_in_flight_max", "keep_alive_s_max"):
+            if not 1 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is 1 to 65535")
+
     @property
     def packet_bytes_max(self) -> int:
         """A packet has room for a message that is a little too large: the guard says so best."""
