@@ -63,8 +63,12 @@ class Story:
         self.console.print(f"\n[bold]{self.step}. {title}[/bold]")
 
     def say(self, text: str) -> None:
-        """One line under the step."""
-        self.console.print(f"   {text}", highlight=False, soft_wrap=True)
+        """A sentence under the step, wrapped to the terminal."""
+        self.console.print(Padding(text, (0, 0, 0, 3)))
+
+    def line(self, text: str) -> None:
+        """A line that may be copied: never wrapped, nothing in it is markup."""
+        self.console.print(f"   {text}", markup=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
         """A table under the step."""
@@ -87,8 +91,10 @@ def enrol(story: Story) -> Path:
             *("device", "enrol", "headend", "--subjects", "any", "--group", GRID.lower()),
             *("--zone", ZONE, "--bulk", "--data", data, "--out", str(folder)),
         )
-    story.say("It has a certificate, a key and a password of its own, and may name any meter;")
-    story.say(f"what it names first is put into the group {GRID.lower()}.")
+    story.say(
+        "It has a certificate, a key and a password of its own, and may name any meter; what it "
+        f"names first is put into the group {GROUP}."
+    )
     return folder
 
 
@@ -102,7 +108,11 @@ def send(story: Story, credentials: Path, wheel: Path) -> None:
     quarters = list(play(wheel, played, begin, QUARTERS))
     asyncio.run(_deliver(story, credentials, played, quarters))
     readings = sum(int(str(delivery.summary["count"])) for delivery in story.deliveries)
-    story.say(f"{readings} entries in the log, each under a checkpoint the log signed.")
+    story.say(
+        f"{readings} entries in the log: {METERS * len(quarters)} readings, a record of each "
+        "message, and of each meter when it was first named. The log signed a checkpoint over "
+        "each batch."
+    )
 
 
 async def _deliver(
@@ -123,13 +133,12 @@ def _show_delivery(story: Story, delivery: Delivery) -> None:
     if summary.get("type") != "certified":
         raise Failure(f"a message of the head-end was refused: {summary.get('text')}")
     size = str(summary["checkpoint"]).splitlines()[1]
-    story.say(
+    story.line(
         f"{quarter.begin:%H:%M}–{quarter.end:%H:%M} UTC  message {delivery.message[:12]}…  "
-        f"{len(delivery.raw):,} bytes  {summary['count']} entries from "
-        f"{summary['first_index']}  log size {size}"
+        f"entry {summary['first_index']} and {int(str(summary['count'])) - 1} more  log size {size}"
     )
     for fault in (*_list(summary, "refused"), *_list(summary, "findings")):
-        story.say(f"      {fault.get('severity')}: {fault.get('text')}")
+        story.line(f"   {fault.get('severity')}: {fault.get('text')}")
 
 
 def _list(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -197,7 +206,8 @@ def receive(story: Story, gateway: Gateway) -> tuple[dict[str, Any], Path]:
             time.sleep(0.2)
         path.write_bytes(gateway.get(str(item["receipt"])))
     story.say(f"{record['value']} {record['unit']} from {record['begin']} to {record['end']},")
-    story.say(f"entry {item['index']} of the log {story.platform.facts['origin']}: {path}")
+    story.say(f"entry {item['index']} of the log {story.platform.facts['origin']}")
+    story.line(str(path))
     return item, path
 
 
@@ -216,12 +226,14 @@ def verify(story: Story, receipt: Path) -> Path:
     verdicts = _verdicts(story, receipt, policy)
     if verdicts["exit"] != 0:
         raise Failure("the receipt did not verify; the verdicts above say why")
-    story.say("--accept-own-chain was given: this chain is the platform's own. It shows the")
-    story.say("mechanism and proves nothing against the operator, who could make it anew.")
+    story.say(
+        "--accept-own-chain was given: this chain is the platform's own. It shows the mechanism "
+        "and proves nothing against the operator, who could make it anew."
+    )
     changed, before, after = changed_receipt(receipt.read_text(encoding="utf-8"))
     forged = story.work / "forged.tlog-proof"
     forged.write_text(changed, encoding="utf-8")
-    story.say(f"\n   The same receipt with one character changed, {before} Wh → {after} Wh:")
+    story.say(f"\nThe same receipt with one character changed, {before} Wh → {after} Wh:")
     if _verdicts(story, forged, policy)["exit"] != 1:
         raise Failure("a forged receipt was not refused")
     return policy
@@ -234,8 +246,11 @@ def _verdicts(story: Story, receipt: Path, policy: Path) -> dict[str, Any]:
     _, printed = gridseal("verify", str(receipt), *trust, "--json", allowed=(0, 1, 2))
     found: dict[str, Any] = json.loads(printed)
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_column(overflow="fold")
     for question, verdict in found["verdicts"].items():
-        table.add_row(question, verdict["code"], verdict["text"])
+        table.add_row(question, verdict["code"], escape(verdict["text"]))
     story.show(table)
     story.say(f"exit {found['exit']}: {_MARKS.get(found['exit'], 'not decidable yet')}")
     return found
@@ -257,7 +272,7 @@ def tamper(story: Story, item: Mapping[str, Any]) -> Path:
     with story.waiting("checking again"):
         code, said = gridseal("fsck", "--data", str(copy), allowed=(0, 1))
     for line in said.strip().splitlines()[-_SHOWN:]:
-        story.say(escape(line))
+        story.line(line)
     if code == 0:
         raise Failure("fsck did not notice the altered byte")
     return copy
@@ -269,9 +284,9 @@ def stay(story: Story, gateway: Gateway, receipt: Path, policy: Path, copy: Path
     facts = story.platform.facts
     tool = ".venv/bin/gridseal"
     story.head("The platform stays up until Ctrl-C. Three things to try, in another shell")
-    story.say(f"curl -s --cacert {facts['ca']} -H @{header} '{facts['http']}/v1/readings?limit=3'")
-    story.say(f"{tool} verify {receipt} --policy {policy} --ca {facts['ca']} --accept-own-chain")
-    story.say(f"{tool} fsck --data {copy}")
+    story.line(f"curl -s --cacert {facts['ca']} -H @{header} '{facts['http']}/v1/readings?limit=3'")
+    story.line(f"{tool} verify {receipt} --policy {policy} --ca {facts['ca']} --accept-own-chain")
+    story.line(f"{tool} fsck --data {copy}")
     while story.platform.running():
         gateway.authorize(SCOPE)
         header.touch(mode=0o600)
@@ -306,12 +321,12 @@ def start(console: Console, work: Path, data: Path, *, once: bool) -> None:
         story.platform.start()
     try:
         facts = story.platform.facts
-        story.say(f"data folder {data}")
-        story.say(f"log {facts['origin']}")
+        story.line(f"data folder {data}")
+        story.line(f"log {facts['origin']}")
         story.say(
             f"contract {facts['contract']} on chain {facts['chain_id']} ({facts['chain_kind']})"
         )
-        story.say(f"REST {facts['http']}   MQTT {facts['mqtt']}")
+        story.line(f"REST {facts['http']}   MQTT {facts['mqtt']}")
         tell(story, wheel, once=once)
     finally:
         with story.waiting("stopping the platform"):
