@@ -91,7 +91,7 @@ def instant_us(name: str, text: str) -> int:
     if match is None:
         hint = " A + must be written %2B." if " " in text else ""
         raise Rejected(
-            "time-invalid",
+            "time-malformed",
             f"Must be like 2026-01-15T10:00:00Z or with an offset like +01:00.{hint}",
             field=name,
             clause="RFC 3339 §5.6",
@@ -100,7 +100,7 @@ def instant_us(name: str, text: str) -> int:
         local = datetime.fromisoformat(match[1]) - _EPOCH
     except ValueError:
         raise Rejected(
-            "time-invalid", "No such time.", field=name, clause="RFC 3339 §5.7"
+            "time-malformed", "No such time.", field=name, clause="RFC 3339 §5.7"
         ) from None
     return local // timedelta(microseconds=1) + _fraction_us(match[2]) - _offset_us(name, match[3])
 
@@ -142,5 +142,5 @@ def _offset_us(name: str, text: str) -> int:
         return 0
     hours, minutes = int(text[1:3]), int(text[4:6])
     if hours > 23 or minutes > 59:
-        raise Rejected("time-invalid", "No such offset.", field=name, clause="RFC 3339 §5.7")
+        raise Rejected("time-malformed", "No such offset.", field=name, clause="RFC 3339 §5.7")
     return (hours * 60 + minutes) * 60_000_000 * (-1 if text[0] == "-" else 1)

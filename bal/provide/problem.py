@@ -39,7 +39,7 @@ TITLES = {
     "parameter-unknown": "A parameter is not known",
     "query-malformed": "The query string is malformed",
     "stopped": "The platform stopped to keep one truth",
-    "time-invalid": "A time is not RFC 3339 with an offset",
+    "time-malformed": "A time is not RFC 3339 with an offset",
     "token-missing": "An access token is needed",
     "too-many-requests": "Too many requests of this client are under way",
     "unavailable": "Not available at the moment",

@@ -114,7 +114,7 @@ def test_an_instant_is_the_same_in_every_offset(naive: datetime, minutes: int) -
 def test_a_time_that_is_not_rfc3339_with_an_offset_is_refused(text: str) -> None:
     with pytest.raises(Rejected) as caught:
         instant_us("from", text)
-    assert caught.value.code == "time-invalid"
+    assert caught.value.code == "time-malformed"
     assert caught.value.field == "from"
 
 

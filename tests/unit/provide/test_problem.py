@@ -11,10 +11,10 @@ LIMITS = Path(__file__).resolve().parents[3] / "docs" / "spec" / "limits-and-cod
 
 
 def test_a_problem_document_has_the_members_of_rfc_9457() -> None:
-    problem = Problem(400, "time-invalid", "Wrong.", "from", "RFC 3339 §5.6", {"line": "3"})
+    problem = Problem(400, "time-malformed", "Wrong.", "from", "RFC 3339 §5.6", {"line": "3"})
     assert json.loads(problem.as_json()) == {
-        "type": "urn:gridseal:problem:time-invalid",
-        "title": TITLES["time-invalid"],
+        "type": "urn:gridseal:problem:time-malformed",
+        "title": TITLES["time-malformed"],
         "status": 400,
         "detail": "Wrong.",
         "field": "from",
