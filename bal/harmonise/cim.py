@@ -62,7 +62,7 @@ def _subject(one: MeterReading, resolve: Resolve, report: Report) -> Subject | N
     try:
         return resolve(_names(one))
     except Rejected as error:
-        report.refuse(error, one.start, field="MeterReading", clause=CLAUSE)
+        report.refuse(error, report.line(one.start), field="MeterReading", clause=CLAUSE)
         return None
 
 
@@ -130,18 +130,22 @@ class _Readings:
 
     def take(self, one: MeterReading, origin: Origin) -> None:
         """All readings of one MeterReading."""
-        report = self.report
-        for name in one.ignored:
-            text = f"{name} is kept as evidence only"
-            report.doubt("element-not-mapped", text, one.start, field=name, clause=CLAUSE)
-        if not one.sent and not one.ignored:
-            error = Rejected("no-reading", "a MeterReading without Readings or IntervalReadings")
-            report.refuse(error, one.start, field="MeterReading", clause=CLAUSE)
+        if one.ignored or not one.sent:
+            self._remark(one)
         for sent in one.sent:
             try:
                 self.drafts.append(self._draft(sent, origin))
             except Rejected as error:
-                report.refuse(error, sent.at, field="Reading", clause=CLAUSE_READING)
+                self.report.refuse(error, sent.line, field="Reading", clause=CLAUSE_READING)
+
+    def _remark(self, one: MeterReading) -> None:
+        line = self.report.line(one.start)
+        for name in one.ignored:
+            text = f"{name} is kept as evidence only"
+            self.report.doubt("element-not-mapped", text, line, field=name, clause=CLAUSE)
+        if not one.sent and not one.ignored:
+            error = Rejected("no-reading", "a MeterReading without Readings or IntervalReadings")
+            self.report.refuse(error, line, field="MeterReading", clause=CLAUSE)
 
     def _draft(self, sent: Sent, origin: Origin) -> Draft:
         case = self.cases.get(sent[2:])
@@ -230,7 +234,7 @@ class _Readings:
         found: list[Finding] = []
         for code, text in doubts:
             element, clause = _PLACES.get(code, ("Reading", CLAUSE_READING))
-            found.append(self.report.doubt(code, text, sent.at, field=element, clause=clause))
+            found.append(self.report.doubt(code, text, sent.line, field=element, clause=clause))
         return found
 
 

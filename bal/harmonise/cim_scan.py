@@ -24,10 +24,12 @@ from bal.harmonise.cim_xml import MeterReading, Sent
 MESSAGE_MIN = 4_096  # bytes; below it learning costs more than it saves
 ELEMENT_MAX = 16_384  # bytes; a longer one is many readings of one device, which gain nothing
 SHAPES_MAX = 8  # a message of more shapes is not regular
+GAP_MAX = 4_096  # characters of white space between two elements
 CAPTURES_MAX = 48  # in one shape
 
 _START = re.compile(r"<((?:[A-Za-z_][\w.-]*:)?MeterReading)[\s/>]", re.ASCII)
 _TOKEN = re.compile(r"""<(?:[^"'<>]|"[^"<]*"|'[^'<]*')*>|[^<]+""")
+_READING = re.compile(r"<(?:[^\s<>/:]+:)?(?:Readings|IntervalReadings)[\s/>]")
 _REF = re.compile(r'(?<=\sref=")[^"<&\x00-\x1f]*(?=")')
 _SPACE = " \t\r\n"
 _GAP = r"[ \t\r\n]*+"
@@ -40,6 +42,7 @@ _ABSENT = "(?:(?!)())?"  # the last group: it takes no part in any match, its te
 _Groups = tuple[str | None, ...]
 _Pick = Callable[[_Groups], _Groups]
 _Build = Callable[[re.Match[str]], MeterReading]
+_Line = Callable[[int], int]  # offset → line
 _new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
 
 
@@ -61,6 +64,7 @@ def read(raw: bytes) -> list[MeterReading] | None:
     end_tag = f"</{first[1]}>"
     start, stop = first.start(), text.rfind(end_tag) + len(end_tag)
     head, tail = text[:start], text[stop:]
+    line = _lines(text)
     shapes: list[_Shape] = []
     found: list[MeterReading] = []
     at = start
@@ -70,15 +74,33 @@ def read(raw: bytes) -> list[MeterReading] | None:
             if match is not None:
                 found.append(shape.build(match))
                 at = match.end()
+                if not text.startswith("<", at):
+                    gap = text[at : at + GAP_MAX]
+                    at += len(gap) - len(gap.lstrip(_SPACE))
                 break
         else:
             end = text.find(end_tag, at, stop) + len(end_tag)
-            sample = text[at:end].lstrip(_SPACE) if end - at <= ELEMENT_MAX else ""
-            learnt = _learn(head, sample, tail) if len(shapes) < SHAPES_MAX else None
+            sample = text[at:end] if end - at <= ELEMENT_MAX else ""
+            learnt = _learn(head, sample, tail, line) if len(shapes) < SHAPES_MAX else None
             if learnt is None or learnt.match(text, at) is None:
                 return None
             shapes.insert(0, learnt)
     return found
+
+
+def _lines(text: str) -> _Line:
+    """Offsets to lines, from 1; to be asked in ascending order."""
+    if "\n" not in text:
+        return lambda _: 1
+    line, counted = 1, 0
+
+    def count(at: int) -> int:
+        nonlocal line, counted
+        line += text.count("\n", counted, at)
+        counted = at
+        return line
+
+    return count
 
 
 def _plain(raw: bytes) -> bool:
@@ -97,28 +119,30 @@ def _plain(raw: bytes) -> bool:
     )
 
 
-def _learn(head: str, sample: str, tail: str) -> _Shape | None:
+def _learn(head: str, sample: str, tail: str, line: _Line) -> _Shape | None:
     """The shape of one element; None where it is not one that a pattern can stand for."""
     tokens = _TOKEN.findall(sample)
     if "".join(tokens) != sample or len(tokens) > 16 * CAPTURES_MAX:
         return None
-    marking = _mark(tokens)
-    if marking is None:
+    marked = _mark(tokens)
+    if marked is None:
         return None
-    marked, token_at = marking
-    element = "".join(text for text, _ in marked)
+    element = "".join(token.text for token in marked)
     prefix = head.encode()
     try:
         # twice: an element that may stand once, as the root, may not be repeated
         read_twice = cim_xml.read(prefix + (element * 2).encode() + tail.encode())
     except Rejected:
         return None
-    start, end = len(prefix), len(prefix) + len(element.encode())
-    if len(read_twice) != 2 or (read_twice[0].start, read_twice[0].end) != (start, end):
+    span = len(prefix), len(prefix) + len(element.encode())
+    if len(read_twice) != 2 or read_twice[0][:2] != span:
         return None
-    sent_at = [token_at[one.at - start] for one in read_twice[0].sent]
-    pattern, numbers, starts = _pattern(marked, frozenset(sent_at))
-    if len(numbers) > CAPTURES_MAX or any(one.doubled for one in read_twice[0].sent):
+    read = read_twice[0]
+    pattern, numbers, starts = _pattern(marked)
+    # one doubled is not one text; readings elsewhere than where they belong have no tag of theirs
+    if any(one.doubled for one in read.sent) or len(read.sent) != len(starts):
+        return None
+    if len(numbers) > CAPTURES_MAX:
         return None
     compiled = re.compile(pattern)
 
@@ -126,26 +150,24 @@ def _learn(head: str, sample: str, tail: str) -> _Shape | None:
         return compiled.groups - 1 if text is None else numbers[text] - 1
 
     try:
-        build = _builder(read_twice[0], number, [starts[token] for token in sent_at])
+        build = _builder(read, number, starts, line)
     except KeyError:  # a text that is not one marker
         return None
     return _Shape(compiled.match, build)
 
 
-def _mark(tokens: list[str]) -> tuple[list[tuple[str, str]], dict[int, int]] | None:
-    """Each token, with a marker for its text, and its kind; and byte offset → token.
+class _Token(NamedTuple):
+    text: str  # with markers
+    kind: str  # tag, text, space
+
+
+def _mark(tokens: list[str]) -> list[_Token] | None:
+    """The tokens with markers in place of texts.
 
     None where a text stands beside elements: only an element's whole content is captured.
     """
-    marked: list[tuple[str, str]] = []
-    at: dict[int, int] = {}
-    offset = count = 0
-
-    def add(text: str, kind: str) -> None:
-        nonlocal offset
-        at[offset] = len(marked)
-        marked.append((text, kind))
-        offset += len(text.encode())
+    marked: list[_Token] = []
+    count = 0
 
     def mark(_: object = None) -> str:
         nonlocal count
@@ -154,102 +176,91 @@ def _mark(tokens: list[str]) -> tuple[list[tuple[str, str]], dict[int, int]] | N
 
     before = ""
     for token, after in pairwise([*tokens, ""]):
-        whole_content = _opens(before) and after.startswith("</")
         if token.startswith("<"):
-            if "'" in token:  # a quote in quotes could end an attribute early
+            # a quote in quotes could end an attribute early; a line feed makes two lines of a tag
+            if "'" in token or "\n" in token:
                 return None
-            add(_REF.sub(mark, token), "tag")
+            marked.append(_Token(_REF.sub(mark, token), "tag"))
             if _opens(token) and after.startswith("</"):
-                add(mark(), "text")  # empty here, elsewhere it may not be
-        elif whole_content:
-            add(mark(), "text")
+                marked.append(_Token(mark(), "text"))  # empty here, elsewhere it may not be
+        elif _opens(before) and after.startswith("</"):
+            marked.append(_Token(mark(), "text"))
         elif token.strip(_SPACE):
             return None
         else:
-            add(token, "space")
+            marked.append(_Token(token, "space"))
         before = token
-    return marked, at
+    return marked
 
 
 def _opens(tag: str) -> bool:
     return tag.startswith("<") and not tag.startswith("</") and not tag.endswith("/>")
 
 
-def _pattern(
-    marked: list[tuple[str, str]], sent_at: frozenset[int]
-) -> tuple[str, dict[str, int], dict[int, int]]:
-    """The pattern, marker → group number, and token → number of the empty group before it."""
-    pattern = [_GAP, "()"]  # group 1: where the element starts
-    groups = 1
+def _pattern(marked: list[_Token]) -> tuple[str, dict[str, int], list[int]]:
+    """The pattern, marker → group number, and the number of the empty group before each reading."""
+    pattern: list[str] = []
+    groups = 0
     numbers: dict[str, int] = {}
-    starts: dict[int, int] = {}
-    for index, (text, kind) in enumerate(marked):
-        if kind == "space":
+    starts: list[int] = []
+    for token, after in pairwise([*marked, _Token("", "text")]):
+        if token.kind == "space":
             continue  # white space between tags is allowed wherever two tags meet
-        if index in sent_at:
+        if _READING.match(token.text) is not None:
             groups += 1
-            starts[index] = groups
+            starts.append(groups)
             pattern.append("()")
-        pieces = re.split(f"({_MARK}[0-9]+{_MARK})", text)
-        for piece in pieces:
+        for piece in re.split(f"({_MARK}[0-9]+{_MARK})", token.text):
             if piece.startswith(_MARK):
                 groups += 1
                 numbers[piece] = groups
-                pattern.append(_TEXT if kind == "text" else _ATTRIBUTE)
+                pattern.append(_TEXT if token.kind == "text" else _ATTRIBUTE)
             else:
                 pattern.append(re.escape(piece))
-        following = [kind for _, kind in marked[index + 1 : index + 2]]
-        if kind == "tag" and following and following[0] != "text":
+        if token.kind == "tag" and after.kind != "text":
             pattern.append(_GAP)
     pattern.append(_ABSENT)
     return "".join(pattern), numbers, starts
 
 
-def _builder(read: MeterReading, number: Callable[[str | None], int], starts: list[int]) -> _Build:
+def _builder(
+    read: MeterReading, number: Callable[[str | None], int], starts: list[int], line: _Line
+) -> _Build:
     """What does with a match what `cim_xml` did with the sample.
 
     number: where in match.groups() a marker's text stands; raises KeyError for what is no marker.
     starts: the number of the empty group before each reading.
     """
-    where = (read.named_by, read.elements)
-    mrid, ignored = number(read.mrid), read.ignored
+    named_by, elements, ignored = read.named_by, read.elements, read.ignored
+    mrid = number(read.mrid)
     names = [itemgetter(*map(number, name)) for name in read.names]
     texts = [itemgetter(*map(number, sent[1:6])) for sent in read.sent]  # value to end
     qualities = [[number(code) for code in sent.qualities] for sent in read.sent]
 
     def build(match: re.Match[str]) -> MeterReading:
         groups = match.groups()
-        sent = tuple(
-            _new(
-                Sent, (match.start(at), *pick(groups), tuple([groups[code] for code in codes]), ())
-            )
-            for at, pick, codes in zip(starts, texts, qualities, strict=True)
-        )
+        span = match.span()
         found = tuple([pick(groups) for pick in names])
-        span = match.start(1), match.end()
-        return _new(MeterReading, (*span, *where, groups[mrid], found, sent, ignored))
+        sent: list[Sent] = []
+        for start, pick, codes in zip(starts, texts, qualities, strict=True):
+            quality = tuple([groups[code] for code in codes])
+            sent.append(_new(Sent, (line(match.start(start)), *pick(groups), quality, ())))
+        return _new(
+            MeterReading,
+            (*span, named_by, elements, groups[mrid], found, tuple(sent), ignored),
+        )
 
     if len(names) != 1 or len(texts) != 1 or qualities != [[]]:
         return build
     [start], [name], [text] = starts, names, texts
-    named_by, elements = where
 
     def build_one(match: re.Match[str]) -> MeterReading:
         """The same for one name and one reading without qualities, in half the time."""
         groups = match.groups()
-        sent = (_new(Sent, (match.start(start), *text(groups), (), ())),)
+        sent = (_new(Sent, (line(match.start(start)), *text(groups), (), ())),)
         return _new(
             MeterReading,
-            (
-                match.start(1),
-                match.end(),
-                named_by,
-                elements,
-                groups[mrid],
-                (name(groups),),
-                sent,
-                ignored,
-            ),
+            (*match.span(), named_by, elements, groups[mrid], (name(groups),), sent, ignored),
         )
 
     return build_one

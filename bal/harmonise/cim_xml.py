@@ -1,20 +1,33 @@
 """Reads the XML of IEC 61968-9 MeterReadings: what each MeterReading says, and where it stands.
 
 Lenient on what head-ends vary in (namespaces, prefixes, an envelope around it, the order of
-elements, further elements), strict on XML itself. One pass of expat gives content, byte offsets
-and the refusal of a document type declaration before any entity could be declared; there is no
-second parser that might see another document, and no tree of the whole message.
+elements, further elements), strict on XML itself: UTF-8, well-formed, no document type.
 Nothing is interpreted here: texts stay as sent.
 """
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
-from xml.parsers import expat
+
+from lxml import etree
 
 from bal.errors import Rejected
 
-DEPTH_MAX = 64
-MARKUP_MAX = 524_288  # `<` in one message; bounds memory, not only bytes
+MARKUP_MAX = 524_288  # `<` in one message: bounds memory, which the bytes alone don't
+
+# A prolog up to a document type declaration (XML 1.0 §2.8 allows it nowhere else).
+_DOCTYPE = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL
+)
+_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\sencoding\s*=\s*["']([^"']*)""")
+_ENCODINGS = frozenset({b"utf-8", b"us-ascii", b"ascii"})
+
+# In well-formed XML the first three are all in which a look-alike of a tag may stand.
+_TAGS = re.compile(
+    rb"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>|"
+    rb"""(/?)(?:[^\s<>/:"'=!?]++:)?+MeterReading(?=[\s/>])(?:[^"'<>]++|"[^"]*"|'[^']*')*+>)""",
+    re.DOTALL,
+)
 
 
 Name = tuple[str | None, str | None, str | None]
@@ -27,7 +40,7 @@ class Sent(NamedTuple):
     What follows `value` is mostly the same from device to device, and tells what a value means.
     """
 
-    at: int  # byte offset of its start tag
+    line: int  # of its start tag, from 1
     value: str | None
     time: str | None
     notation: str | None
@@ -50,39 +63,34 @@ class MeterReading(NamedTuple):
     ignored: tuple[str, ...]  # elements with a meaning that no record carries
 
 
-class _Element:
-    """One element below MeterReading; a class of its own because it is built a million times."""
+class _LocalNames(dict[object, str]):
+    """Tag → name without namespace; a message has few different tags."""
 
-    __slots__ = ("at", "children", "name", "ref", "text")
-
-    def __init__(self, name: str, ref: str | None, at: int) -> None:
-        self.name = name
-        self.ref = ref
-        self.at = at
-        self.text = ""
-        self.children: list[_Element] = []
-
-    def all(self, name: str) -> Iterator["_Element"]:
-        return (child for child in self.children if child.name == name)
-
-    def first(self, name: str) -> "_Element | None":
-        return next(self.all(name), None)
+    def __missing__(self, tag: object) -> str:
+        name = self[tag] = str(tag).rpartition("}")[2]
+        return name
 
 
 def read(raw: bytes) -> list[MeterReading]:
     """All MeterReading elements of one message, in order.
 
-    Raises Rejected: not-utf-8, xml-encoding, xml-dtd, xml-malformed, xml-too-deep,
-    xml-too-many-elements.
+    Raises Rejected: not-utf-8, xml-encoding, xml-dtd, xml-malformed, xml-too-many-elements.
     """
-    if too_many_elements(raw):
-        raise Rejected("xml-too-many-elements", f"more than {MARKUP_MAX} tags in one message")
+    _check(raw)
     try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise Rejected("not-utf-8", "the message is not UTF-8", line=line) from None
-    return _Reader(raw).read()
+        root = etree.fromstring(raw, _parser())
+    except etree.XMLSyntaxError as error:
+        raise Rejected(
+            "xml-malformed", "not well-formed XML", line=error.lineno or None, clause="XML 1.0 §2.1"
+        ) from None
+    reader = _Reader()
+    elements = list(reader.meter_readings(root))
+    spans = _spans(raw)
+    if len(spans) != len(elements):  # not reached, as far as we know: refuse what is not understood
+        raise Rejected("xml-malformed", "the tags of MeterReading can't be told apart")
+    return [
+        reader.meter_reading(element, *span) for element, span in zip(elements, spans, strict=True)
+    ]
 
 
 def too_many_elements(raw: bytes) -> bool:
@@ -90,176 +98,202 @@ def too_many_elements(raw: bytes) -> bool:
     return len(raw) > MARKUP_MAX and raw.count(b"<") > MARKUP_MAX
 
 
-class _Reader:
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-        self._depth = 0
-        self._open: list[_Element] = []  # from MeterReading down to the element being read
-        self._found: list[MeterReading] = []
-        # The bytes are known to be UTF-8; an encoding named here overrides a declared one.
-        self._parser = parser = expat.ParserCreate("utf-8")
-        parser.buffer_text = True
-        parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-        parser.XmlDeclHandler = self._declaration
-        parser.StartDoctypeDeclHandler = self._doctype
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
-
-    def read(self) -> list[MeterReading]:
-        parser = self._parser
-        try:
-            parser.Parse(self._raw, True)
-        except expat.ExpatError as error:
-            raise Rejected(
-                "xml-malformed",
-                f"not well-formed XML: {expat.ErrorString(error.code)}",
-                line=error.lineno,
-                clause="XML 1.0 §2.1",
-            ) from None
-        finally:  # the handlers hold the reader, the reader the parser
-            parser.StartElementHandler = parser.EndElementHandler = None
-            parser.CharacterDataHandler = parser.XmlDeclHandler = None
-            parser.StartDoctypeDeclHandler = None
-        return self._found
-
-    def _declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
-        if encoding is not None and encoding.upper() not in {"UTF-8", "US-ASCII", "ASCII"}:
-            raise Rejected(
-                "xml-encoding", "the XML declaration names an encoding other than UTF-8", line=1
-            )
-
-    def _doctype(self, *_: object) -> None:
+def _check(raw: bytes) -> None:
+    """What has to be refused before a parser sees it."""
+    if too_many_elements(raw):
+        raise Rejected("xml-too-many-elements", f"more than {MARKUP_MAX} tags in one message")
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Rejected("not-utf-8", "the message is not UTF-8", line=line) from None
+    encoding = _ENCODING.match(raw)
+    if encoding is not None and encoding[1].lower() not in _ENCODINGS:
+        raise Rejected(
+            "xml-encoding", "the XML declaration names an encoding other than UTF-8", line=1
+        )
+    doctype = _DOCTYPE.match(raw)
+    if doctype is not None:
         raise Rejected(
             "xml-dtd",
             "a document type declaration is not allowed",
-            line=self._parser.CurrentLineNumber,
+            line=raw.count(b"\n", 0, doctype.end()) + 1,
             clause="XML 1.0 §2.8",
         )
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth > DEPTH_MAX:
-            raise Rejected(
-                "xml-too-deep",
-                f"elements are nested more than {DEPTH_MAX} deep",
-                line=self._parser.CurrentLineNumber,
-            )
-        name = name[name.find(":") + 1 :]
-        above = self._open
-        if above:
-            element = _Element(name, attributes.get("ref"), self._parser.CurrentByteIndex)
-            above[-1].children.append(element)
-            above.append(element)
-        elif name == "MeterReading":
-            above.append(_Element(name, None, self._parser.CurrentByteIndex))
 
-    def _text(self, text: str) -> None:
-        if self._open:
-            self._open[-1].text += text
-
-    def _end(self, _name: str) -> None:
-        self._depth -= 1
-        if self._open:
-            element = self._open.pop()
-            if not self._open:
-                self._found.append(_meter_reading(element, self._end_offset(element)))
-
-    def _end_offset(self, element: _Element) -> int:
-        """Where the element ends; expat tells where its end tag starts."""
-        at = self._parser.CurrentByteIndex
-        if not element.children and not element.text and self._raw[at - 2 : at] == b"/>":
-            return at  # an empty-element tag: expat tells its end
-        return self._raw.index(b">", at) + 1
-
-
-def _meter_reading(element: _Element, end: int) -> MeterReading:
-    sent: list[Sent] = []
-    ignored: list[str] = []
-    for child in element.children:
-        if child.name == "Readings":
-            sent.append(_sent(child, ()))
-        elif child.name == "IntervalBlocks":
-            notations = tuple(_reference(one) for one in child.all("ReadingType"))
-            sent += [_sent(one, notations) for one in child.all("IntervalReadings")]
-        elif child.name == "EndDeviceEvents":
-            ignored.append(child.name)
-    named_by, elements, mrid, names = _names(element)
-    return MeterReading(
-        element.at, end, named_by, elements, mrid, names, tuple(sent), tuple(ignored)
+def _parser() -> etree.XMLParser:
+    """One a message: lxml's parsers keep state. The bytes are known to be UTF-8."""
+    return etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
     )
 
 
-def _names(element: _Element) -> tuple[str, int, str | None, tuple[Name, ...]]:
-    """Who the values are from: element, how many of it, mRID, names."""
-    for name in ("Meter", "UsagePoint"):
-        found = list(element.all(name))
-        if found:
-            mrid = found[0].first("mRID")
-            names = tuple(_name(one) for one in found[0].all("Names"))
-            return name, len(found), mrid.text if mrid is not None else None, names
-    return "", 0, None, ()
+def _spans(raw: bytes) -> list[tuple[int, int]]:
+    """Byte ranges of the outermost MeterReading elements of well-formed `raw`."""
+    spans: list[tuple[int, int]] = []
+    start = depth = 0
+    for match in _TAGS.finditer(raw):
+        if match[1] is None:
+            continue
+        if match[1]:
+            depth -= 1
+        else:
+            if depth == 0:
+                start = match.start()
+            depth += not raw.endswith(b"/>", 0, match.end())
+        if depth == 0:
+            spans.append((start, match.end()))
+    return spans
 
 
-def _name(names: _Element) -> Name:
-    kind = names.first("NameType")
-    authority = kind.first("NameTypeAuthority") if kind is not None else None
-    return _child_text(authority, "name"), _child_text(kind, "name"), _child_text(names, "name")
+class _Reader:
+    """Reads the elements of one message."""
 
+    def __init__(self) -> None:
+        self._names = _LocalNames()
 
-def _child_text(element: _Element | None, name: str) -> str | None:
-    child = element.first(name) if element is not None else None
-    return child.text if child is not None else None
+    def meter_readings(self, element: etree._Element) -> Iterator[etree._Element]:
+        """The outermost MeterReading elements in document order."""
+        if self._names[element.tag] == "MeterReading":
+            yield element
+        else:
+            for child in element:
+                yield from self.meter_readings(child)
 
-
-def _sent(element: _Element, block_notations: tuple[str, ...]) -> Sent:
-    times: list[str] = []
-    values: list[str] = []
-    notations: list[str] = []
-    periods: list[_Element] = []
-    qualities: list[str] = []
-    for child in element.children:
-        name = child.name
-        if name == "timeStamp":
-            times.append(child.text)
-        elif name == "value":
-            values.append(child.text)
-        elif name == "ReadingType":
-            notations.append(_reference(child))
-        elif name == "timePeriod":
-            periods.append(child)
-        elif name == "ReadingQualities":
-            qualities += [_reference(one) for one in child.all("ReadingQualityType")]
-    sent_notations = tuple(notations) or block_notations
-    begins = tuple(one.text for period in periods for one in period.all("start"))
-    ends = tuple(one.text for period in periods for one in period.all("end"))
-    doubled: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    if max(len(times), len(values), len(sent_notations), len(begins), len(ends)) > 1:
-        doubled = (
-            ("timeStamp", tuple(times)),
-            ("value", tuple(values)),
-            ("ReadingType", sent_notations),
-            ("timePeriod.start", begins),
-            ("timePeriod.end", ends),
+    def meter_reading(self, element: etree._Element, start: int, end: int) -> MeterReading:
+        names = self._names
+        sent: list[Sent] = []
+        meters: list[etree._Element] = []
+        usage_points: list[etree._Element] = []
+        ignored: list[str] = []
+        for child in element:
+            name = names[child.tag]
+            if name == "Readings":
+                sent.append(self._sent(child, ()))
+            elif name == "Meter":
+                meters.append(child)
+            elif name == "UsagePoint":
+                usage_points.append(child)
+            elif name == "IntervalBlocks":
+                sent += self._block(child)
+            elif name == "EndDeviceEvents":
+                ignored.append(name)
+        named_by = "Meter" if meters else "UsagePoint" if usage_points else ""
+        found = meters or usage_points
+        mrid, named = self._named(found[0]) if found else (None, ())
+        return MeterReading(
+            start, end, named_by, len(found), mrid, named, tuple(sent), tuple(ignored)
         )
-    return Sent(
-        element.at,
-        values[0] if values else None,
-        times[0] if times else None,
-        sent_notations[0] if sent_notations else None,
-        begins[0] if begins else None,
-        ends[0] if ends else None,
-        tuple(qualities),
-        doubled,
-    )
 
+    def _named(self, element: etree._Element) -> tuple[str | None, tuple[Name, ...]]:
+        """The first mRID and all Names of a Meter or UsagePoint."""
+        mrid: str | None = None
+        found: list[Name] = []
+        for child in element:
+            name = self._names[child.tag]
+            if name == "mRID" and mrid is None:
+                mrid = child.text or ""
+            elif name == "Names":
+                found.append(self._name(child))
+        return mrid, tuple(found)
 
-def _reference(element: _Element) -> str:
-    """What a ReadingType or ReadingQualityType refers to: by attribute, mRID, name or text."""
-    if element.ref is not None:
-        return element.ref
-    for name in ("mRID", "Names"):
-        child = element.first(name)
-        if child is not None:
-            return child.text if name == "mRID" else (_child_text(child, "name") or "")
-    return element.text
+    def _name(self, element: etree._Element) -> Name:
+        authority = kind = text = None
+        for child in element:
+            name = self._names[child.tag]
+            if name == "name" and text is None:
+                text = child.text or ""
+            elif name == "NameType":
+                kind = self._text(child, "name")
+                authority = self._text(self._first(child, "NameTypeAuthority"), "name")
+        return authority, kind, text
+
+    def _first(self, element: etree._Element | None, name: str) -> etree._Element | None:
+        if element is not None:
+            for child in element:
+                if self._names[child.tag] == name:
+                    return child
+        return None
+
+    def _text(self, element: etree._Element | None, name: str) -> str | None:
+        child = self._first(element, name)
+        return None if child is None else child.text or ""
+
+    def _block(self, block: etree._Element) -> list[Sent]:
+        """The IntervalReadings of one IntervalBlocks, which share its ReadingType."""
+        notations: list[str] = []
+        intervals: list[etree._Element] = []
+        for child in block:
+            name = self._names[child.tag]
+            if name == "IntervalReadings":
+                intervals.append(child)
+            elif name == "ReadingType":
+                notations.append(self._reference(child))
+        shared = tuple(notations)
+        return [self._sent(interval, shared) for interval in intervals]
+
+    def _sent(self, element: etree._Element, shared: tuple[str, ...]) -> Sent:
+        """One reading. shared: what the block says about the reading type."""
+        names = self._names
+        values: list[str] = []
+        times: list[str] = []
+        notations: list[str] = []
+        begins: list[str] = []
+        ends: list[str] = []
+        qualities: list[str] = []
+        for child in element:
+            name = names[child.tag]
+            if name == "timeStamp":
+                times.append(child.text or "")
+            elif name == "value":
+                values.append(child.text or "")
+            elif name == "ReadingType":
+                notations.append(self._reference(child))
+            elif name == "timePeriod":
+                begins += [one.text or "" for one in child if names[one.tag] == "start"]
+                ends += [one.text or "" for one in child if names[one.tag] == "end"]
+            elif name == "ReadingQualities":
+                qualities += [
+                    self._reference(one) for one in child if names[one.tag] == "ReadingQualityType"
+                ]
+        if not notations:
+            notations += shared
+        doubled: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        if max(len(times), len(values), len(notations), len(begins), len(ends)) > 1:
+            doubled = (
+                ("timeStamp", tuple(times)),
+                ("value", tuple(values)),
+                ("ReadingType", tuple(notations)),
+                ("timePeriod.start", tuple(begins)),
+                ("timePeriod.end", tuple(ends)),
+            )
+        return Sent(
+            element.sourceline or 1,
+            values[0] if values else None,
+            times[0] if times else None,
+            notations[0] if notations else None,
+            begins[0] if begins else None,
+            ends[0] if ends else None,
+            tuple(qualities),
+            doubled,
+        )
+
+    def _reference(self, element: etree._Element) -> str:
+        """What a ReadingType or ReadingQualityType refers to: by attribute, mRID, name or text."""
+        ref = element.get("ref")
+        if ref is not None:
+            return ref
+        for child in element:
+            name = self._names[child.tag]
+            if name == "mRID":
+                return child.text or ""
+            if name == "Names":
+                return self._text(child, "name") or ""
+        return element.text or ""

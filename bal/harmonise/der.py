@@ -75,7 +75,7 @@ def harmonise(
     drafts: list[Draft] = []
     for item, subject, commitment in zip(items, subjects, commitments, strict=True):
         if subject is not None:
-            place = _Place(report, item.start, f"{item.pointer}/readings")
+            place = _Place(report, report.line(item.start), f"{item.pointer}/readings")
             drafts += _drafts(item.value["readings"], Origin(subject, commitment.hex()), place)
     return Harmonised(parts, drafts, report.findings, report.refused)
 
@@ -85,23 +85,23 @@ class _Place:
     """Where in the message a finding stands: RFC 6901 pointer, and the line of the object."""
 
     report: Report
-    at: int
+    line: int
     pointer: str
 
     def below(self, member: object) -> "_Place":
-        return _Place(self.report, self.at, f"{self.pointer}/{member}")
+        return _Place(self.report, self.line, f"{self.pointer}/{member}")
 
     def unknown(self) -> Finding:
         # its name is not quoted: nobody knows what it may hold
         return self.doubt("member-unknown", "an unknown member is kept as evidence only")
 
     def doubt(self, code: str, text: str) -> Finding:
-        return self.report.doubt(code, text, self.at, field=self.pointer, clause=CLAUSE)
+        return self.report.doubt(code, text, self.line, field=self.pointer, clause=CLAUSE)
 
     def refuse(self, error: Rejected) -> None:
         pointer = f"{self.pointer}/{error.field}" if error.field else self.pointer
         named = Rejected(error.code, error.text, field=pointer, clause=error.clause)
-        self.report.refuse(named, self.at, field=pointer, clause=CLAUSE)
+        self.report.refuse(named, self.line, field=pointer, clause=CLAUSE)
 
 
 def _subject(item: Item, resolve: Resolve, report: Report) -> Subject | None:
@@ -115,9 +115,9 @@ def _subject(item: Item, resolve: Resolve, report: Report) -> Subject | None:
         names = _names(value)
         subject = resolve(names)
         if not value.keys() <= _ITEM_MEMBERS:
-            _Place(report, item.start, item.pointer).unknown()
+            _Place(report, report.line(item.start), item.pointer).unknown()
     except Rejected as error:
-        _Place(report, item.start, item.pointer).refuse(error)
+        _Place(report, report.line(item.start), item.pointer).refuse(error)
         return None
     else:
         return subject

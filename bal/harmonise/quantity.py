@@ -75,7 +75,8 @@ def decimal_text(text: str, shift: int) -> str:
         whole = whole.rjust(-shift, "0")
         whole, fraction = whole[:shift], whole[shift:] + fraction
     number = whole.lstrip("0") or "0"
-    fraction = fraction.rstrip("0")
     if fraction:
-        number = f"{number}.{fraction}"
+        fraction = fraction.rstrip("0")
+        if fraction:
+            number = f"{number}.{fraction}"
     return f"-{number}" if sign == "-" and number != "0" else number

@@ -16,7 +16,7 @@ class Report:
     refused: list[Finding] = field(default_factory=list)
     _ends: list[int] | None = None  # offsets of the line feeds
 
-    def refuse(self, error: Rejected, at: int, *, field: str, clause: str) -> None:
+    def refuse(self, error: Rejected, line: int, *, field: str, clause: str) -> None:
         """One reading, or one device's, is not taken; `field` and `clause` fill what it lacks."""
         self.refused.append(
             Finding(
@@ -24,7 +24,7 @@ class Report:
                 "refused",
                 error.text,
                 error.field or field,
-                error.line if error.line is not None else self.line(at),
+                error.line if error.line is not None else line,
                 error.clause or clause,
             )
         )
@@ -33,14 +33,14 @@ class Report:
         self,
         code: str,
         text: str,
-        at: int,
+        line: int,
         *,
         field: str = "",
         clause: str = "",
         severity: Severity = "warning",
     ) -> Finding:
         """Something doubtful about what is taken all the same."""
-        finding = Finding(code, severity, text, field, self.line(at), clause)
+        finding = Finding(code, severity, text, field, line, clause)
         self.findings.append(finding)
         return finding
 
