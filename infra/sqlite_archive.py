@@ -30,6 +30,7 @@ _FORM = 1
 _PAGE_BYTES = 8192
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
+_OPENING_ERRORS = (InvalidTag, ValueError, TypeError, IndexError, OverflowError, struct.error)
 _OWNER = struct.Struct(f">{DEVICE_BYTES}sI")  # padded pseudonym, sealed bytes
 
 _SCHEMA = """
@@ -221,7 +222,7 @@ class SqliteArchive:
             header_bytes = 0 if texts[0] is None else 2 + int.from_bytes(texts[0][:2], "big")
             credential = None if texts[0] is None else texts[0][2:header_bytes].decode()
             return clear, credential, _cut(clear, texts, header_bytes)
-        except (InvalidTag, ValueError, TypeError, IndexError, struct.error) as error:
+        except _OPENING_ERRORS as error:
             what = str(error) or "its bytes are not those that were sealed"
             where = _place(epoch, partition, offset)
             raise self._file.damaged(f"message {where}: {what}") from error

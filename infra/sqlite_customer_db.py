@@ -247,7 +247,10 @@ class SqliteCustomerDb:
 
 def _progress(db: sqlite3.Connection) -> tuple[int, int]:
     """Log size up to which rows are stored, and the bytes of a chunk."""
-    size, chunk_bytes = db.execute("SELECT size, chunk_bytes FROM progress").fetchone()
+    found = db.execute("SELECT size, chunk_bytes FROM progress").fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError("the table progress is empty")
+    size, chunk_bytes = found
     return size, chunk_bytes
 
 

@@ -57,7 +57,7 @@ class SqliteFile:
             if path.stat().st_size == 0:
                 raise Stop("store-damaged", f"{path.name} is empty: restore it from a backup.")
             self._writer = self._connect()
-            found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            found = self._form()
             if found != form:
                 self._writer.close()
                 raise Stop("store-version", f"{path.name} has form {found}, this program {form}.")
@@ -126,10 +126,23 @@ class SqliteFile:
             check_same_thread=False,
             timeout=BUSY_TIMEOUT_S,
         )
-        connection.execute("PRAGMA synchronous=FULL")
-        if self._wipe:
-            connection.execute("PRAGMA secure_delete=ON")
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            if self._wipe:
+                connection.execute("PRAGMA secure_delete=ON")
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    def _form(self) -> int:
+        """The number of the schema in the file; the first look at its content."""
+        try:
+            found: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        except BaseException:
+            self._writer.close()
+            raise
+        return found
 
     def _check_open(self) -> None:
         if self._closed:
@@ -149,6 +162,8 @@ class SqliteFile:
             if code in _DAMAGED:
                 raise self.damaged(str(error)) from error
             raise
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+            raise self.damaged("its schema is no text") from error
         except OSError as error:
             raise Unavailable(f"{self._path.name}: {error.strerror}", retry_after_s=5) from error
 

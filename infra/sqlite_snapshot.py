@@ -43,9 +43,9 @@ class Snapshot:
 
     def _search(self, number: int, query: ReadingsQuery) -> list[Key]:
         kinds = versions.MEASUREMENTS if query.kind is None else {query.kind}
-        (data,) = self._db.execute("SELECT keys FROM segment WHERE id = ?", (number,)).fetchone()
+        found = self._db.execute("SELECT keys FROM segment WHERE id = ?", (number,)).fetchone()
         with self._decoding(number):
-            table = KeyTable(data, number)
+            table = KeyTable(found[0], number)
             keys = table.rows(
                 *((0, None) if query.device is None else table.of_device(query.device))
             )
