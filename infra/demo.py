@@ -137,8 +137,12 @@ def _show_delivery(story: Story, delivery: Delivery) -> None:
         f"{quarter.begin:%H:%M}–{quarter.end:%H:%M} UTC  message {delivery.message[:12]}…  "
         f"entry {summary['first_index']} and {int(str(summary['count'])) - 1} more  log size {size}"
     )
-    for fault in (*_list(summary, "refused"), *_list(summary, "findings")):
+    for fault in _list(summary, "findings"):
         story.line(f"   {fault.get('severity')}: {fault.get('text')}")
+    refused = _list(summary, "refused")
+    if refused:
+        text = refused[0].get("text")
+        raise Failure(f"{len(refused)} readings of a message were refused; the first: {text}")
 
 
 def _list(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -345,7 +349,7 @@ def _config(work: Path, data: Path) -> Path | None:
 
 
 def main() -> int:
-    """0 when all held, 1 with a sentence when not, 130 when interrupted before the end."""
+    """0 when all held, or it was stopped by Ctrl-C; 1 with a sentence when something did not."""
     console = Console(highlight=False)
     once = os.environ.get("ONCE", "") not in {"", "0"} or not sys.stdout.isatty()
     kept = os.environ.get("DATA")
@@ -362,7 +366,6 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\ndemo: stopped")
         failed = False
-        return 0
     except Exception as error:  # noqa: BLE001 - a person watches: a sentence, never a traceback
         console.print(f"\n[bold red]demo:[/] {type(error).__name__}: {escape(str(error))}")
     finally:
