@@ -2,16 +2,23 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bal import jcs
+from bal.certify.commitment import salt
+from bal.certify.note import accepted_text, vkey
+from bal.certify.receipt import receipt_text
 from bal.certify.verify import Verdicts, VerifyError, exit_of, parse_policy, verify, worst_exit
 from bal.certify.verify_note import (
     key_id,
@@ -29,16 +36,17 @@ from bal.certify.verify_proof import (
     parse_canonical,
     parse_receipt,
 )
+from bal.model import Anchor
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("make_vectors", VECTORS / "make.py")
+spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
 assert spec is not None
 assert spec.loader is not None
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+vector = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vector)
 
-LOG = make.vector_log()
-PLAIN = parse_policy(make.policies()["plain"].encode())
+LOG = vector.vector_log()
+PLAIN = parse_policy(vector.policies()["plain"].encode())
 
 
 def vectors(name: str) -> dict:
@@ -49,8 +57,9 @@ RECEIPTS = vectors("receipts")
 
 
 def test_committed_vectors_are_what_the_script_makes() -> None:
-    for name, text in make.vectors().items():
-        assert (VECTORS / name).read_text(encoding="utf-8") == text, f"run {VECTORS}/make.py"
+    command = [sys.executable, str(VECTORS / "make.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("case", RECEIPTS["receipts"], ids=lambda case: case["name"])
@@ -99,9 +108,35 @@ def test_checkpoint_vectors() -> None:
         assert caught.value.code == case["code"], case["name"]
 
 
+def test_the_platform_writes_what_the_verifier_reads() -> None:
+    size, index = 7, 3
+    data, hint = LOG.records[index], vector.anchor_hint(size)
+    numbers = {name: int(hint[name]) for name in ("chain_id", "size", "block")}
+    text = receipt_text(
+        type_=b"\x01",
+        record=data,
+        salt=salt(vector.seed("K"), b"\x01", data),
+        index=index,
+        path=LOG.path(index, size),
+        checkpoint=LOG.checkpoint(size).encode(),
+        anchor=Anchor(**(hint | numbers)),
+    )
+    assert text == LOG.receipt(index, size, anchor=hint)
+    accepted = accepted_text(
+        vector.ORIGIN,
+        sha256(b"raw").digest(),
+        "00112233445566ff/0/7",
+        1768472102_500000,
+        1768472162_500000,
+    ).decode()
+    assert f"{accepted}\n{vector.INTAKE_KEY.line(accepted)}" == vector.accepted_note()
+    public = vector.LOG_KEY.public[1:]
+    assert vkey(vector.ORIGIN, public) == vector.LOG_KEY.vkey
+
+
 def test_the_record_is_shown_only_where_it_is_authentic() -> None:
     good = LOG.receipt(3, 7)
-    assert verify(good, PLAIN).record == make.record(3)
+    assert verify(good, PLAIN).record == vector.record(3)
     assert verify(good.replace("index 3", "index 2"), PLAIN).record is None
 
 
@@ -116,7 +151,7 @@ def damaged(text: str, step: int = 1) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("anchor", "step"), [(None, 1), (make.anchor_hint(300), 5)], ids=["bare", "with hint"]
+    ("anchor", "step"), [(None, 1), (vector.anchor_hint(300), 5)], ids=["bare", "with hint"]
 )
 def test_one_flipped_bit_is_named(anchor, step) -> None:
     good = LOG.receipt(280, 300, anchor=anchor)
@@ -138,25 +173,25 @@ def test_one_flipped_bit_is_named(anchor, step) -> None:
 
 
 def test_one_flipped_bit_in_an_accepted_note_is_named() -> None:
-    for changed in damaged(make.accepted_note()):
+    for changed in damaged(vector.accepted_note()):
         assert verify(changed, PLAIN).exit_code() == 1
 
 
 def test_a_promise_falls_due() -> None:
     due_s = 1768472162  # 2026-01-15T10:16:02.5Z, less half a second
-    found = [verify(make.accepted_note(), PLAIN, now_s=due_s + late) for late in (0, 1)]
+    found = [verify(vector.accepted_note(), PLAIN, now_s=due_s + late) for late in (0, 1)]
     assert [item.authentic.code for item in found] == ["promise", "promise-due"]
     assert [item.exit_code() for item in found] == [2, 2]
 
 
 def test_accepted_status_message_carries_the_note() -> None:
-    message = json.dumps({"type": "accepted", "message": "00", "note": make.accepted_note()})
+    message = json.dumps({"type": "accepted", "message": "00", "note": vector.accepted_note()})
     assert verify(message, PLAIN).authentic.code == "promise"
     assert verify(message, replace(PLAIN, intake=())).authentic.code == "intake-key-missing"
 
 
 def test_summary_whose_checkpoint_is_not_the_logs() -> None:
-    other = replace(LOG, key=make.OTHER_KEY)
+    other = replace(LOG, key=vector.OTHER_KEY)
     message = {"type": "certified", "count": 2, "checkpoint": other.checkpoint(7)}
     assert verify(json.dumps(message), PLAIN).authentic.code == "log-key-unknown"
 
@@ -190,7 +225,7 @@ VALUES = st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries
 @given(VALUES)
 def test_canonical_form_is_the_platforms(value) -> None:
     try:
-        data = make.jcs.encode(value)
+        data = jcs.encode(value)
     except ValueError:
         return
     assert parse_canonical(data.decode(), 4) == value
@@ -209,13 +244,13 @@ class Tiles:
     """The vector log's tiles."""
 
     def tile(self, origin: str, level: int, n: int, width: int) -> bytes:
-        assert origin == make.ORIGIN
+        assert origin == vector.ORIGIN
         return LOG.tile(level, n, width)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 255, 256, 257, 300])
 def test_paths_and_prefixes_from_tiles(size: int) -> None:
-    tree = TiledTree(Tiles(), make.ORIGIN, size)
+    tree = TiledTree(Tiles(), vector.ORIGIN, size)
     for index in {0, size // 2, size - 1}:
         assert tree.path(index) == LOG.path(index, size)
     for first in {1, size // 2 or 1, size - 1 or 1, size}:
@@ -237,7 +272,7 @@ def test_texts_cannot_command_a_terminal() -> None:
 
 
 def test_key_ids_are_those_of_the_specification() -> None:
-    key = parse_vkey(make.C2SP_VKEY)
+    key = parse_vkey(vector.C2SP_VKEY)
     assert key_id(key.name, key.type, key.public) == key.key_id == bytes.fromhex("530d903a")
-    assert key.vkey == make.C2SP_VKEY
-    assert b64decode(make.LOG_KEY.vkey.split("+", 2)[2])[0] == 1
+    assert key.vkey == vector.C2SP_VKEY
+    assert b64decode(vector.LOG_KEY.vkey.split("+", 2)[2])[0] == 1

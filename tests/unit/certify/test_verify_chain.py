@@ -18,20 +18,20 @@ from bal.certify.verify import (
 from bal.certify.verify_proof import node_hash
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("make_vectors_for_chain", VECTORS / "make.py")
+spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
 assert spec is not None
 assert spec.loader is not None
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+vector = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vector)
 
-LOG = make.vector_log()
-CODE = make.keccak256(b"code")
+LOG = vector.vector_log()
+CODE = vector.keccak256(b"code")
 NEW, OLD = Contract("0x" + "0a" * 20, CODE), Contract("0x" + "0b" * 20)
 CHAIN = ChainPolicy(1337, "public", (NEW, OLD))
 
 
 def policy(chain: ChainPolicy = CHAIN) -> Policy:
-    return replace(parse_policy(make.policies()["plain"].encode()), chain=chain)
+    return replace(parse_policy(vector.policies()["plain"].encode()), chain=chain)
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Chain:
 
     heads: dict[tuple[str, int], tuple[bytes, int]] = field(default_factory=dict)
     codes: dict[str, tuple[bytes, int]] = field(
-        default_factory=lambda: {NEW.address: (CODE, 0), OLD.address: (make.keccak256(b"old"), 0)}
+        default_factory=lambda: {NEW.address: (CODE, 0), OLD.address: (vector.keccak256(b"old"), 0)}
     )
     id: int = 1337
     latest: int = 100
@@ -59,7 +59,7 @@ class Chain:
         return code if block >= since else None
 
     def log_id(self, origin: str) -> bytes:
-        return make.keccak256(origin.encode())
+        return vector.keccak256(origin.encode())
 
     def latest_size(self, contract: str, origin: str, block: int) -> int:
         sizes = [size for (at, size), (_, since) in self.heads.items() if at == contract]
@@ -67,7 +67,7 @@ class Chain:
 
     def root_at(self, contract: str, origin: str, size: int, block: int) -> bytes:
         root, since = self.heads.get((contract, size), (bytes(32), 0))
-        return root if block >= since and origin == make.ORIGIN else bytes(32)
+        return root if block >= since and origin == vector.ORIGIN else bytes(32)
 
     def anchor(self, size: int, contract: Contract = NEW, block: int = 10) -> "Chain":
         self.heads[contract.address, size] = (LOG.root(size), block)
@@ -142,7 +142,7 @@ def test_the_chain_id_must_be_the_policys() -> None:
 
 def test_the_code_must_be_the_policys() -> None:
     chain = Chain().anchor(7)
-    chain.codes[NEW.address] = (make.keccak256(b"another"), 0)
+    chain.codes[NEW.address] = (vector.keccak256(b"another"), 0)
     assert code(chain) == "contract-code-differs"
     del chain.codes[NEW.address]
     assert code(chain) == "contract-code-differs"
@@ -175,7 +175,7 @@ def test_a_root_on_chain_that_differs_is_a_fork_with_evidence() -> None:
         "checkpoint": LOG.checkpoint(7),
         "chain_id": "1337",
         "contract": NEW.address,
-        "log": "0x" + make.keccak256(make.ORIGIN.encode()).hex(),
+        "log": "0x" + vector.keccak256(vector.ORIGIN.encode()).hex(),
         "size": "7",
         "root": LOG.root(8).hex(),
         "block": "64",
@@ -221,7 +221,7 @@ def test_a_log_that_does_not_answer_is_said_so() -> None:
 
 def test_a_head_that_is_no_prefix_of_the_anchored_tree_is_a_proven_fork() -> None:
     """The log signs another tree of 7 for this holder; the chain has the tree of 300."""
-    other = make.VectorLog((*LOG.records[:6], LOG.records[40]))
+    other = vector.VectorLog((*LOG.records[:6], LOG.records[40]))
     text = other.receipt(3, 7)
     found = verify_receipt(text, policy(), Chain().anchor(300), Tiles())
     assert (found.authentic.code, found.anchored.code) == ("authentic", "anchor-root-differs")
@@ -267,8 +267,8 @@ def test_a_promise_to_anchor_falls_due(now_s, expected) -> None:
 
 def test_a_witness_time_counts_for_the_promise() -> None:
     text = LOG.checkpoint_text(7)
-    note = LOG.checkpoint(7, make.WITNESSES[0].line(text, 1000))
-    names = make.policies()["two of three witnesses"].replace("quorum two", "quorum w1")
+    note = LOG.checkpoint(7, vector.WITNESSES[0].line(text, 1000))
+    names = vector.policies()["two of three witnesses"].replace("quorum two", "quorum w1")
     promising = replace(CHAIN, anchor_within_s=900)
     watched = replace(parse_policy(names.encode()), chain=promising)
     receipt = LOG.receipt(3, 7, checkpoint=note)
@@ -278,7 +278,7 @@ def test_a_witness_time_counts_for_the_promise() -> None:
 
 
 def test_the_receipts_own_hint_decides_nothing() -> None:
-    good = make.anchor_hint(7) | {"contract": NEW.address}
+    good = vector.anchor_hint(7) | {"contract": NEW.address}
     lies = {"chain_id": "1", "contract": "0x" + "ee" * 20, "log": "0x" + "ee" * 32, "size": "300"}
     for name, lie in [("", ""), *lies.items()]:
         hint = good | ({name: lie} if name else {})

@@ -6,15 +6,16 @@ import re
 from base64 import b64encode
 from pathlib import Path
 
+from bal import jcs
 from bal.certify.verify import exit_of, parse_policy, parse_vkey, verify
 from bal.certify.verify_note import parse_checkpoint, parse_note, signed_by
 
 ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location("make_for_docs", ROOT / "tests/vectors/make.py")
+spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
 assert spec is not None
 assert spec.loader is not None
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+vector = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vector)
 
 SOURCES = [*ROOT.glob("bal/certify/verify*.py"), *ROOT.glob("infra/verify_*.py")]
 
@@ -30,40 +31,40 @@ def blocks(name: str) -> list[str]:
 def test_checkpoint_page() -> None:
     checkpoint, accepted, vkeys, cosigned = blocks("checkpoint")
     log_key, intake_key = map(parse_vkey, vkeys.split())
-    assert checkpoint == make.vector_log().checkpoint(7)
+    assert checkpoint == vector.vector_log().checkpoint(7)
     assert signed_by(parse_checkpoint(checkpoint).note, [log_key])
-    assert accepted == make.accepted_note()
+    assert accepted == vector.accepted_note()
     assert signed_by(parse_note(accepted), [intake_key])
-    text = make.vector_log().checkpoint_text(300)
+    text = vector.vector_log().checkpoint_text(300)
     assert cosigned == f"cosignature/v1\ntime 1768471201\n{text}"
-    assert make.anchor_hint(300)["log"] in page("checkpoint")
+    assert vector.anchor_hint(300)["log"] in page("checkpoint")
 
 
 def test_policy_page() -> None:
     policy = parse_policy(blocks("policy")[0].encode())
-    assert [key.vkey for key in policy.logs] == [make.LOG_KEY.vkey]
+    assert [key.vkey for key in policy.logs] == [vector.LOG_KEY.vkey]
     assert policy.chain is not None
     assert len(policy.chain.contracts) == 2
     assert policy.groups == {"witnesses": (2, ("w1", "w2", "w3"))}
 
 
 def test_commitment_page() -> None:
-    found = make.commitments()
+    found = json.loads((ROOT / "tests/vectors/commitments.json").read_text(encoding="utf-8"))
     values = [*found["pseudonyms"][0].values(), *found["commitments"][0].values()]
     values += found["public"][0].values()
     assert [value for value in values if value not in page("commitment")] == []
 
 
 def test_receipt_page() -> None:
-    log = make.vector_log()
-    hint = make.anchor_hint(7)
+    log = vector.vector_log()
+    hint = vector.anchor_hint(7)
     receipt = log.receipt(3, 7, anchor=hint)
-    assert verify(receipt, parse_policy(make.policies()["plain"].encode())).exit_code() == 0
+    assert verify(receipt, parse_policy(vector.policies()["plain"].encode())).exit_code() == 0
     shown, extra, _, answer = blocks("receipt")
     for line in shown.splitlines():
         start, _, end = line.partition(" … ")
         assert any(one.startswith(start) and one.endswith(end) for one in receipt.split("\n"))
-    encoded = b64encode(make.jcs.encode(log.extra(3, hint))).decode()
+    encoded = b64encode(jcs.encode(log.extra(3, hint))).decode()
     assert encoded in receipt
     for value in (log.extra(3)["salt"], hint["contract"], hint["log"]):
         assert value in extra

@@ -1,7 +1,9 @@
 """Policies: C2SP tlog-policy with our comment lines."""
 
 import importlib.util
+from base64 import b64encode
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,16 @@ from bal.certify.verify import VerifyError, parse_policy, parse_vkey, policy_tex
 from bal.certify.verify_policy import POLICY_BYTES_MAX, check_quorum
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("make_vectors_for_policy", VECTORS / "make.py")
+spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
 assert spec is not None
 assert spec.loader is not None
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+vector = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vector)
 
 ADDRESS, CODE = "0x" + "Ab" * 20, "0x" + "cd" * 32
-LOG, INTAKE = make.LOG_KEY.vkey, make.INTAKE_KEY.vkey
+LOG, INTAKE = vector.LOG_KEY.vkey, vector.INTAKE_KEY.vkey
 NAMES = ["X1", "X2", "X3", "Y1", "Y2", "Y3"]
-KEYS = {name: make.note_key(f"{name.lower()}.invalid", 0x04) for name in NAMES}
+KEYS = {name: vector.note_key(f"{name.lower()}.invalid", 0x04) for name in NAMES}
 # The example of c2sp.org/tlog-policy, with keys put in.
 EXAMPLE = (
     f"log {LOG}\n\n"
@@ -77,8 +79,8 @@ def test_a_single_witness_may_be_the_quorum() -> None:
 def test_a_witness_with_ml_dsa_never_counts_and_is_named() -> None:
     public = bytes([0x06]) + bytes(1312)
     name = "pq.invalid"
-    id_ = make.sha256(name.encode() + b"\n" + public).digest()[:4].hex()
-    vkey = f"{name}+{id_}+{make.b64encode(public).decode()}"
+    id_ = sha256(name.encode() + b"\n" + public).digest()[:4].hex()
+    vkey = f"{name}+{id_}+{b64encode(public).decode()}"
     policy = parse_policy(f"witness pq {vkey}\nquorum pq\n".encode())
     with pytest.raises(VerifyError, match="1 of them sign with ML-DSA-44"):
         check_quorum(policy, [])
@@ -87,7 +89,7 @@ def test_a_witness_with_ml_dsa_never_counts_and_is_named() -> None:
 def test_white_space_is_spaces_and_tabs_only() -> None:
     text = f"\t # any comment\n \t log \t{LOG}  https://log.invalid/ \nquorum\tnone"
     policy = parse_policy(text.encode())
-    assert policy.log_urls == {make.ORIGIN: "https://log.invalid/"}
+    assert policy.log_urls == {vector.ORIGIN: "https://log.invalid/"}
     key = KEYS["X1"].vkey
     odd = parse_policy(f"witness a\u00a0b {key}\nquorum a\u00a0b\n".encode())
     assert odd.quorum == "a\u00a0b"
@@ -163,7 +165,7 @@ def test_the_text_the_platform_writes_reads_back() -> None:
     )
     policy = parse_policy(text.encode())
     assert [key.vkey for key in (*policy.logs, *policy.intake)] == [LOG, INTAKE]
-    assert policy.log_urls == {make.ORIGIN: "https://log.invalid/log"}
+    assert policy.log_urls == {vector.ORIGIN: "https://log.invalid/log"}
     chain = policy.chain
     assert chain is not None
     assert (chain.chain_id, chain.kind, chain.rpc_url) == (
@@ -193,9 +195,9 @@ def test_a_text_that_would_not_read_back_is_refused() -> None:
         LOG.replace("+", "-", 1),
         LOG[:-1],
         LOG.upper(),
-        LOG.replace(make.LOG_KEY.id.hex(), "00000000"),
+        LOG.replace(vector.LOG_KEY.id.hex(), "00000000"),
         "a b+00000000+" + LOG.split("+")[2],
-        make.note_key("x.invalid", 0x02).vkey,
+        vector.note_key("x.invalid", 0x02).vkey,
     ],
 )
 def test_no_verifier_key(vkey: str) -> None:

@@ -1,0 +1,283 @@
+"""`gridseal verify` over real wires: the own chain's JSON-RPC, a log's tiles, TLS."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bal import jcs
+from infra.verify_cli import main
+from infra.verify_rpc import keccak256
+
+ROOT = Path(__file__).resolve().parents[3]
+spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
+assert spec is not None
+assert spec.loader is not None
+vector = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vector)
+
+LOG = vector.vector_log()
+LOG_ID = keccak256(vector.ORIGIN.encode())
+
+
+def test_flags_on_the_own_chain(platform, address, write, verify) -> None:
+    receipt = write("r.tlog-proof", LOG.receipt(3, 7))
+    trust = [receipt, "--log-key", vector.LOG_KEY.vkey]
+    chain = ["--rpc", f"{address}/rpc", "--contract", platform.contract.address]
+    assert verify(*trust)[:2] == (0, "not-checked")
+    assert verify(*trust, *chain)[:2] == (2, "own-chain")
+    assert verify(*trust, *chain, "--accept-own-chain")[:2] == (0, "own-chain")
+
+
+@pytest.mark.parametrize("depth", [None, 0])
+def test_a_policy_with_real_code_and_roots(platform, address, write, verify, depth) -> None:
+    receipt = write("r", LOG.receipt(3, 7))
+    policy = write("p", platform.policy(f"{address}/rpc", depth=depth))
+    code, anchored, found = verify(receipt, "--policy", policy)
+    assert (code, anchored) == (0, "anchored")
+    assert platform.contract.address in found["verdicts"]["anchored"]["text"]
+    elsewhere = write("p", platform.policy("https://rpc.invalid/"))
+    assert verify(receipt, "--policy", elsewhere, "--rpc", f"{address}/rpc")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"chain_id": 1}, (1, "chain-id-differs")),
+        ({"contracts": [("0x" + "12" * 20, "")]}, (1, "contract-code-differs")),
+        ({"depth": 5000}, (2, "not-anchored-yet")),
+    ],
+)
+def test_what_the_chain_must_be(wired, write, verify, changes, expected) -> None:
+    platform, address = wired
+    receipt = write("r", LOG.receipt(3, 7))
+    policy = write("p", platform.policy(f"{address}/rpc", **changes))
+    assert verify(receipt, "--policy", policy)[:2] == expected
+
+
+def test_another_code_at_the_address(platform, address, write, verify) -> None:
+    contracts = [(platform.contract.address, "0x" + "00" * 32)]
+    policy = write("p", platform.policy(f"{address}/rpc", contracts=contracts))
+    receipt = write("r", LOG.receipt(3, 7))
+    assert verify(receipt, "--policy", policy)[:2] == (1, "contract-code-differs")
+
+
+def test_a_fork_is_printed_with_its_evidence(platform, address, write, verify, capsys) -> None:
+    other = vector.VectorLog((*LOG.records[:6], LOG.records[40]))
+    receipt = write("r", other.receipt(3, 7))
+    policy = write("p", platform.policy(f"{address}/rpc"))
+    code, anchored, found = verify(receipt, "--policy", policy)
+    assert (code, anchored) == (1, "anchor-root-differs")
+    assert found["evidence"]["checkpoint"] == other.checkpoint(7)
+    assert found["evidence"]["root"] == LOG.root(7).hex()
+    assert main([receipt, "--policy", policy]) == 1
+    assert "evidence of the fork" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("partial", [True, False])
+@pytest.mark.parametrize("way", ["flag", "policy"])
+def test_brought_up_by_the_logs_tiles(wired, write, verify, way, partial) -> None:
+    platform, address = wired
+    platform.partial_tiles = partial
+    receipt = write("r", LOG.receipt(3, 9))
+    log = f"{address}/log"
+    urls = {"log_url": log} if way == "policy" else {}
+    policy = write("p", platform.policy(f"{address}/rpc", **urls))
+    flags = ["--log", f"{log}/"] if way == "flag" else []
+    assert verify(receipt, "--policy", policy, *flags)[:2] == (0, "anchored")
+    if way == "flag":
+        assert verify(receipt, "--policy", policy)[:2] == (2, "log-needed")
+        assert verify(receipt, "--policy", policy, "--log", f"{address}/no")[:2] == (
+            2,
+            "log-unreachable",
+        )
+
+
+def test_a_closed_port_is_not_decidable(platform, serving, write, verify) -> None:
+    with serving(platform.answer) as gone:
+        pass
+    receipt = write("r", LOG.receipt(3, 7))
+    policy = write("p", platform.policy(f"{gone}/rpc"))
+    assert verify(receipt, "--policy", policy)[:2] == (2, "rpc-unreachable")
+
+
+def test_https_needs_the_ca(platform, serving, tls, write, verify) -> None:
+    context, ca = tls
+    receipt = write("r", LOG.receipt(3, 9))
+    with serving(platform.answer, context) as address:
+        changes = {"log_url": f"{address}/log", "chain_kind": "own"}
+        policy = write("p", platform.policy(f"{address}/rpc", **changes))
+        code, anchored, found = verify(receipt, "--policy", policy)
+        assert (code, anchored) == (2, "rpc-unreachable")
+        assert "certificate" in found["verdicts"]["anchored"]["text"]
+        trusting = [receipt, "--policy", policy, "--ca", str(ca), "--accept-own-chain"]
+        assert verify(*trusting)[:2] == (0, "own-chain")
+        by_number = policy_with(policy, "localhost", "127.0.0.2")
+        assert verify(receipt, "--policy", by_number, "--ca", str(ca))[:2] == (2, "rpc-unreachable")
+
+
+def policy_with(path: str, old: str, new: str) -> str:
+    changed = Path(path).with_suffix(".changed")
+    changed.write_text(Path(path).read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    return str(changed)
+
+
+def test_the_platforms_ca_does_not_vouch_for_a_public_chain(
+    platform, serving, tls, write, verify
+) -> None:
+    context, ca = tls
+    receipt = write("r", LOG.receipt(3, 7))
+    with serving(platform.answer, context) as address:
+        policy = write("p", platform.policy(f"{address}/rpc", chain_kind="public"))
+        assert verify(receipt, "--policy", policy, "--ca", str(ca))[:2] == (2, "rpc-unreachable")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://a.invalid/", "ftp://a.invalid/", "file:///etc/hosts", "https://u:p@a.invalid/"),
+        *("a.invalid", "https://", "https://a.invalid:x/", "http://localhost.a.invalid/"),
+    ],
+)
+def test_urls_that_are_refused(url, write, verify) -> None:
+    receipt = write("r", LOG.receipt(3, 7))
+    code, _, found = verify(
+        receipt, "--log-key", vector.LOG_KEY.vkey, "--rpc", url, "--contract", "0x" + "12" * 20
+    )
+    assert (code, found["verdicts"]["authentic"]["code"]) == (3, "url-refused")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--rpc", "https://rpc.invalid"],
+        ["--log-key", vector.LOG_KEY.vkey, "--rpc", "https://rpc.invalid"],
+        ["--log-key", vector.LOG_KEY.vkey, "--contract", "0x" + "12" * 20],
+        ["--log-key", vector.LOG_KEY.vkey, "--policy", "p"],
+        ["--log-key", "no key"],
+        ["--policy", "not there"],
+        ["--policy", "p"],
+        ["--policy", "good", "--rpc", "https://rpc.invalid"],
+        ["--policy", "good", "--contract", "0x" + "12" * 20],
+        ["--log-key", vector.LOG_KEY.vkey, "--rpc", "https://rpc.invalid", "--contract", "0x12"],
+    ],
+)
+def test_wrong_use_ends_with_three(arguments, write, verify, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    receipt = write("r", LOG.receipt(3, 7))
+    write("p", "quorum\n")
+    write("good", vector.policies()["plain"])
+    code, anchored, _ = verify(receipt, *arguments)
+    assert (code, anchored) == (3, "not-checked")
+
+
+def test_a_ca_file_that_is_none(platform, address, write, verify) -> None:
+    receipt, ca = write("r", LOG.receipt(3, 7)), write("ca", "none")
+    policy = write("p", platform.policy(f"{address}/rpc"))
+    code, _, found = verify(receipt, "--policy", policy, "--ca", ca)
+    assert (code, found["verdicts"]["authentic"]["code"]) == (3, "file-unreadable")
+
+
+def test_several_files_end_with_the_worst(write, capsys, tmp_path) -> None:
+    policy = ["--policy", write("p", vector.policies()["plain"])]
+    good = write("good", LOG.receipt(3, 7))
+    bad = write("bad", LOG.receipt(3, 7).replace("index 3", "index 2"))
+    note = write("note", vector.accepted_note())
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    assert main([good, good, *policy]) == 0
+    assert main([good, note, *policy]) == 2
+    assert main([note, bad, good, *policy]) == 1
+    assert main([bad, str(tmp_path / "absent"), *policy]) == 3
+    assert main([str(tmp_path / "latin"), *policy]) == 1
+    capsys.readouterr()
+    assert main([good, bad, "--json", *policy]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["file"], line["exit"]) for line in lines] == [(good, 0), (bad, 1)]
+
+
+def test_what_people_see(write, capsys) -> None:
+    policy = write("p", vector.policies()["plain"])
+    name = write("r", LOG.receipt(5, 7))
+    assert main([name, "--policy", policy]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        f"{name}\n  ✔ authentic  The record is entry 5 of 7 of {vector.ORIGIN}",
+        "  – anchored   Not checked",
+        "  – complete   Not checked",
+        "  – plausible  The record itself says reading-type-19-fields",
+        "    certified  reading: 215 Wh, 2026-01-01T01:15:00Z – 2026-01-01T01:30:00Z",
+        f"    device     {vector.record(5)['device']}",
+        f"    register   {vector.REGISTER}",
+        "    quality    1.0.0",
+        "  exit 0\n",
+    ):
+        assert part in shown
+    assert main([write("r", LOG.receipt(5, 7)[:-9]), "--policy", policy]) == 1
+    assert "  ✘ authentic  " in capsys.readouterr().out
+
+
+def test_a_record_cannot_command_the_terminal(write, capsys) -> None:
+    data = jcs.encode({"kind": "reading", "value": "1\u009b31m", "unit": "\u202eWh"})
+    log = vector.VectorLog((data,))
+    policy = write("p", vector.policies()["plain"])
+    assert main([write("r", log.receipt(0, 1)), "--policy", policy]) == 0
+    shown = capsys.readouterr().out
+    assert "reading: 1\\u009b31m \\u202eWh" in shown
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        timeout=60,
+    )
+
+
+def test_the_command_loads_nothing_heavy() -> None:
+    heavy = {"web3", "fastapi", "lxml", "rdflib", "httpx", "msgspec", "Crypto", "urllib.request"}
+    code = f"import infra.verify_cli, sys; print({heavy!r} & set(sys.modules))"
+    assert python("-c", code).stdout == "set()\n"
+    wired = "import infra.verify_rpc, sys; print({'web3', 'httpx', 'requests'} & set(sys.modules))"
+    assert python("-c", wired).stdout == "set()\n"
+
+
+def test_the_verifier_shares_nothing_with_the_platform() -> None:
+    code = "import infra.verify_cli, sys; print(sorted(m for m in sys.modules if m[:4] == 'bal.'))"
+    own = ["verify", "verify_chain", "verify_note", "verify_policy", "verify_proof"]
+    expected = ["bal.certify", *(f"bal.certify.{name}" for name in own)]
+    assert python("-c", code).stdout == f"{expected}\n"
+
+
+def test_as_a_command(write) -> None:
+    policy = write("p", vector.policies()["plain"])
+    receipt = write("r", LOG.receipt(3, 7))
+    command = ["-m", "infra.verify_cli"]
+    done = python(*command, receipt, "--policy", policy, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2714 authentic" in done.stdout
+    for wrong in ([], [receipt, "--no-such"]):
+        done = python(*command, *wrong)
+        assert done.returncode == 3
+        assert "usage: gridseal verify" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_forty_lines_of_javascript_find_the_root_on_chain(platform, address, write) -> None:
+    script = str(ROOT / "tests/journey/verify.mjs")
+    log = "0x" + LOG_ID.hex()
+    chain = [f"{address}/rpc", platform.contract.address, log]
+    for index, size, text in ((3, 7, "authentic anchored 213"), (3, 9, "anchor-root-differs")):
+        receipt = write("r", LOG.receipt(index, size))
+        command = [shutil.which("node"), script, receipt, vector.LOG_KEY.vkey, *chain]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.stdout.startswith(text), done.stderr
