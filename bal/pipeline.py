@@ -144,6 +144,13 @@ class Worker:
             )
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)
+            new_devices.clear()
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop all senders
+            text = f"the platform can't read this message: a defect ({type(error).__name__})"
+            found = self._refused_whole(
+                message, sender_subject, Rejected("mapper-failed", text, field="message")
+            )
+            new_devices.clear()
         return self._commit(message, found, new_devices, platform, sender_subject)
 
     def apply(self, drafts: Sequence[Draft]) -> None:

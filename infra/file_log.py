@@ -30,6 +30,7 @@ _HEADERS = """
 CREATE TABLE IF NOT EXISTS header(version INTEGER, number INTEGER, header BLOB,
     PRIMARY KEY(version, number)) WITHOUT ROWID;
 """
+_LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 
 
 class FileLog:
@@ -95,7 +96,7 @@ class FileLog:
         with self._lock:
             for level, added in hashes.items():
                 self._extend(str(level), commit.old.size >> (8 * level), list(added))
-            framed = [len(entry).to_bytes(2, "big") + entry for entry in commit.entries]
+            framed = [_LENGTHS[len(entry)] + entry for entry in commit.entries]
             self._extend("entries", commit.old.size, framed)
             rows = [(commit.new.version, i, header) for i, header in enumerate(commit.headers)]
             self._headers.execute("BEGIN")

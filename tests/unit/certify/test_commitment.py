@@ -38,3 +38,10 @@ def test_any_other_form_of_entry_is_refused(entry: bytes) -> None:
 def test_the_two_forms() -> None:
     assert is_public(b"{" + b" " * 32)
     assert not is_public(b"{" + b" " * 31)  # 32 bytes are a commitment, whatever they look like
+
+
+@given(st.binary(min_size=1, max_size=64), st.binary(max_size=3000))
+def test_the_salt_is_the_library_s_hmac(key: bytes, data: bytes) -> None:
+    expected = hmac(key, b"gridseal/salt/v1\x00\x03" + data, "sha256").digest()
+    assert salt(key, b"\x03", data) == expected
+    assert salt(key, b"\x03", data) == expected  # from what was kept
