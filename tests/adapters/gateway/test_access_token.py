@@ -144,6 +144,7 @@ BAD = {
     "iat ahead": sign({**CLAIMS, "iat": NOW_S + 9000, "exp": NOW_S + 9600}),
     "iat text": sign({**CLAIMS, "iat": str(NOW_S)}),
     "nbf ahead": sign({**CLAIMS, "nbf": NOW_S + 100}),
+    "nbf true": sign({**CLAIMS, "nbf": True}),
     "nbf text": sign({**CLAIMS, "nbf": "0"}),
     "iss other": sign({**CLAIMS, "iss": "https://evil.example"}),
     "iss with slash": sign({**CLAIMS, "iss": f"{ISSUER}/"}),

@@ -166,6 +166,21 @@ def test_head_is_get_without_the_content(api):
         assert head.headers["content-length"] == whole.headers["content-length"]
 
 
+def test_head_sends_no_content_whatever_the_server_does_with_it(api):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/healthz", "query_string": b""}
+    api.runner.run(api.app({**scope, "headers": []}, receive, send))
+    assert [message.get("body", b"") for message in sent] == [b""] * len(sent)
+    assert sent[0]["status"] == 200
+
+
 def test_nothing_is_sniffed_or_cached_that_is_private(api):
     answer = api.get("/v1/readings", token=api.token("north"))
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -49,6 +49,13 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
         unseal([KEY], [], text)
 
 
+def test_a_cursor_has_one_form() -> None:
+    cursor = seal(KEY, [], ["a", 1])
+    for changed in (cursor + "=", cursor[:9] + "!" + cursor[9:], cursor + "\n", f" {cursor}"):
+        with pytest.raises(Rejected, match="cursor-invalid"):
+            unseal([KEY], [], changed)
+
+
 def test_a_cursor_of_another_key_is_refused() -> None:
     with pytest.raises(Rejected):
         unseal([OTHER], [], seal(KEY, [], [1]))
