@@ -1,6 +1,6 @@
 """A small real platform for the intake's tests: a SQLite journal behind the server, a CA, clients.
 
-Run as a program it serves until it is killed: `python intake_support.py FOLDER PORT`.
+Run as a program it serves until it is killed: `python intake_support.py FOLDER KEYS PORT`.
 """
 
 import asyncio
@@ -267,10 +267,10 @@ class V3Client(RawClient):
         return topic, json.loads(cursor.rest())
 
 
-async def serve(folder, port):
-    """Serve for ever on what a test has put into `folder`."""
+async def serve(folder, keys_folder, port):
+    """Serve for ever, with the keys that a test has made."""
     keys = Pki.__new__(Pki)
-    keys.folder = folder
+    keys.folder = keys_folder
     server = MqttServer(Platform(folder / "journal.db", keys.fingerprints()), limits=MqttLimits())
     bound = await server.start("127.0.0.1", port, keys.server())
     print(bound, flush=True)
@@ -278,4 +278,4 @@ async def serve(folder, port):
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
