@@ -285,30 +285,34 @@ class EmbeddedChain:
     # -- executing -------------------------------------------------------------------------------
 
     def _call(self, call: object, tag: object = "latest") -> str:
-        if not isinstance(call, dict) or call.get("to") is None:
+        transaction = self._spoofed(call, tag, CALL_GAS_MAX)
+        if not transaction.to:
             raise invalid("a call names a contract in `to`")
         # Precompiles are left out: some cost seconds of Python for little gas, none is needed.
-        code = self._chain.get_vm(self._header(tag)).state.get_code(_address(call["to"]))
-        return data(self._executed(call, tag, CALL_GAS_MAX)[0]) if code else "0x"
+        code = self._chain.get_vm(self._header(tag)).state.get_code(transaction.to)
+        return data(self._executed(transaction, tag)[0]) if code else "0x"
 
     def _estimate(self, call: object, tag: object = "latest") -> str:
+        return quantity(self._executed(self._spoofed(call, tag, BLOCK_GAS_LIMIT), tag)[1])
+
+    def _spoofed(self, call: object, tag: object, gas_max: int) -> Any:
+        """The call as an unsigned transaction of whoever it names, taken for signed."""
         if not isinstance(call, dict):
             raise invalid("the call is no object")
-        return quantity(self._executed(call, tag, BLOCK_GAS_LIMIT)[1])
-
-    def _executed(self, call: dict[str, Any], tag: object, gas_max: int) -> tuple[bytes, int]:
-        """Output and gas of a call, on the state after block `tag`; nothing is kept of it."""
         sender = _address(call.get("from") or "0x" + "00" * 20)
-        vm = self._chain.get_vm(self._header(tag))
         unsigned = self._chain.create_unsigned_transaction(
-            nonce=vm.state.get_nonce(sender),
+            nonce=self._chain.get_vm(self._header(tag)).state.get_nonce(sender),
             gas_price=0,
             gas=min(read_quantity(call.get("gas") or gas_max, "gas"), gas_max),
             to=b"" if call.get("to") is None else _address(call["to"]),
             value=0,
             data=read_data(call.get("input") or call.get("data") or "0x", "input"),
         )
-        transaction: Any = SpoofTransaction(unsigned, from_=sender)
+        return SpoofTransaction(unsigned, from_=sender)
+
+    def _executed(self, transaction: Any, tag: object) -> tuple[bytes, int]:
+        """Output and gas of a call, on the state after block `tag`; nothing is kept of it."""
+        vm = self._chain.get_vm(self._header(tag))
         try:
             with vm.in_costless_state() as state:
                 computation = state.costless_execute_transaction(transaction)

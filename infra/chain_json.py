@@ -5,6 +5,7 @@ Quantities are hex without leading zeros, data is hex of whole bytes (execution-
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,11 @@ import rlp  # type: ignore[import-untyped]
 from eth.abc import BlockAPI, BlockHeaderAPI, LogAPI, ReceiptAPI, SignedTransactionAPI
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+
+# Importing py-evm sets this limit to 100,000, for calls nested 1,024 deep; ours nest twice. Left
+# so, a body of nested brackets overflows the C stack of any JSON parser in the process: a crash.
+RECURSION_LIMIT = 1_000
+sys.setrecursionlimit(RECURSION_LIMIT)
 
 _QUANTITY = re.compile(r"0x(0|[1-9a-f][0-9a-f]{0,15})")
 _DATA = re.compile(r"0x([0-9a-f]{2})*")

@@ -5,6 +5,7 @@ transport; ethers, viem and web3.py read the answers. A platform whose chain is 
 face: its users ask the chain themselves, so that nothing of ours stands in between.
 """
 
+import logging
 from typing import Any, Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ BATCH_MAX = 50
 BODY_MAX = 1 << 20  # bytes; a proof of the largest entry in hex, and room
 
 _ANSWERLESS = object()
+_logger = logging.getLogger(__name__)
 
 
 class Chain(Protocol):
@@ -90,6 +92,9 @@ class RpcFace:
             return {"jsonrpc": "2.0", "id": identity, "error": error.as_json()}
         except Unavailable as error:
             return _failed(identity, -32603, str(error))
+        except Exception:  # everybody may ask: a defect of ours must not end the transport
+            _logger.exception("defect in %s", method)
+            return _failed(identity, -32603, "internal error")
         return {"jsonrpc": "2.0", "id": identity, "result": result}
 
 
