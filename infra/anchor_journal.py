@@ -59,18 +59,13 @@ class AnchorJournal:
     def __init__(self, path: Path) -> None:
         """Open or make it. Raises Stop("anchor-journal") for a file of another format."""
         self._path = path
-        self._writer = self._connection()
-        self._reader = self._connection()
         self._reading = threading.Lock()
+        self._writer, self._reader = self._connection(), self._connection()
         try:
-            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT_VERSION):
-                raise Stop("anchor-journal", f"{path} has format {version}, not {FORMAT_VERSION}")
-            self._writer.executescript(
-                f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={FORMAT_VERSION};COMMIT;"
-            )
-        except sqlite3.DatabaseError as error:
-            raise Stop("anchor-journal", f"{path} is no journal: {error}") from error
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
         self._target: tuple[int, str, bytes] | None = self._writer.execute(
             "SELECT chain_id, contract, log FROM target"
         ).fetchone()
@@ -81,10 +76,21 @@ class AnchorJournal:
         self._sizes: list[int] = [row[0] for row in rows]
 
     def _connection(self) -> sqlite3.Connection:
-        found = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            found.execute(f"PRAGMA {pragma}")
-        return found
+        return sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+
+    def _prepare(self) -> None:
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+                self._writer.execute(f"PRAGMA {pragma}")
+            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, FORMAT_VERSION):
+                text = f"{self._path} has format {version}, not {FORMAT_VERSION}"
+                raise Stop("anchor-journal", text)
+            self._writer.executescript(
+                f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={FORMAT_VERSION};COMMIT;"
+            )
+        except sqlite3.DatabaseError as error:
+            raise Stop("anchor-journal", f"{self._path} is no journal: {error}") from error
 
     def close(self) -> None:
         """Release the file."""

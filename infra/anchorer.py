@@ -116,6 +116,8 @@ class Anchorer:
 
         Raises Unavailable when the chain did not take it within a minute, Stop as `start` does.
         """
+        if self._halted is not None:
+            raise self._halted
         deadline = time.monotonic() + ANCHOR_NOW_S
         checkpoint = self._newest()
         if checkpoint is None or checkpoint[0].size == 0:
