@@ -21,9 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FUNCTION_LINES_MAX = 70
 FILE_LINES_SOFT, FILE_LINES_HARD = 400, 800
 PURE = ("bal", "market", "dsotp")
-# Files over the soft limit, each with its reason; an entry that is no longer needed fails too.
+# Code over the soft limit, each with its reason; an entry that is no longer needed fails too. A
+# suite of tests may be longer, up to the hard limit.
 LONG_FILES: dict[str, str] = {
-    "tests/test_tidy.py": "one place for all house rules",
+    "bal/pipeline.py": "the whole way of a message, in one file",
+    "infra/app.py": "the only composition root: start, wiring and stop of every part",
+    "infra/anchorer.py": "what a lost answer, a restart and a reorg ask for, side by side",
 }
 BANNED_CALLS = {
     "datetime.now": "the Clock port (bal/ports.py)",
@@ -61,6 +64,7 @@ BANNED_TEXT = {
     r"registry\.(?:npmjs|yarnpkg)": "no address: locks name version and hash only",
     r"^\s*--(?:index-url|extra-index-url|find-links|trusted-host)\b": "the user's own pip settings",
     r"\"resolved\":": "npm's omit-lockfile-registry-resolved",
+    r"\bDESIGN(?:\.md)? ?§": "ARCHITECTURE §: its sections have the same numbers",
 }
 UNFINISHED = re.compile(r"\b(?:FIXME|TODO|XXX|HACK)\b")
 FLOORS = {  # versions below have known holes; None: absent is fine too
@@ -135,7 +139,8 @@ def test_no_file_is_too_long() -> None:
     lengths = {
         name(path): text(path).count("\n") for path in files(".py", ".sol", ".mjs", ".cjs", ".js")
     }
-    over_soft = {path for path, lines in lengths.items() if lines > FILE_LINES_SOFT}
+    code = {path: lines for path, lines in lengths.items() if not path.startswith("tests/")}
+    over_soft = {path for path, lines in code.items() if lines > FILE_LINES_SOFT}
     assert over_soft - set(LONG_FILES) == set(), "over 400 lines: split it, or give a reason here"
     assert set(LONG_FILES) - over_soft == set(), "no longer over 400 lines: take it off the list"
     assert {path: n for path, n in lengths.items() if n > FILE_LINES_HARD} == {}
