@@ -74,7 +74,7 @@ class _LocalNames(dict[object, str]):
 def read(raw: bytes) -> list[MeterReading]:
     """All MeterReading elements of one message, in order.
 
-    Raises Rejected: not-utf-8, xml-encoding, xml-dtd, xml-malformed, xml-too-many-elements.
+    Raises Rejected: not-utf8, dtd-forbidden, xml-malformed, too-many-items.
     """
     _check(raw)
     try:
@@ -101,21 +101,19 @@ def too_many_elements(raw: bytes) -> bool:
 def _check(raw: bytes) -> None:
     """What has to be refused before a parser sees it."""
     if too_many_elements(raw):
-        raise Rejected("xml-too-many-elements", f"more than {MARKUP_MAX} tags in one message")
+        raise Rejected("too-many-items", f"more than {MARKUP_MAX} tags in one message")
     try:
         raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Rejected("not-utf-8", "the message is not UTF-8", line=line) from None
+        raise Rejected("not-utf8", "the message is not UTF-8", line=line) from None
     encoding = _ENCODING.match(raw)
     if encoding is not None and encoding[1].lower() not in _ENCODINGS:
-        raise Rejected(
-            "xml-encoding", "the XML declaration names an encoding other than UTF-8", line=1
-        )
+        raise Rejected("not-utf8", "the XML declaration names an encoding other than UTF-8", line=1)
     doctype = _DOCTYPE.match(raw)
     if doctype is not None:
         raise Rejected(
-            "xml-dtd",
+            "dtd-forbidden",
             "a document type declaration is not allowed",
             line=raw.count(b"\n", 0, doctype.end()) + 1,
             clause="XML 1.0 §2.8",

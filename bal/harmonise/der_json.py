@@ -31,13 +31,13 @@ class Item(NamedTuple):
 def read(raw: bytes) -> list[Item]:
     """The object, or each element of the array, that the message consists of.
 
-    Raises Rejected: not-utf-8, json-malformed, json-duplicate-member, json-too-deep.
+    Raises Rejected: not-utf8, json-malformed, json-duplicate-key, depth-exceeded.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Rejected("not-utf-8", "the message is not UTF-8", line=line) from None
+        raise Rejected("not-utf8", "the message is not UTF-8", line=line) from None
     _check_depth(raw)
     found: list[tuple[int, int, Any]] = []
     at = _skip(text, 0)
@@ -112,7 +112,7 @@ def _check_depth(raw: bytes) -> None:
             depth += 1
             if depth > DEPTH_MAX:
                 line = raw.count(b"\n", 0, match.start()) + 1
-                raise Rejected("json-too-deep", f"nested more than {DEPTH_MAX} deep", line=line)
+                raise Rejected("depth-exceeded", f"nested more than {DEPTH_MAX} deep", line=line)
         elif byte != b'"':
             depth -= 1
 
@@ -120,9 +120,7 @@ def _check_depth(raw: bytes) -> None:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise Rejected(
-            "json-duplicate-member", "an object has a member twice", clause="RFC 8259 §4"
-        )
+        raise Rejected("json-duplicate-key", "an object has a member twice", clause="RFC 8259 §4")
     return members
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from bal.errors import Rejected
@@ -15,8 +15,7 @@ NAMES_MAX = 16  # Names elements of one device
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
-@dataclass(frozen=True, slots=True)
-class MeterNames:
+class MeterNames(NamedTuple):
     """The names that one message gives one device; both empty where it names none."""
 
     mrid: str | None
@@ -51,7 +50,7 @@ def check_names(mrid: str | None, names: tuple[tuple[str, str, str], ...]) -> Me
         plain = together.isascii() and together.isprintable()
         if not (plain and name and len(together) <= NAME_LENGTH_MAX):
             _check(authority, kind, name)
-    return MeterNames(mrid, names)
+    return tuple.__new__(MeterNames, (mrid, names))  # half the time of its own constructor
 
 
 def _check(authority: str, kind: str, name: str) -> None:

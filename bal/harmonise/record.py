@@ -170,7 +170,7 @@ def check_verbatim(verbatim: Mapping[str, Sequence[str]]) -> None:
             f"more than {TEXTS_MAX} texts, or one of more than {TEXT_LENGTH_MAX} characters",
         )
     if any(_SURROGATE.search(text) is not None for text in texts):
-        raise Rejected("text-not-unicode", "a text holds a lone surrogate", clause="RFC 8259 §8.2")
+        raise Rejected("not-unicode", "a text holds a lone surrogate", clause="RFC 8259 §8.2")
 
 
 def event(
