@@ -195,17 +195,21 @@ class CustomerDb(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveItem:
+    """One message for the archive."""
+
+    message: RawMessage
+    message_id: bytes  # SHA-256 of message.raw
+    parts: Sequence[tuple[int, int, Subject]]  # start, end, whose; consecutive, covering it
+    summary: bytes = b""  # to answer a retry with
+
+
 class RawArchive(Protocol):
     """Raw messages, each part encrypted under its subject's key."""
 
-    def put(
-        self,
-        message: RawMessage,
-        message_id: bytes,
-        parts: Sequence[tuple[int, int, Subject]],
-        summary: bytes,
-    ) -> None:
-        """Keep one message; `summary` is the certified summary to give again on a retry."""
+    def put_many(self, items: Sequence[ArchiveItem]) -> None:
+        """Keep messages with their summaries, all or none; idempotent."""
         ...
 
     def summary(self, credential: str, message_id: bytes) -> bytes | None:

@@ -26,7 +26,8 @@ logger = logging.getLogger("gridseal.engine")
 READ_MESSAGES = 256
 COMMIT_WINDOW_S = 0.005  # DESIGN §3
 TICK_EVERY_US = 60_000_000
-STORE_QUEUE_MAX = 8  # commits; above, the loop waits for the storer
+STORE_QUEUE_MAX = 32  # commits; above, the loop waits for the storer
+STORE_MESSAGES_MAX = 256  # in one go
 TRIM_EVERY = 2_000  # messages
 SETTLE_EVERY_S = 1.0
 
@@ -270,11 +271,22 @@ class Engine:
     # -- storer -----------------------------------------------------------------------------
 
     def _run_storer(self) -> None:
+        """Store what is queued, several commits at once where the log was quicker."""
         while (job := self._jobs.get()) is not None:
+            taken, ended = 1, False
+            while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
+                more = self._jobs.get()
+                if more is None:
+                    ended = True
+                    break
+                job = _Job(job.commits + more.commits, more.progress)
+                taken += 1
             self._store(job)
             with self._wake:
-                self._queued -= 1
+                self._queued -= taken
                 self._wake.notify_all()
+            if ended:
+                return
 
     def _store(self, job: _Job) -> None:
         while True:

@@ -17,7 +17,7 @@ from bal.certify.log import OWN_SOURCE
 from bal.errors import Stop
 from bal.model import StoredRecord
 from bal.pipeline import SLOT_KINDS, Worked, Worker
-from bal.ports import Bus, CustomerDb, RawArchive, TileReader
+from bal.ports import ArchiveItem, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS
 from infra.files import make_folder, open_sqlite
 
@@ -49,6 +49,12 @@ class Committed:
         """<epoch>/<partition>/<offset>."""
         m = self.worked.message
         return f"{m.epoch}/{m.partition}/{m.offset}"
+
+    def archived(self) -> ArchiveItem:
+        """The message as the archive takes it."""
+        raw = self.worked.message
+        parts = [(part.start, part.end, part.subject) for part in self.worked.parts]
+        return ArchiveItem(raw, sha256(raw.raw).digest(), parts, self.summary())
 
     def summary(self) -> bytes:
         """What the archive keeps to answer a retry with."""
@@ -97,20 +103,21 @@ class Projector:
     def store(self, commits: Sequence[Committed], progress: Progress) -> None:
         """Store the messages that led from the last progress to this one."""
         rows: list[StoredRecord] = []
+        items: list[ArchiveItem] = []
         registry: list[tuple[int, bytes]] = []
         for commit in commits:
             worked = commit.worked
             if worked.again:
                 continue
-            parts = [(part.start, part.end, part.subject) for part in worked.parts]
-            message_id = sha256(worked.message.raw).digest()
-            self._archive.put(worked.message, message_id, parts, commit.summary())
+            items.append(commit.archived())
             rows += worked.rows(commit.first)
             registry += [
                 (commit.first + i, draft.record)
                 for i, draft in enumerate(worked.drafts)
                 if draft.kind in KINDS
             ]
+        if items:
+            self._archive.put_many(items)
         self._customer_db.store(rows, progress.size)
         values = (progress.version, progress.size, progress.next_offset)
         with self._lock:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bal.errors import Stop
 from bal.model import Pseudonym, RawMessage, Subject
+from bal.ports import ArchiveItem
 from bal.store.segment import DEVICE_BYTES
 from bal.times import year
 from infra.sqlite_file import SqliteFile
@@ -43,16 +44,6 @@ CREATE TABLE summary(tag BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
 """
 
 StoredPart = tuple[int, int, Pseudonym, bytes | None]  # start, end, whose, bytes if the key exists
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveItem:
-    """What `put` takes, for putting many at once."""
-
-    message: RawMessage
-    message_id: bytes  # SHA-256 of message.raw
-    parts: Sequence[tuple[int, int, Subject]]
-    summary: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
