@@ -1,0 +1,88 @@
+"""ethers and viem read the own chain through its face, and agree with what was written."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from infra.anchor_contract import AnchorContract, address_of
+from infra.chain_embedded import EmbeddedChain
+from infra.rpc_face import RpcFace
+
+CLIENTS = Path(__file__).parent / "clients"
+ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()
+LOG, ROOT = sha256(b"a log").digest(), sha256(b"a root").digest()
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (CLIENTS / "node_modules").is_dir(),
+    reason="no node, or no `npm ci --ignore-scripts --prefix tests/adapters/clients` yet",
+)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[EmbeddedChain]:
+    found = EmbeddedChain(tmp_path / "chain.db", [address_of(ADMIN), address_of(ANCHORER)])
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def url(chain: EmbeddedChain) -> Iterator[str]:
+    face = RpcFace(chain)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            answer = face.handle(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_ethers_and_viem_read_a_head(chain: EmbeddedChain, url: str) -> None:
+    contract = AnchorContract.deploy(chain.web3(), ADMIN)
+    contract.open(LOG, address_of(ANCHORER), ADMIN)
+    mined = contract.send_anchor(LOG, 1 << 40, ROOT, [], ANCHORER)
+    block = chain.request("eth_getBlockByNumber", [hex(mined.block)])
+    node = ["node", "audit.mjs", url, contract.address, "0x" + LOG.hex(), str(1 << 40)]
+    done = subprocess.run(
+        node, cwd=CLIENTS, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = {
+        "chainId": chain.chain_id,
+        "size": 1 << 40,
+        "count": 1,
+        "root": "0x" + ROOT.hex(),
+        "eventSize": 1 << 40,
+        "tx": mined.tx,
+        "status": 1,
+        "gas": mined.gas,
+        "block": block["hash"],
+        "inBlock": True,
+        "refusal": "NotAnchorer",
+        "finalized": mined.block,
+        "code": len(chain.request("eth_getCode", [contract.address])),
+    }
+    assert json.loads(done.stdout) == {"ethers": wanted, "viem": wanted}
