@@ -58,7 +58,8 @@ def read(raw: bytes) -> list[Item]:
                 raise _malformed(text, at, "expecting a comma or the end of the array")
             at = _skip(text, at + 1)
         at += 1
-    if _skip(text, at) != len(text):
+    at = _skip(text, at)
+    if at != len(text):
         raise _malformed(text, at, "something stands after the end")
     return _items(text, found, array=array)
 

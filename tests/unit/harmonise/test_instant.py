@@ -12,7 +12,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-moments = st.datetimes(datetime(1970, 1, 2), datetime(2200, 12, 30))
+FIRST = datetime(1970, 1, 2, tzinfo=UTC).replace(tzinfo=None)
+LAST = datetime(2200, 12, 30, tzinfo=UTC).replace(tzinfo=None)
+moments = st.datetimes(FIRST, LAST)
 
 
 @given(moments, offsets)
@@ -97,9 +99,10 @@ def test_refused_times(text: str, code: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_gives_an_instant_or_a_refusal(text: str) -> None:
     try:
-        parse(text)
-    except Rejected as error:
-        assert error.code.startswith("time-")
+        found = parse(text)
+    except Rejected:
+        return
+    assert parse(found.text) == found._replace(cut=False)
 
 
 def test_before() -> None:

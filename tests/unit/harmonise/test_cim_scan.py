@@ -1,0 +1,210 @@
+"""The fast way reads what the exact way reads; and the exact way what another parser reads."""
+
+import re
+from xml.parsers import expat
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bal.errors import Rejected
+from bal.harmonise import cim_scan, cim_xml
+
+KWH = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
+
+
+def element(n: int, value: str = "1.5", name: str = "", shape: str = "plain") -> str:
+    quality = '<ReadingQualities><ReadingQualityType ref="3.8.0"/></ReadingQualities>'
+    body = {
+        "plain": f'<value>{value}</value><ReadingType ref="{KWH}"/>',
+        "quality": f'<value>{value}</value><ReadingType ref="{KWH}"/>{quality}',
+        "period": f"<value>{value}</value><timePeriod><start>a</start><end>b</end></timePeriod>",
+        "no value": f'<ReadingType ref="{KWH}"/>',
+        "empty value": f'<value/><ReadingType ref="{KWH}"/>',
+        "in place": f"<ReadingType><mRID>{KWH}</mRID></ReadingType><value>{value}</value>",
+        "doubled": "<value>1</value><value>2</value>",
+        "mixed": f"<value>1<x/></value><ReadingType ref='{KWH}'/>",
+        "two": f"<value>{value}</value></Readings><Readings><value>{value}</value>",
+    }[shape]
+    return (
+        f"<MeterReading><Meter><Names><name>{name or f'M{n}'}</name><NameType><name>T</name>"
+        f"</NameType></Names></Meter><Readings><timeStamp>2026-01-15T10:{n % 60:02d}:00Z"
+        f"</timeStamp>{body}</Readings></MeterReading>"
+    )
+
+
+def document(elements: list[str], gap: str = "", head: str = "", tail: str = "") -> bytes:
+    inside = gap.join(elements)
+    return (
+        f'<?xml version="1.0"?><m><MeterReadings a="1">{head}{inside}{gap}</MeterReadings>'
+        f"{tail}</m>" + " " * cim_scan.MESSAGE_MIN
+    ).encode()
+
+
+def exact(raw: bytes) -> list[cim_xml.MeterReading] | str:
+    try:
+        return cim_xml.read(raw)
+    except Rejected as error:
+        return error.code
+
+
+@pytest.mark.parametrize("shape", ["plain", "quality", "period", "no value", "in place", "two"])
+@pytest.mark.parametrize("gap", ["", "\n", "\r\n  "])
+def test_regular_messages_take_the_fast_way(shape: str, gap: str) -> None:
+    raw = document([element(n, f"{n}.25", shape=shape) for n in range(50)], gap)
+    found = cim_scan.read(raw)
+    assert found is not None
+    assert found == cim_xml.read(raw)
+    assert [raw[one.start : one.end].startswith(b"<MeterReading>") for one in found] == [True] * 50
+
+
+def test_several_shapes_take_the_fast_way_too() -> None:
+    shapes = ["plain", "quality", "period", "two"]
+    raw = document([element(n, shape=shapes[n % 4]) for n in range(40)], "\n")
+    assert cim_scan.read(raw) == cim_xml.read(raw)
+
+
+def test_a_prefix_is_learnt_with_the_shape() -> None:
+    raw = re.sub(rb"<(/?)([A-Z])", rb"<\1mr:\2", document([element(n) for n in range(9)]))
+    raw = raw.replace(b'a="1"', b'xmlns:mr="urn:x"')
+    found = cim_scan.read(raw)
+    assert found is not None
+    assert found == cim_xml.read(raw)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "<!-- <MeterReading> -->",
+        "<![CDATA[<MeterReading>]]>",
+        "<?pi <MeterReading>?>",
+        "<MeterReading/>",
+        "<Other/>",
+        "<Other><MeterReading/></Other>",
+        "<MeterReading><MeterReading/></MeterReading>",
+        "text",
+        "&amp;",
+        "\u00e4",
+        element(1, shape="doubled"),
+        element(1, shape="mixed"),
+        element(1, shape="empty value"),
+        element(1, "a&amp;b"),
+        element(1, "<![CDATA[1]]>"),
+        element(1, "1.<!-- -->5"),
+        element(1, "\r1\r\n"),
+        element(1, "\n 1 \t"),
+        element(1, ""),
+        element(1, " "),
+        element(1, "\x7f>"),
+        element(1, name="'\""),
+        element(1).replace(f'"{KWH}"', f"'{KWH}'"),
+        element(1).replace(KWH, "&#65;"),
+        element(1).replace(KWH, "a\tb\nc"),
+        element(1).replace(KWH, "'>/"),
+        element(1).replace("<Readings>", "<Readings\n>"),
+        element(1).replace("<Meter>", "\n<Meter >"),
+        element(1).replace("</Meter>", "</Meter>stray"),
+        element(1).replace("<Readings>", "<Readings a=' ref=\"x\" '>"),
+        element(1).replace("<Readings>", '<Readings a="&gt;<">'),
+        element(1).replace("</Readings>", ""),
+        element(1).replace("M1", "]]>"),
+        element(1).replace("M1", "\x01"),
+        element(1).replace("M1", "&undefined;"),
+        "</MeterReadings>",
+        "<MeterReading",
+        "<",
+    ],
+)
+@pytest.mark.parametrize("position", [0, 5, 10])
+def test_what_is_odd_is_read_the_same_or_left_to_the_exact_way(odd: str, position: int) -> None:
+    elements = [element(n) for n in range(10)]
+    elements.insert(position, odd)
+    raw = document(elements, "\n")
+    found = cim_scan.read(raw)
+    assert found is None or found == exact(raw)
+
+
+shapes = st.sampled_from(["plain", "quality", "period", "no value", "in place", "two", "mixed"])
+texts = st.text(st.sampled_from("aZ09.-+ \t\n\r<>&'\"]/!?\x00\x7fé"), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(shapes, texts, texts), min_size=1, max_size=6),
+    st.sampled_from(["", "\n", " \r\n\t"]),
+    texts,
+)
+def test_both_ways_agree(parts: list[tuple[str, str, str]], gap: str, stray: str) -> None:
+    elements = [element(n, value, name, shape) for n, (shape, value, name) in enumerate(parts)]
+    raw = document([*elements, element(7), *elements], gap, tail=stray)
+    found = cim_scan.read(raw)
+    assert found is None or found == exact(raw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_both_ways_agree_on_damaged_messages(data: st.DataObject) -> None:
+    raw = bytearray(document([element(n) for n in range(4)], "\n"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - cim_scan.MESSAGE_MIN))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    found = cim_scan.read(bytes(raw))
+    assert found is None or found == exact(bytes(raw))
+
+
+def spans_by_expat(raw: bytes) -> list[tuple[int, int]]:
+    """Byte ranges of the outermost MeterReading elements as libexpat counts them."""
+    parser = expat.ParserCreate("utf-8", namespace_separator=" ")
+    stack: list[tuple[str, int]] = []
+    ends: list[int] = []
+    spans: list[tuple[int, int]] = []
+
+    def outermost(name: str) -> bool:
+        return name == "MeterReading" and all(above != name for above, _ in stack)
+
+    def local(name: str) -> str:
+        return name.rpartition(" ")[2]
+
+    def start(name: str, _: object) -> None:
+        stack.append((local(name), parser.CurrentByteIndex))
+
+    def end(name: str) -> None:
+        _, at = stack.pop()
+        if outermost(local(name)):
+            ends.append(len(spans))
+            spans.append((at, parser.CurrentByteIndex))
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.Parse(raw, True)
+    return spans
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<MeterReading/>",
+        "<a><MeterReading/><MeterReading /><MeterReading\n/></a>",
+        "<a><MeterReading a='>' b=\"/>\">x</MeterReading\n><MeterReading></MeterReading></a>",
+        "<a><!--<MeterReading>--><MeterReading><!--</MeterReading>--></MeterReading></a>",
+        "<a><![CDATA[<MeterReading>]]><?x <MeterReading>?><MeterReading>1</MeterReading></a>",
+        "<a b='MeterReading '>MeterReading <MeterReadings/><xMeterReading/><MeterReading/></a>",
+        "<a xmlns:é='u'><é:MeterReading>é</é:MeterReading></a>",
+        "<MeterReading><MeterReading><MeterReading/></MeterReading></MeterReading>",
+        "\ufeff<?xml version='1.0'?><a>é<MeterReading>é</MeterReading></a>",
+        "<a><MeterReading.x/><MeterReading-y/><MeterReading>&lt;</MeterReading></a>",
+    ],
+)
+def test_spans_are_where_another_parser_sees_them(text: str) -> None:
+    raw = text.encode()
+    found = [(one.start, one.end) for one in cim_xml.read(raw)]
+    expected = spans_by_expat(raw)
+    assert [start for start, _ in found] == [start for start, _ in expected]
+    for (_, end), (_, at) in zip(found, expected, strict=True):
+        # expat tells the end of an empty-element tag, or the start of an end tag
+        assert end == at or (raw.startswith(b"</", at) and end == raw.index(b">", at) + 1)
+
+
+def test_lines_are_counted_beyond_16_bits() -> None:
+    raw = b"<a>" + b"\n" * 70_000 + element(1).encode() + b"</a>"
+    assert cim_xml.read(raw)[0].sent[0].line == 70_001
