@@ -216,7 +216,9 @@ def _times(reading: dict[str, Any]) -> tuple[Instant, Instant]:
         raise Rejected("time-missing", "a reading has either time, or begin and end", field="time")
     begin, end = (parse(_string(reading, name)) for name in ("begin", "end"))
     if begin.us >= end.us:
-        raise Rejected("interval-reversed", "the interval ends before it begins", field="end")
+        raise Rejected(
+            "interval-reversed", "the interval does not end after it begins", field="end"
+        )
     return begin, end
 
 
