@@ -4,29 +4,25 @@ The only module that sees all stages. `Worker.process` makes of each raw message
 as a function of its bytes, its intake header, the registry and the vault; no history, no clock.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 from bal import jcs
 from bal.certify.commitment import commitment
 from bal.certify.log import Batch
-from bal.certify.tree import leaf_hash, tree_head
-from bal.errors import Rejected
+from bal.certify.tree import EMPTY_ROOT, leaf_hash, tree_head
+from bal.commands import command_drafts
+from bal.errors import GridsealError, Rejected
 from bal.harmonise import MeterNames, harmonise
 from bal.model import (
     TYPE_PART,
     TYPE_RECORD,
-    DeviceInfo,
     Digest,
     Draft,
     Finding,
     Harmonised,
-    Identity,
     Part,
-    Pseudonym,
-    Rank,
     RawMessage,
     StoredRecord,
     Subject,
@@ -34,23 +30,16 @@ from bal.model import (
 from bal.ports import Vault
 from bal.registry import (
     KINDS,
-    PLATFORM_GROUP,
-    Client,
     Registry,
     Sender,
-    device_record,
-    grant_record,
-    sender_record,
 )
+from bal.subjects import PLATFORM_SHARD, ManyUnknown, Subjects, draft
 from bal.times import rfc3339, year
 
 BATCH_ENTRIES_MAX = 8_192
 REFUSALS_KEPT_MAX = 1_000
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
-PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
-PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
-SUBJECTS_CACHED_MAX = 200_000
 SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 
 
@@ -108,43 +97,36 @@ class Worked:
 _PLATFORM_KINDS = KINDS | {"message", "refused"}
 
 
-def identity_of_name(name: str) -> Identity:
-    """The identity of a sender that speaks for itself, or of a bare name in a list."""
-    return MeterNames(None, (("", "", name),)).identities()[0]
-
-
 class Worker:
     """Makes batches. One per partition; `registry` and `vault` are shared."""
 
     def __init__(self, vault: Vault, registry: Registry) -> None:
-        self._vault = vault
         self._registry = registry
-        self._cache: dict[tuple[str, MeterNames, int], Subject] = {}
-        self._cache_version = -1
+        self._subjects = Subjects(vault, registry)
 
     def process(self, message: RawMessage) -> Worked:
         """The batch of one message. Never raises for bad input: that becomes a `refused` record."""
         message_year = year(message.received_us)
-        platform = self._platform(message_year)
+        platform = self._subjects.platform(message_year)
         if message.credential == OPERATOR:
-            return self._command(message, platform)
+            return self._command(message)
         sender = self._registry.senders.get(message.credential)
-        sender_subject = self._own_subject(sender, message_year) if sender else platform
+        sender_subject = self._subjects.own(sender, message_year) if sender else platform
         new_devices: list[Draft] = []
         try:
             if sender is None or sender.state != "active":
                 raise Rejected("sender-revoked", "the sender was revoked before this was read")
-            found = harmonise(
-                message.raw,
-                message.format,
-                resolve=self._resolver(sender, message, new_devices),
-                platform=platform,
-                sender=sender_subject,
-                commit_part=_commit_part,
-            )
+            try:
+                found = self._harmonise(sender, message, platform, sender_subject, new_devices)
+            except ManyUnknown:  # a thousand vault transactions become two
+                new_devices.clear()
+                self._subjects.prefetch(sender, message, _named(message, platform))
+                found = self._harmonise(sender, message, platform, sender_subject, new_devices)
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)
             new_devices.clear()
+        except GridsealError:
+            raise
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop all senders
             text = f"the platform can't read this message: a defect ({type(error).__name__})"
             found = self._refused_whole(
@@ -153,105 +135,28 @@ class Worker:
             new_devices.clear()
         return self._commit(message, found, new_devices, platform, sender_subject)
 
-    def apply(self, drafts: Sequence[Draft]) -> None:
-        """Let command and device records take effect, once they are worked into a batch."""
-        for draft in drafts:
-            if draft.kind in KINDS:
-                self._registry.apply(draft.record)
-
-    # -- subjects ---------------------------------------------------------------------------
-
-    def _platform(self, message_year: int) -> Subject:
-        pseudonym = self._vault.pseudonyms([PLATFORM_IDENTITY])[PLATFORM_IDENTITY]
-        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
-        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
-
-    def _own_subject(self, sender: Sender, message_year: int) -> Subject:
-        info = self._registry.device(sender.subject)
-        key = self._vault.salt_keys([sender.subject], message_year)[sender.subject]
-        if info is None:
-            return Subject(sender.subject, key, PLATFORM_GROUP, PLATFORM_SHARD)
-        return Subject(sender.subject, key, info.group, info.shard)
-
-    def _resolver(
-        self, sender: Sender, message: RawMessage, new_devices: list[Draft]
-    ) -> Callable[[MeterNames], Subject]:
-        message_year = year(message.received_us)
-        if self._cache_version != self._registry.version or len(self._cache) > SUBJECTS_CACHED_MAX:
-            self._cache.clear()
-            self._cache_version = self._registry.version
-        cache, name = self._cache, sender.name
-        fresh: dict[Pseudonym, DeviceInfo] = {}
-
-        def resolve(names: MeterNames) -> Subject:
-            found = cache.get((name, names, message_year))
-            if found is None:
-                found = self._subject(sender, names, message, fresh, new_devices)
-                if not fresh:
-                    cache[name, names, message_year] = found
-            return found
-
-        return resolve
-
-    def _subject(
+    def _harmonise(
         self,
         sender: Sender,
-        names: MeterNames,
         message: RawMessage,
-        fresh: dict[Pseudonym, DeviceInfo],
+        platform: Subject,
+        own: Subject,
         new_devices: list[Draft],
-    ) -> Subject:
-        """The subject that `names` means for this sender; Rejected when it may not speak for it."""
-        pseudonym = self._allowed(sender, names)
-        info = None
-        if pseudonym is not None:
-            info = self._registry.device(pseudonym) or fresh.get(pseudonym)
-        if info is None:
-            if sender.subjects != "any" or not names.identities():
-                raise _not_allowed()
-            identity = names.identities()[0]
-            pseudonym = self._vault.pseudonyms([identity])[identity]
-            info = fresh.get(pseudonym)
-        assert pseudonym is not None
-        message_year = year(message.received_us)
-        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
-        if info is None:
-            kind = "der" if message.format == "der" else "meter"
-            shard = self._next_shard(sender.group, fresh)
-            info = DeviceInfo(
-                pseudonym, sender.group, shard, sender.zone, kind, sender.name, "active"
-            )
-            fresh[pseudonym] = info
-            subject = Subject(pseudonym, key, info.group, info.shard)
-            new_devices.append(_draft(subject, "device", device_record(info)))
-        if sender.groups is not None and info.group not in sender.groups:
-            raise _not_allowed()
-        return Subject(pseudonym, key, info.group, info.shard)
+    ) -> Harmonised:
+        return harmonise(
+            message.raw,
+            message.format,
+            resolve=self._subjects.resolver(sender, message, new_devices),
+            platform=platform,
+            sender=own,
+            commit_part=_commit_part,
+        )
 
-    def _next_shard(self, group: str, fresh: dict[Pseudonym, DeviceInfo]) -> str:
-        more = sum(1 for info in fresh.values() if info.group == group)
-        return self._registry.next_shard(group, more)
-
-    def _allowed(self, sender: Sender, names: MeterNames) -> Pseudonym | None:
-        """The pseudonym of a device that the sender may speak for and the registry knows."""
-        plain = _plain_names(names)
-        if sender.subjects == "self":  # a message that names no device is about its sender
-            return sender.subject if not plain or sender.name in plain else None
-        candidates = list(names.identities())
-        if sender.subjects == "list":
-            candidates += [identity_of_name(name) for name in sorted(plain)]
-        known = self._vault.find(candidates)
-        for identity in candidates:
-            pseudonym = known.get(identity)
-            if pseudonym is None:
-                continue
-            if sender.subjects == "list" and pseudonym in sender.allowed:
-                return pseudonym
-            if sender.subjects == "any" and self._registry.device(pseudonym) is not None:
-                return pseudonym
-        return None
-
-    # -- batches ----------------------------------------------------------------------------
+    def apply(self, drafts: Sequence[Draft]) -> None:
+        """Let command and device records take effect, once they are worked into a batch."""
+        for one in drafts:
+            if one.kind in KINDS:
+                self._registry.apply(one.record)
 
     def _refused_whole(self, message: RawMessage, subject: Subject, error: Rejected) -> Harmonised:
         part = Part(0, len(message.raw), subject, _commit_part(subject, message.raw))
@@ -273,108 +178,41 @@ class Worker:
             drafts.append(_message_draft(message, found.parts, platform, sender))
         return _worked(message, drafts, found)
 
-    def _command(self, message: RawMessage, platform: Subject) -> Worked:
-        """A command of the platform's own: it was checked before it was put on the bus."""
-        command: dict[str, Any] = jcs.decode(message.raw)
-        message_year = year(message.received_us)
-        drafts: list[Draft] = []
-        subject = platform
-        if command["command"] in ("enrol", "revoke"):
-            sender = _sender_of(command)
-            subject = self._keyed(sender.subject, message_year)
-            drafts.append(_draft(subject, "sender", sender_record(sender)))
-            drafts += self._enrolled_devices(command, message_year)
-        elif command["command"] in ("grant", "withdraw"):
-            client = Client(
-                command["client_id"],
-                command["name"],
-                command["secret"],
-                frozenset(command["scopes"]),
-                frozenset(command["groups"]) if "groups" in command else None,
-                "active" if command["command"] == "grant" else "revoked",
-            )
-            drafts.append(_draft(platform, "grant", grant_record(client, platform.pseudonym)))
-            if "sender" in command:
-                sender = _sender_of(command["sender"])
-                own = self._keyed(sender.subject, message_year)
-                drafts.append(_draft(own, "sender", sender_record(sender)))
+    def _command(self, message: RawMessage) -> Worked:
+        subject, drafts = command_drafts(message, self._subjects, self._registry)
         part = Part(0, len(message.raw), subject, _commit_part(subject, message.raw))
         return _worked(message, drafts, Harmonised(parts=[part]))
 
-    def _keyed(self, pseudonym: Pseudonym, message_year: int) -> Subject:
-        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
-        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
 
-    def _enrolled_devices(self, command: dict[str, Any], message_year: int) -> list[Draft]:
-        drafts: list[Draft] = []
-        fresh: dict[Pseudonym, DeviceInfo] = {}
-        state = "active" if command["command"] == "enrol" else "revoked"
-        for item in command["devices"]:
-            pseudonym = Pseudonym(item["device"])
-            info = self._registry.device(pseudonym)
-            if info is None:
-                shard = self._next_shard(item["group"], fresh)
-                info = DeviceInfo(
-                    pseudonym,
-                    item["group"],
-                    shard,
-                    item["zone"],
-                    item["kind"],
-                    command["name"],
-                    state,
-                )
-                fresh[pseudonym] = info
-            else:
-                info = replace(info, state=state)
-            subject = self._keyed(pseudonym, message_year)
-            drafts.append(_draft(subject, "device", device_record(info)))
-        return drafts
+def _named(message: RawMessage, platform: Subject) -> list[MeterNames]:
+    """Every device that a message names; nothing is committed to."""
+    named: dict[MeterNames, None] = {}
 
+    def note(names: MeterNames) -> Subject:
+        named[names] = None
+        return platform
 
-def _plain_names(names: MeterNames) -> set[str]:
-    plain = {name for _, _, name in names.names}
-    return plain if names.mrid is None else plain | {names.mrid}
-
-
-def _sender_of(command: dict[str, Any]) -> Sender:
-    return Sender(
-        command["name"],
-        Pseudonym(command["subject"]),
-        command["certificate"],
-        command["password"],
-        command["subjects"],
-        frozenset(command["allowed"]),
-        frozenset(command["groups"]) if "groups" in command else None,
-        command["group"],
-        command["zone"],
-        command["bulk"] == "true",
-        "revoked" if command["command"] == "revoke" else "active",
+    harmonise(
+        message.raw,
+        message.format,
+        resolve=note,
+        platform=platform,
+        sender=platform,
+        commit_part=lambda _, __: EMPTY_ROOT,
     )
-
-
-def _not_allowed() -> Rejected:
-    return Rejected(
-        "subject-not-allowed",
-        "the sender is not enrolled to speak for this device",
-        field="Meter",
-        clause="Gridseal docs/spec/intake.md, who may speak for whom",
-    )
+    return list(named)
 
 
 def _commit_part(subject: Subject, part: bytes) -> Digest:
     return commitment(subject.salt_key, TYPE_PART, part)
 
 
-def _draft(subject: Subject, kind: str, record: bytes) -> Draft:
-    return Draft(subject, kind, "", 0, 0, Rank.MEASURED, record)
-
-
 def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Worked:
     entries = [commitment(d.subject.salt_key, TYPE_RECORD, d.record) for d in drafts]
     at = message.received_us
-    for draft in drafts:
-        if not draft.end_us:
-            draft.begin_us = draft.end_us = at
+    for one in drafts:
+        if not one.end_us:
+            one.begin_us = one.end_us = at
     return Worked(message, drafts, entries, found.parts, found.findings, found.refused)
 
 
@@ -395,7 +233,7 @@ def _refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> D
             "v": "1",
         }
     )
-    return _draft(sender, "refused", record)
+    return draft(sender, "refused", record)
 
 
 def _message_draft(
@@ -416,7 +254,7 @@ def _message_draft(
             "v": "1",
         }
     )
-    return _draft(platform, "message", record)
+    return draft(platform, "message", record)
 
 
 def _parts_root(parts: Sequence[Part]) -> Digest:

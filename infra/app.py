@@ -147,7 +147,10 @@ class Platform:
         self._make_engine()
         keys = self.folder.keys
         context = server_context(keys / "server.crt", keys / "server.key", keys / "ca.crt")
-        mqtt_port = await self.mqtt.start(mqtt[0], mqtt[1], context)
+        try:
+            mqtt_port = await self.mqtt.start(mqtt[0], mqtt[1], context)
+        except OSError as error:
+            raise _busy(mqtt, error) from error
         http_port = await self._start_http(http)
         self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
         self.engine.start()
@@ -248,8 +251,7 @@ class Platform:
         try:
             listener.bind(address)
         except OSError as error:
-            text = f"{address[0]}:{address[1]} can't be listened on: {error.strerror}"
-            raise Stop("port", text) from error
+            raise _busy(address, error) from error
         port: int = listener.getsockname()[1]
         self.services.issuer = f"https://{address[0]}:{port}"
         app = create_app(
@@ -265,6 +267,7 @@ class Platform:
             ws="none",
             proxy_headers=False,
             server_header=False,
+            limit_concurrency=2_000,
             timeout_graceful_shutdown=2,
         )
         self._http = _Server(settings)
@@ -385,6 +388,11 @@ class Platform:
     async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
         anchor = await asyncio.to_thread(self.anchorer.anchor_now)
         return anchor.as_json() if anchor else None
+
+
+def _busy(address: tuple[str, int], error: OSError) -> Stop:
+    text = f"{address[0]}:{address[1]} can't be listened on: {error.strerror}; name another port"
+    return Stop("port", text)
 
 
 class _Server(uvicorn.Server):

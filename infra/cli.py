@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        sys.stderr.write(f"gridseal: {error}\n")
+        return 1
     return code
 
 

@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bal import jcs
 from bal.errors import Rejected
 from bal.model import Identity, Pseudonym
-from bal.pipeline import COMMAND_FORMAT, OPERATOR, identity_of_name
+from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
 from bal.registry import Registry, Sender
+from bal.subjects import identity_of_name
 from infra.certificates import Authority, check_name, fingerprint, issue_device
 
 SUBJECTS_MAX = 100_000

@@ -7,6 +7,9 @@ from typing import Literal, cast
 from bal.certify.verify_policy import policy_text
 from infra.data_folder import DataFolder, Facts
 
+ANCHOR_WITHIN = 3  # intervals after which a missing anchor is a broken promise
+ANCHOR_SLACK_S = 600  # for a chain that is slow to include or to finalize
+
 
 def policy_of(facts: Facts, http: str, rpc: str, depth: int) -> str:
     """The policy of one platform (docs/spec/policy.md); a verifier should get it another way."""
@@ -20,6 +23,7 @@ def policy_of(facts: Facts, http: str, rpc: str, depth: int) -> str:
         rpc_url=rpc,
         log_url=f"{http}/log" if http else "",
         depth=0 if own else depth or None,
+        anchor_within_s=ANCHOR_WITHIN * facts.anchor_interval_s + ANCHOR_SLACK_S,
     )
 
 

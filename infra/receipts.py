@@ -1,4 +1,4 @@
-"""Makes receipts: opens a commitment and proves its entry, at an anchored size where there is one."""
+"""Makes receipts: opens a commitment and proves its entry, at an anchored size if there is one."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,0 +1,177 @@
+"""Who may speak for whom: from the names in a message to the subject it belongs to.
+
+A function of the registry and the vault; what a sender with `any` names first becomes a device in
+the same batch (docs/spec/intake.md).
+"""
+
+from collections.abc import Callable, Sequence
+
+from bal.errors import Rejected
+from bal.harmonise import MeterNames
+from bal.model import DeviceInfo, Draft, Identity, Pseudonym, Rank, RawMessage, Subject
+from bal.ports import Vault
+from bal.registry import PLATFORM_GROUP, Registry, Sender, device_record
+from bal.times import year
+
+PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
+PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
+SUBJECTS_CACHED_MAX = 200_000
+UNKNOWN_AT_ONCE_MAX = 8  # devices looked up one by one; above, all of a message's at once
+
+
+class ManyUnknown(Exception):
+    """A message names many devices that are not at hand: `prefetch` them, then begin again."""
+
+
+def identity_of_name(name: str) -> Identity:
+    """The identity of a sender that speaks for itself, or of a bare name in a list."""
+    return MeterNames(None, (("", "", name),)).identities()[0]
+
+
+def draft(subject: Subject, kind: str, record: bytes) -> Draft:
+    """A record that stands at no time of its own; it gets its message's."""
+    return Draft(subject, kind, "", 0, 0, Rank.MEASURED, record)
+
+
+class Subjects:
+    """Subjects of one worker; `registry` and `vault` are shared."""
+
+    def __init__(self, vault: Vault, registry: Registry) -> None:
+        self._vault = vault
+        self._registry = registry
+        self._cache: dict[tuple[str, MeterNames, int], Subject] = {}
+        self._cache_version = -1
+        self._prefetched: RawMessage | None = None  # its devices are in the vault
+
+    def platform(self, message_year: int) -> Subject:
+        """The platform's own subject."""
+        pseudonym = self._vault.pseudonyms([PLATFORM_IDENTITY])[PLATFORM_IDENTITY]
+        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
+        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
+
+    def own(self, sender: Sender, message_year: int) -> Subject:
+        """The sender's own subject; with `self` it is its device's."""
+        info = self._registry.device(sender.subject)
+        key = self._vault.salt_keys([sender.subject], message_year)[sender.subject]
+        if info is None:
+            return Subject(sender.subject, key, PLATFORM_GROUP, PLATFORM_SHARD)
+        return Subject(sender.subject, key, info.group, info.shard)
+
+    def keyed(self, pseudonym: Pseudonym, message_year: int) -> Subject:
+        """A subject whose row stands among the platform's."""
+        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
+        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
+
+    def prefetch(self, sender: Sender, message: RawMessage, named: Sequence[MeterNames]) -> None:
+        """Have the vault ready for every device that a message names: two transactions in all."""
+        known = self._vault.find([i for names in named for i in self._candidates(sender, names)])
+        if sender.subjects == "any":
+            firsts = [names.identities()[0] for names in named if names.identities()]
+            known |= self._vault.pseudonyms([i for i in firsts if i not in known])
+        self._vault.salt_keys(list(dict.fromkeys(known.values())), year(message.received_us))
+        self._prefetched = message
+
+    def resolver(
+        self, sender: Sender, message: RawMessage, new_devices: list[Draft]
+    ) -> Callable[[MeterNames], Subject]:
+        """What harmonise asks for each device of a message; new devices are put in the list.
+
+        It raises Rejected where the sender may not speak for a device, ManyUnknown once.
+        """
+        message_year = year(message.received_us)
+        if self._cache_version != self._registry.version or len(self._cache) > SUBJECTS_CACHED_MAX:
+            self._cache.clear()
+            self._cache_version = self._registry.version
+        cache, name = self._cache, sender.name
+        fresh: dict[Pseudonym, DeviceInfo] = {}
+        unknown = [0]
+
+        def resolve(names: MeterNames) -> Subject:
+            found = cache.get((name, names, message_year))
+            if found is None:
+                unknown[0] += 1
+                if unknown[0] > UNKNOWN_AT_ONCE_MAX and self._prefetched is not message:
+                    raise ManyUnknown
+                found = self._subject(sender, names, message, fresh, new_devices)
+                if not fresh:
+                    cache[name, names, message_year] = found
+            return found
+
+        return resolve
+
+    def _subject(
+        self,
+        sender: Sender,
+        names: MeterNames,
+        message: RawMessage,
+        fresh: dict[Pseudonym, DeviceInfo],
+        new_devices: list[Draft],
+    ) -> Subject:
+        """The subject that `names` means for this sender; Rejected when it may not speak for it."""
+        pseudonym = self._allowed(sender, names)
+        info = None
+        if pseudonym is not None:
+            info = self._registry.device(pseudonym) or fresh.get(pseudonym)
+        if info is None:
+            if sender.subjects != "any" or not names.identities():
+                raise _not_allowed()
+            identity = names.identities()[0]
+            pseudonym = self._vault.pseudonyms([identity])[identity]
+            info = fresh.get(pseudonym)
+        assert pseudonym is not None
+        message_year = year(message.received_us)
+        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
+        if info is None:
+            kind = "der" if message.format == "der" else "meter"
+            shard = self.next_shard(sender.group, fresh)
+            info = DeviceInfo(
+                pseudonym, sender.group, shard, sender.zone, kind, sender.name, "active"
+            )
+            fresh[pseudonym] = info
+            subject = Subject(pseudonym, key, info.group, info.shard)
+            new_devices.append(draft(subject, "device", device_record(info)))
+        if sender.groups is not None and info.group not in sender.groups:
+            raise _not_allowed()
+        return Subject(pseudonym, key, info.group, info.shard)
+
+    def next_shard(self, group: str, fresh: dict[Pseudonym, DeviceInfo]) -> str:
+        """The shard of one more device, `fresh` being those of the same batch."""
+        more = sum(1 for info in fresh.values() if info.group == group)
+        return self._registry.next_shard(group, more)
+
+    def _allowed(self, sender: Sender, names: MeterNames) -> Pseudonym | None:
+        """The pseudonym of a device that the sender may speak for and the registry knows."""
+        plain = _plain_names(names)
+        if sender.subjects == "self":  # a message that names no device is about its sender
+            return sender.subject if not plain or sender.name in plain else None
+        candidates = self._candidates(sender, names)
+        known = self._vault.find(candidates)
+        for identity in candidates:
+            pseudonym = known.get(identity)
+            if pseudonym is None:
+                continue
+            if sender.subjects == "list" and pseudonym in sender.allowed:
+                return pseudonym
+            if sender.subjects == "any" and self._registry.device(pseudonym) is not None:
+                return pseudonym
+        return None
+
+    def _candidates(self, sender: Sender, names: MeterNames) -> list[Identity]:
+        candidates = list(names.identities())
+        if sender.subjects == "list":
+            candidates += [identity_of_name(name) for name in sorted(_plain_names(names))]
+        return candidates
+
+
+def _plain_names(names: MeterNames) -> set[str]:
+    plain = {name for _, _, name in names.names}
+    return plain if names.mrid is None else plain | {names.mrid}
+
+
+def _not_allowed() -> Rejected:
+    return Rejected(
+        "subject-not-allowed",
+        "the sender is not enrolled to speak for this device",
+        field="Meter",
+        clause="Gridseal docs/spec/intake.md, who may speak for whom",
+    )
