@@ -1,4 +1,4 @@
-"""Which bytes of a raw message belong to whom (DESIGN §2, evidence)."""
+"""Which bytes of a raw message belong to whom (ARCHITECTURE §2, evidence)."""
 
 from collections.abc import Sequence
 
