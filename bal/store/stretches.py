@@ -39,7 +39,7 @@ def split(spans: Sequence[Span], lo_us: int, hi_us: int, rows_goal: int) -> Iter
         rows, stop = 0, hi_us
         while at < len(spans):
             span = spans[at]
-            if rows >= rows_goal and span.end_min_us > active[-1].end_min_us:
+            if rows >= rows_goal and span.end_min_us > max(lo_us, active[-1].end_min_us):
                 stop = span.end_min_us
                 break
             active.append(span)

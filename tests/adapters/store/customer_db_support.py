@@ -95,4 +95,5 @@ def pages(db: CustomerDb, query: ReadingsQuery) -> Iterator[list[StoredRecord]]:
         if page.after is None:
             return
         assert len(page.rows) == query.limit
+        assert page.after != query.after
         query = replace(query, after=page.after)

@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from bal.model import Identity, Pseudonym, Rank, RawMessage, StoredRecord, Subject
-from infra.sqlite_archive import ArchiveItem, SqliteArchive
+from bal.ports import ArchiveItem
+from infra.sqlite_archive import SqliteArchive
 from infra.sqlite_customer_db import SqliteCustomerDb
 from infra.sqlite_vault import SqliteVault
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bal.errors import Stop
 from bal.model import Pseudonym, RawMessage, Subject
-from infra.sqlite_archive import ArchiveItem, SqliteArchive
+from bal.ports import ArchiveItem
+from infra.sqlite_archive import SqliteArchive
 
 EPOCH = "00112233445566aa"
 RECEIVED_US = 1_768_471_200_000_000  # 2026-01-15T10:00:00Z

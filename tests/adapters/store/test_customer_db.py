@@ -134,6 +134,15 @@ def test_a_period_is_from_its_begin_up_to_but_without_its_end(db: Adapter) -> No
     assert indexes(db, all_of(from_us=9, to_us=5)) == []
 
 
+def test_a_page_within_segments_that_begin_before_it(db: Adapter) -> None:
+    """Several segments reach from before the period into it; found by the model."""
+    for call in range(4):
+        rows = [a_row(2 * call, end_us=call), a_row(2 * call + 1, end_us=1000 + call)]
+        db.store(rows, 2 * call + 2)
+    found = [row.index for page in pages(db, all_of(from_us=900, limit=1)) for row in page]
+    assert found == [1, 3, 5, 7]
+
+
 @pytest.mark.parametrize("far", [2**62, 2**63, 2**80])
 def test_instants_and_sizes_beyond_all_time_are_no_fault(db: Adapter, far: int) -> None:
     db.store([a_row(0)], 1)

@@ -105,7 +105,7 @@ def test_any_history_reads_as_defined(adapter: Callable[[Path], Adapter]) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=120,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -123,6 +123,16 @@ def test_only_its_owner_may_look(store: Callable[[Path], Store], tmp_path: Path)
 
 
 @each_store
+def test_a_folder_that_was_open_to_others_is_closed(
+    store: Callable[[Path], Store], tmp_path: Path
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s").chmod(0o755)
+    store(tmp_path / "s").close()
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+
+
+@each_store
 def test_nothing_half_made_is_left_over(store: Callable[[Path], Store], tmp_path: Path) -> None:
     store(tmp_path / "s").close()
     assert [path.name for path in (tmp_path / "s").iterdir()] == [database(tmp_path / "s").name]

@@ -1,6 +1,7 @@
 """The Vault port: one pseudonym an identity, one key a subject and year, and nothing forgotten."""
 
 import re
+import sqlite3
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -144,6 +145,24 @@ def test_more_than_the_memory_holds_is_read_from_the_file(
     keys = {name: vault.salt_keys([name], 2026)[name] for name in names.values()}
     assert vault.pseudonyms(METERS) == names
     assert vault.salt_keys(list(names.values()), 2026) == keys
+
+
+def test_after_a_move_the_meter_has_a_new_pseudonym_and_the_old_one_its_identity(
+    tmp_path: Path,
+) -> None:
+    """A closed epoch (SQLite: nothing closes one yet) stays readable, and is nobody's any more."""
+    with closing(sqlite(tmp_path, Random(1).randbytes)) as vault:
+        old = vault.pseudonyms(METERS[:1])[METERS[0]]
+        key = vault.salt_keys([old], 2026)[old]
+    with closing(sqlite3.connect(tmp_path / "vault" / "vault.db")) as db:
+        db.execute("UPDATE subject SET closed_us = 1")
+        db.commit()
+    with closing(sqlite(tmp_path, Random(2).randbytes)) as vault:
+        assert vault.find(METERS[:1]) == {}
+        new = vault.pseudonyms(METERS[:1])[METERS[0]]
+        assert new != old
+        assert vault.identity(old) == vault.identity(new) == METERS[0]
+        assert vault.salt_key(old, 2026) == key
 
 
 # --- chance and clock are handed in (SQLite) ------------------------------------------------------
