@@ -1,6 +1,6 @@
 """RFC 8785 (JCS) for what Gridseal certifies: strings, objects and arrays of them, at most 4 deep.
 
-Without numbers, booleans and null every language canonicalises alike (DESIGN §2).
+Without numbers, booleans and null every language canonicalises alike (ARCHITECTURE §2).
 """
 
 from typing import Any

@@ -22,7 +22,7 @@ Severity = Literal["refused", "warning", "info"]
 
 
 class Rank(IntEnum):
-    """Which of two versions of one slot counts (DESIGN §2): the higher, then the later."""
+    """Which of two versions of one slot counts (ARCHITECTURE §2): the higher, then the later."""
 
     MISSING = 0
     ESTIMATED = 1

@@ -1,4 +1,4 @@
-"""The way of a message, in order: collect → harmonise → certify → store → provide (DESIGN §1).
+"""The way of a message: collect → harmonise → certify → store → provide (ARCHITECTURE §1).
 
 The only module that sees all stages. `Worker.process` makes of each raw message exactly one batch,
 as a function of its bytes, its intake header, the registry and the vault; no history, no clock.
@@ -33,7 +33,7 @@ from bal.registry import (
     Registry,
     Sender,
 )
-from bal.subjects import PLATFORM_SHARD, ManyUnknown, Subjects, draft
+from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects, draft
 from bal.times import rfc3339, year
 
 BATCH_ENTRIES_MAX = 8_192
@@ -211,7 +211,7 @@ def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Work
     entries = [commitment(d.subject.salt_key, TYPE_RECORD, d.record) for d in drafts]
     at = message.received_us
     for one in drafts:
-        if not one.end_us:
+        if one.end_us == UNTIMED:
             one.begin_us = one.end_us = at
     return Worked(message, drafts, entries, found.parts, found.findings, found.refused)
 
@@ -239,7 +239,7 @@ def _refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> D
 def _message_draft(
     message: RawMessage, parts: Sequence[Part], platform: Subject, sender: Subject
 ) -> Draft:
-    """Binds the parts of a message of several subjects together (DESIGN §2, evidence)."""
+    """Binds the parts of a message of several subjects together (ARCHITECTURE §2, evidence)."""
     record = jcs.encode(
         {
             "device": platform.pseudonym,

@@ -10,7 +10,7 @@ from typing import Any
 from bal import jcs
 from bal.model import DeviceInfo, Pseudonym
 
-SHARD_DEVICES_MAX = 256  # a row key's partition stays small (DESIGN §7)
+SHARD_DEVICES_MAX = 256  # a row key's partition stays small (ARCHITECTURE §7)
 KINDS = frozenset({"sender", "device", "grant"})
 PLATFORM_GROUP = "$platform"
 

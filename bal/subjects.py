@@ -15,6 +15,7 @@ from bal.times import year
 
 PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
 PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
+UNTIMED = -1  # no reading is from before 1970
 SUBJECTS_CACHED_MAX = 200_000
 UNKNOWN_AT_ONCE_MAX = 8  # devices looked up one by one; above, all of a message's at once
 
@@ -30,7 +31,7 @@ def identity_of_name(name: str) -> Identity:
 
 def draft(subject: Subject, kind: str, record: bytes) -> Draft:
     """A record that stands at no time of its own; it gets its message's."""
-    return Draft(subject, kind, "", 0, 0, Rank.MEASURED, record)
+    return Draft(subject, kind, "", UNTIMED, UNTIMED, Rank.MEASURED, record)
 
 
 class Subjects:

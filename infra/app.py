@@ -224,7 +224,7 @@ class Platform:
             contract=self.chain.contract,
             log=log_id(self.facts.origin),
             anchorer_key=self.chain.anchorer_key,
-            journal=self.folder.chain / "anchors.db",
+            journal=self.folder.chain / f"anchors-{self.facts.contract[2:10]}.db",
             newest=self.stores.log.checkpoint,
             consistency=self.receipts.consistency,
             interval_s=self.config.anchor.interval_s,

@@ -11,7 +11,7 @@ from typing import Any
 
 from bal.errors import GridsealError, Stop
 
-USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (DESIGN §5)
+USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
 EXAMPLES = """
 examples:
   gridseal up --data DIR                          run a platform; prints one line of JSON

@@ -37,7 +37,9 @@ def fsck(path: Path) -> Audit:
     assert facts is not None
     stores = Stores.open(folder, SystemClock())
     try:
-        check = _Check(stores, facts, _anchored(folder.chain / "anchors.db"))
+        journals = sorted(folder.chain.glob("anchors-*.db"))
+        anchored = [head for journal in journals for head in _anchored(journal)]
+        check = _Check(stores, facts, anchored)
         check.log()
         check.checkpoints()
         check.headers()
@@ -289,8 +291,6 @@ class _Check:
 
 
 def _anchored(journal: Path) -> list[tuple[str, TreeHead, bytes]]:
-    if not journal.exists():
-        return []
     opened = AnchorJournal(journal)
     try:
         return [

@@ -19,7 +19,7 @@ from bal.ports import Bus, Clock, Intake, Signer
 GROUP_MESSAGES_MAX = 1_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
-INCLUDE_WITHIN_US = 60_000_000  # the promise of an accepted note (DESIGN §5)
+INCLUDE_WITHIN_US = 60_000_000  # the promise of an accepted note (ARCHITECTURE §5)
 
 
 @dataclass(frozen=True, slots=True)

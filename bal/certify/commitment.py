@@ -1,4 +1,4 @@
-"""Pseudonyms, salts and commitments (docs/spec/commitment.md, DESIGN §2)."""
+"""Pseudonyms, salts and commitments (docs/spec/commitment.md, ARCHITECTURE §2)."""
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -53,7 +53,7 @@ def _make_pads(salt_key: bytes) -> tuple[bytes, bytes]:
 def is_public(entry: bytes) -> bool:
     """Whether a log entry is a public record; False for a commitment.
 
-    Raises ValueError for any other form: such an entry fails an audit (DESIGN §3).
+    Raises ValueError for any other form: such an entry fails an audit (ARCHITECTURE §3).
     """
     if len(entry) == COMMITMENT_BYTES:
         return False

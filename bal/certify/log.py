@@ -1,4 +1,4 @@
-"""The certification log: one order, committed by compare-and-swap (DESIGN §4).
+"""The certification log: one order, committed by compare-and-swap (ARCHITECTURE §4).
 
 Version v → v+1: stage, swap, integrate; then, at its own pace, sign and publish. Each step can be
 repeated after a crash at any line, and only the swap decides who wrote version v+1.

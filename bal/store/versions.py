@@ -1,4 +1,4 @@
-"""Which rows of a slot a read shows (DESIGN §2; docs/spec/record.md §as-of).
+"""Which rows of a slot a read shows (ARCHITECTURE §2; docs/spec/record.md §as-of).
 
 A slot is (device, kind, register, begin, end). A later message for it is a further version; the
 same message taken twice leaves byte-equal rows, of which only the first counts at all: a retry

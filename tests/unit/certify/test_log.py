@@ -1,4 +1,4 @@
-"""The sequencer over the log's real storage: order, growth, recovery, refusals (DESIGN §4)."""
+"""The sequencer over the log's real storage: order, growth, recovery, refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
