@@ -1,15 +1,18 @@
 """The RawArchive port: what was put comes back, and nothing of it once its key is gone."""
 
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
+from hmac import digest as hmac_digest
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -249,6 +252,28 @@ def test_putting_twice_makes_the_same_bytes(tmp_path: Path) -> None:
         assert rows_of(tmp_path / "a", table) == rows_of(tmp_path / "b", table)
     sealed = [row[-1] for row in rows_of(tmp_path / "a", "message")]
     assert len(set(sealed)) == 3  # the same text at another place is sealed otherwise
+
+
+def test_the_sealed_bytes_are_those_of_the_specification(tmp_path: Path) -> None:
+    """docs/spec/store.md §Archive, followed by hand: parts of two subjects, the first twice."""
+    one, two = subject("m1"), subject("m2")
+    with closing(sqlite(tmp_path, set())) as archive:
+        put(archive, a_message(7, b"aabbcc"), [(0, 2, one), (2, 4, two), (4, 6, one)])
+    row = rows_of(tmp_path, "message")[0]
+    tag = hmac_digest(b"a" * 32, b"head-end-1\0" + sha256(b"aabbcc").digest(), "sha256")
+    texts = [b"\x00\x0ahead-end-1" + b"aacc", b"bb"]
+    layout = struct.pack(">II", 2, 3)
+    for owner, text in zip((one, two), texts, strict=True):
+        layout += owner.pseudonym.encode() + struct.pack(">I", len(text) + 16)
+    layout += struct.pack(">III", 2, 4, 6) + struct.pack(">III", 0, 1, 0)
+    clear = f"{EPOCH}/0/7 cim {RECEIVED_US}\n".encode()
+    binding = sha256(clear + tag + layout).digest()
+    sealed = b""
+    for number, (owner, text) in enumerate(zip((one, two), texts, strict=True)):
+        key = hmac_digest(owner.salt_key, b"gridseal/archive/v1", "sha256")
+        nonce = binding[:11] + bytes([binding[11] ^ number])
+        sealed += AESGCM(key).encrypt(nonce, text, binding + struct.pack(">I", number))
+    assert row[6:] == (tag, layout, sealed)
 
 
 @pytest.mark.parametrize(
