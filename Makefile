@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports deps house contracts bench fix clean
+.PHONY: help setup demo test tools check format lint types imports deps house contracts bench fix clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -15,8 +15,11 @@ setup: ## make .venv from the locks; instant when nothing changed
 demo: setup ## one hour of 20 meters: sent, certified, read, verified, tampered with (ONCE=1 ends by itself)
 	@$(BIN)/python -m infra.demo
 
-test: setup ## every test
+test: setup tools ## every test
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+tools: setup ## what some tests need beside Python: the Solidity compiler, JavaScript clients, grid data
+	@$(BIN)/python scripts/tools.py
 
 check: setup format lint types imports deps house contracts ## format, lint, types, imports, dependencies, house rules; no test
 

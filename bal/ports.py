@@ -170,7 +170,14 @@ class CustomerDb(Protocol):
     """The shared customer database: a projection of the log, rebuilt from it at will."""
 
     def store(self, rows: Sequence[StoredRecord], size: int) -> None:
-        """Take the rows of all entries below `size` that are not yet stored; idempotent."""
+        """Take the rows of all entries below `size` that are not yet stored; idempotent.
+
+        Survives the end of the process when it returns.
+        """
+        ...
+
+    def sync(self) -> None:
+        """What was stored survives the loss of power, too, once this returns."""
         ...
 
     def size(self) -> int:
@@ -210,6 +217,10 @@ class RawArchive(Protocol):
 
     def put_many(self, items: Sequence[ArchiveItem]) -> None:
         """Keep messages with their summaries, all or none; idempotent."""
+        ...
+
+    def sync(self) -> None:
+        """What was put survives the loss of power, too, once this returns."""
         ...
 
     def summary(self, credential: str, message_id: bytes) -> bytes | None:

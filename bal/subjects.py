@@ -40,7 +40,8 @@ class Subjects:
     def __init__(self, vault: Vault, registry: Registry) -> None:
         self._vault = vault
         self._registry = registry
-        self._cache: dict[tuple[str, MeterNames, int], Subject] = {}
+        self._cache: dict[tuple[str, int], dict[MeterNames, Subject]] = {}
+        self._cached = 0
         self._cache_version = -1
         self._prefetched: RawMessage | None = None  # its devices are in the vault
 
@@ -80,22 +81,23 @@ class Subjects:
         It raises Rejected where the sender may not speak for a device, ManyUnknown once.
         """
         message_year = year(message.received_us)
-        if self._cache_version != self._registry.version or len(self._cache) > SUBJECTS_CACHED_MAX:
+        if self._cache_version != self._registry.version or self._cached > SUBJECTS_CACHED_MAX:
             self._cache.clear()
-            self._cache_version = self._registry.version
-        cache, name = self._cache, sender.name
+            self._cache_version, self._cached = self._registry.version, 0
+        cache = self._cache.setdefault((sender.name, message_year), {})
         fresh: dict[Pseudonym, DeviceInfo] = {}
         unknown = [0]
 
         def resolve(names: MeterNames) -> Subject:
-            found = cache.get((name, names, message_year))
+            found = cache.get(names)
             if found is None:
                 unknown[0] += 1
                 if unknown[0] > UNKNOWN_AT_ONCE_MAX and self._prefetched is not message:
                     raise ManyUnknown
                 found = self._subject(sender, names, message, fresh, new_devices)
                 if not fresh:
-                    cache[name, names, message_year] = found
+                    cache[names] = found
+                    self._cached += 1
             return found
 
         return resolve

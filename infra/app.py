@@ -136,6 +136,7 @@ class Platform:
             heads = self.sequencer.heads
             done = replace(self.stores.projector.progress(), version=heads.version, size=heads.size)
             self.stores.projector.store([], done)
+            self.stores.projector.sync()
 
     # -- running ----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The log on one host: heads row in SQLite, entries and tiles as files (docs/spec/log.md).
 
-Layout below the folder: `heads.db`, `headers.db`, `staging/<version>-<root>`,
+Layout below the folder: `heads.db`, `published.db`, `headers.db`, `staging/<version>-<root>`,
 `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`. A tile file never changes: a wider partial tile
 is a new file, so a process that was paused and resumes can do no harm.
 """
@@ -22,6 +22,8 @@ from infra.files import make_folder, open_sqlite, replace_file, sync_file, sync_
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS heads(
     id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER, size INTEGER, root BLOB, taken TEXT);
+"""
+_PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
     id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER, note BLOB, root BLOB);
 CREATE TABLE IF NOT EXISTS history(size INTEGER PRIMARY KEY, time_us INTEGER);
@@ -45,16 +47,20 @@ class FileLog:
         # Headers are redone from staging after a power loss, so their commits need no fsync.
         self._headers = open_sqlite(folder / "headers.db", synchronous="NORMAL")
         self._headers.executescript(_HEADERS)
+        # A checkpoint that a power cut takes back is followed by a larger one at the next start.
+        self._published = open_sqlite(folder / "published.db", synchronous="NORMAL")
+        self._published.executescript(_PUBLISHED)
         self._lock = Lock()
         self._edges: dict[str, tuple[int, bytes]] = {}  # by level or "entries": (n, content)
         self._dirty: set[Path] = set()
+        self._last: dict[str, Path] = {}  # the file written last, by level or "entries"
         self._unsettled: list[Path] = []
 
     def close(self) -> None:
         """Settle and let go of the files."""
         self.settle()
-        self._db.close()
-        self._headers.close()
+        for database in (self._db, self._published, self._headers):
+            database.close()
 
     # -- LogStore ---------------------------------------------------------------------------
 
@@ -106,14 +112,16 @@ class FileLog:
     def publish(self, head: TreeHead, note: bytes) -> None:
         """Serve `note` from now on, unless a checkpoint of at least its size is served."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            row = self._db.execute("SELECT size FROM published").fetchone()
+            self._published.execute("BEGIN IMMEDIATE")
+            row = self._published.execute("SELECT size FROM published").fetchone()
             if row is None or row[0] < head.size:
                 values = (head.size, note, head.root)
-                self._db.execute("REPLACE INTO published VALUES(1,?,?,?)", values)
+                self._published.execute("REPLACE INTO published VALUES(1,?,?,?)", values)
                 now = self._clock.now_us()
-                self._db.execute("INSERT OR IGNORE INTO history VALUES(?,?)", (head.size, now))
-            self._db.execute("COMMIT")
+                self._published.execute(
+                    "INSERT OR IGNORE INTO history VALUES(?,?)", (head.size, now)
+                )
+            self._published.execute("COMMIT")
 
     def staged(self) -> list[Commit]:
         """The commits that led to the heads row and are not settled yet; others are removed."""
@@ -157,7 +165,7 @@ class FileLog:
     def checkpoint(self) -> tuple[TreeHead, bytes] | None:
         """The published head and its note."""
         with self._lock:
-            row = self._db.execute("SELECT size, root, note FROM published").fetchone()
+            row = self._published.execute("SELECT size, root, note FROM published").fetchone()
         return None if row is None else (TreeHead(row[0], Digest(row[1])), row[2])
 
     def headers(self, after: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], bytes]]:
@@ -176,7 +184,7 @@ class FileLog:
         """The largest size published by an instant."""
         with self._lock:
             sql = "SELECT max(size) FROM history WHERE time_us <= ?"
-            return int(self._db.execute(sql, (instant_us,)).fetchone()[0] or 0)
+            return int(self._published.execute(sql, (instant_us,)).fetchone()[0] or 0)
 
     def settle(self) -> None:
         """fsync what `integrate` wrote, then drop the staging that could have redone it."""
@@ -250,17 +258,25 @@ class FileLog:
         full = self._path(kind, n)
         partial = full.with_name(f"{full.name}.p")
         path = full if width == TILE_WIDTH else partial / str(width)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        last = self._last.get(kind)
+        if last is None or last.parent != path.parent:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(path, content, durable=False)
         self._dirty.add(path)
-        if partial.is_dir():
+        if width < TILE_WIDTH and last is not None and last.parent == partial:
+            self._remove(last)
+        elif partial.is_dir():
             for old in partial.iterdir():
                 if old.name.isdigit() and int(old.name) < width:
-                    old.unlink(missing_ok=True)
-                    self._dirty.discard(old)
-            if width == TILE_WIDTH:
-                with suppress(OSError):
-                    partial.rmdir()
+                    self._remove(old)
+        if width == TILE_WIDTH:
+            with suppress(OSError):
+                partial.rmdir()
+        self._last[kind] = path
+
+    def _remove(self, old: Path) -> None:
+        old.unlink(missing_ok=True)
+        self._dirty.discard(old)
 
 
 def _encode_commit(commit: Commit) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import sleep
 
 from bal.certify.note import accepted_text
 from bal.errors import GridsealError, Unavailable
@@ -19,6 +20,7 @@ from bal.ports import Bus, Clock, Intake, Signer
 GROUP_MESSAGES_MAX = 1_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
+LINGER_S = 0.002  # for others to join the same fsync
 INCLUDE_WITHIN_US = 60_000_000  # the promise of an accepted note (ARCHITECTURE §5)
 
 
@@ -104,6 +106,7 @@ class IntakeWriter:
         first = self._queue.get()
         if first is None:
             return None
+        sleep(LINGER_S)
         group, size = [first], len(first.intake.raw)
         while len(group) < GROUP_MESSAGES_MAX and size < GROUP_BYTES_MAX:
             try:

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from bal.model import StoredRecord, TreeHead
 from bal.ports import TileReader
 from infra.engine import CertifiedMessage
 from infra.receipts import Receipts
@@ -16,11 +17,16 @@ Deliver = Callable[[str, bytes], None]
 
 
 def certified_summary(
-    message: str, summary: Mapping[str, Any], receipts: Receipts, tiles: TileReader
+    message: str,
+    summary: Mapping[str, Any],
+    receipts: Receipts,
+    published: tuple[TreeHead, bytes],
+    row: StoredRecord | None = None,
 ) -> dict[str, Any]:
-    """The certified form of a receipt: one a message (docs/spec/receipt.md)."""
-    published = tiles.checkpoint()
-    assert published is not None
+    """The certified form of a receipt: one a message (docs/spec/receipt.md).
+
+    row: the message's only row, where it is at hand.
+    """
     full: dict[str, Any] = {
         "type": "certified",
         "message": message,
@@ -31,7 +37,9 @@ def certified_summary(
         "findings": summary["findings"],
         "refused": summary["refused"],
     }
-    if summary["count"] == 1:
+    if row is not None:
+        full["receipt"] = receipts.receipt_of(row, published)
+    elif summary["count"] == 1:
         full["receipt"] = receipts.receipt(summary["first_index"])
     return full
 
@@ -92,12 +100,14 @@ class Notifier:
         while (messages := self._queue.get()) is not None:
             ready: list[tuple[str, bytes]] = []
             present = frozenset(self._interested())
+            published = self._tiles.checkpoint()
+            assert published is not None
             for message in messages:
                 self.certified += 1
                 self._wake(message)
                 if message.credential in present:
                     summary = certified_summary(
-                        message.message, message.summary, self._receipts, self._tiles
+                        message.message, message.summary, self._receipts, published, message.row
                     )
                     ready.append((message.credential, json.dumps(summary).encode()))
             if ready:

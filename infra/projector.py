@@ -1,6 +1,6 @@
 """The storer: projects what the log committed into archive, registry journal and database.
 
-It may be repeated from any point: `progress.db` says up to where everything is stored, and what
+It may be repeated from any point: `progress.db` says up to where everything is synced, and what
 lies beyond is made again from the bus by the same `Worker`, and compared with the log.
 """
 
@@ -43,6 +43,7 @@ class Committed:
 
     worked: Worked
     first: int
+    message_id: bytes  # SHA-256 of the raw message
 
     @property
     def batch(self) -> str:
@@ -54,20 +55,22 @@ class Committed:
         """The message as the archive takes it."""
         raw = self.worked.message
         parts = [(part.start, part.end, part.subject) for part in self.worked.parts]
-        return ArchiveItem(raw, sha256(raw.raw).digest(), parts, self.summary())
+        return ArchiveItem(raw, self.message_id, parts, self.summary())
 
     def summary(self) -> bytes:
         """What the archive keeps to answer a retry with."""
-        return json.dumps(
-            {
-                "batch": self.batch,
-                "first_index": self.first,
-                "count": len(self.worked.entries),
-                "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts),
-                "findings": [finding.as_json() for finding in self.worked.findings],
-                "refused": [finding.as_json() for finding in self.worked.refused],
-            }
-        ).encode()
+        return json.dumps(self.as_json()).encode()
+
+    def as_json(self) -> dict[str, object]:
+        """Where the message's entries are, and what was doubtful or refused."""
+        return {
+            "batch": self.batch,
+            "first_index": self.first,
+            "count": len(self.worked.entries),
+            "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts),
+            "findings": [finding.as_json() for finding in self.worked.findings],
+            "refused": [finding.as_json() for finding in self.worked.refused],
+        }
 
 
 class Projector:
@@ -77,19 +80,20 @@ class Projector:
         self, folder: Path, bus: Bus, customer_db: CustomerDb, archive: RawArchive
     ) -> None:
         make_folder(folder)
-        self._db = open_sqlite(folder / "progress.db")
+        self._db = open_sqlite(folder / "progress.db", synchronous="NORMAL")
         self._db.executescript(_SCHEMA)
         self._lock = Lock()
         self._bus = bus
         self._customer_db = customer_db
         self._archive = archive
+        self._stored = self.progress()
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
     def progress(self) -> Progress:
-        """Where storing stands."""
+        """Up to where everything is stored and synced."""
         with self._lock:
             row = self._db.execute("SELECT version, size, next_offset FROM progress").fetchone()
         return Progress(*row) if row else Progress(0, 0, 0)
@@ -119,12 +123,25 @@ class Projector:
         if items:
             self._archive.put_many(items)
         self._customer_db.store(rows, progress.size)
-        values = (progress.version, progress.size, progress.next_offset)
         with self._lock:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR IGNORE INTO registry VALUES(?,?)", registry)
-            self._db.execute("REPLACE INTO progress VALUES(1,?,?,?)", values)
-            self._db.execute("COMMIT")
+            self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
+            self._stored = progress
+
+    def sync(self) -> Progress:
+        """Make all that is stored survive a power cut, then note it as progress.
+
+        What was stored since the last time would be made again from the bus after one.
+        """
+        with self._lock:
+            stored = self._stored
+        if stored != self.progress():
+            self._archive.sync()
+            self._customer_db.sync()
+            with self._lock:
+                values = (stored.version, stored.size, stored.next_offset)
+                self._db.execute("REPLACE INTO progress VALUES(1,?,?,?)", values)
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return stored
 
     def catch_up(self, tiles: TileReader, worker: Worker, version: int, size: int) -> int:
         """Make and store what the log has and the projection has not; return the next offset.
@@ -144,6 +161,7 @@ class Projector:
                     next_offset = int(data["offset"]) + 1
         if version > progress.version:
             self.store(commits, Progress(version, size, next_offset))
+            self.sync()
         return next_offset
 
     def _again(self, header: dict[str, Any], worker: Worker) -> Committed:
@@ -155,10 +173,10 @@ class Projector:
                 f"the log took message {offset}, which the bus no longer has",
             )
         if "again" in header:
-            return Committed(Worked(messages[0], again=header["again"]), first)
+            return Committed(Worked(messages[0], again=header["again"]), first, b"")
         worked = worker.process(messages[0])
         worker.apply(worked.drafts)
         entries = worked.batches(int(header["prev"]), {})[0].entries
         if sha256(b"".join(entries)).hexdigest() != header["rows"]:
             raise Stop("worker-differs", f"message {offset} leads to other entries than the log's")
-        return Committed(worked, first)
+        return Committed(worked, first, sha256(messages[0].raw).digest())

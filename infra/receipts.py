@@ -8,7 +8,7 @@ from bal.certify.note import checkpoint_head
 from bal.certify.receipt import receipt_text
 from bal.certify.tiles import TileNodes
 from bal.certify.tree import consistency_path, inclusion_path
-from bal.model import Anchor
+from bal.model import Anchor, StoredRecord, TreeHead
 from bal.ports import CustomerDb, TileReader, Vault
 
 
@@ -42,24 +42,25 @@ class Receipts:
         Once an anchored checkpoint contains the entry, the receipt is at the smallest such one.
         """
         row = self._customer_db.record(index)
-        if row is None:
+        published = self._tiles.checkpoint()
+        if row is None or published is None:
             raise KeyError(index)
+        return self.receipt_of(row, published)
+
+    def receipt_of(self, row: StoredRecord, published: tuple[TreeHead, bytes]) -> str:
+        """As `receipt`, of a row at hand, with the newest published checkpoint."""
         key = self._vault.salt_keys([row.device], row.year)[row.device]
-        found = self._covering(index)
-        if found is None:
-            published = self._tiles.checkpoint()
-            if published is None or published[0].size <= index:
-                raise KeyError(index)
-            anchor, note = None, published[1]
-        else:
-            anchor, note = found[0], found[1]
-        size = checkpoint_head(note)[1].size
+        found = self._covering(row.index)
+        anchor, note = (found[0], found[1]) if found else (None, published[1])
+        size = checkpoint_head(note)[1].size if found else published[0].size
+        if size <= row.index:
+            raise KeyError(row.index)
         return receipt_text(
             type_=row.type,
             record=row.record,
             salt=salt(key, row.type, row.record),
-            index=index,
-            path=inclusion_path(index, size, self._nodes.at(size)),
+            index=row.index,
+            path=inclusion_path(row.index, size, self._nodes.at(size)),
             checkpoint=note,
             anchor=anchor,
         )

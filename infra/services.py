@@ -106,10 +106,13 @@ class PlatformServices:
             return None
         finally:
             self._notifier.forget(credential, message, waiting)
-        full = await asyncio.to_thread(
-            certified_summary, message, found, self._receipts, self._stores.log
-        )
+        full = await asyncio.to_thread(self._summary, message, found)
         return full | {"type": "certified" if found["good"] else "refused"}
+
+    def _summary(self, message: str, found: Mapping[str, Any]) -> dict[str, Any]:
+        published = self._stores.log.checkpoint()
+        assert published is not None
+        return certified_summary(message, found, self._receipts, published)
 
     # -- reading ----------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class SqliteArchive:
         salt_key: Callable[[Pseudonym, int], bytes | None],
     ) -> None:
         self._file = SqliteFile(
-            folder / "archive.db", _SCHEMA, form=_FORM, page_bytes=_PAGE_BYTES, wipe=True
+            folder / "archive.db", _SCHEMA, form=_FORM, page_bytes=_PAGE_BYTES, wipe=True, lazy=True
         )
         self._archive_key = archive_key
         self._salt_key = salt_key
@@ -153,6 +153,10 @@ class SqliteArchive:
             db.executemany("INSERT OR IGNORE INTO summary VALUES(?, ?)", rows)
 
     # -- reading ----------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make what was put survive a power cut."""
+        self._file.sync()
 
     def summary(self, credential: str, message_id: bytes) -> bytes | None:
         """The certified summary of a message already taken from this credential."""

@@ -70,6 +70,7 @@ class SqliteCustomerDb:
             _SCHEMA.replace(":chunk_bytes", str(chunk_bytes)),
             form=_FORM,
             page_bytes=_PAGE_BYTES,
+            lazy=True,
         )
         self._merge_at = merge_at
         self._small_bytes = small_bytes
@@ -181,6 +182,10 @@ class SqliteCustomerDb:
         db.execute("INSERT INTO place VALUES(?, ?)", (places[0][0], index_map.encode(places)))
 
     # -- reading ----------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make what was stored survive a power cut."""
+        self._file.sync()
 
     def size(self) -> int:
         """Log size up to which rows are stored."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from bal.errors import Stop, Unavailable
-from infra.files import make_folder, sync_folder
+from infra.files import make_folder, sync_file, sync_folder
 
 BUSY_TIMEOUT_S = 10
 READERS_IDLE_MAX = 8
@@ -42,11 +42,23 @@ class SqliteFile:
     """
 
     def __init__(
-        self, path: Path, schema: str, *, form: int, page_bytes: int = 4096, wipe: bool = False
+        self,
+        path: Path,
+        schema: str,
+        *,
+        form: int,
+        page_bytes: int = 4096,
+        wipe: bool = False,
+        lazy: bool = False,
     ) -> None:
-        """wipe: overwrite with zeros what is deleted."""
+        """wipe: overwrite with zeros what is deleted.
+
+        lazy: a commit survives the end of the process, and a power cut only once `sync` returned;
+        what is lost then is the newest, and the file stays whole (SQLite, WAL, synchronous=NORMAL).
+        """
         self._path = path
         self._wipe = wipe
+        self._lazy = lazy
         self._lock = Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -91,6 +103,12 @@ class SqliteFile:
                 raise
             self._give_back(connection)
 
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+        with self._translated():
+            sync_file(self._path.with_name(f"{self._path.name}-wal"))
+            sync_file(self._path)
+
     def damaged(self, what: str) -> Stop:
         """The error to raise where a row's content is not what was written."""
         return Stop("store-damaged", f"{self._path.name} is damaged: {what}.")
@@ -127,7 +145,7 @@ class SqliteFile:
             timeout=BUSY_TIMEOUT_S,
         )
         try:
-            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._lazy else 'FULL'}")
             if self._wipe:
                 connection.execute("PRAGMA secure_delete=ON")
         except BaseException:

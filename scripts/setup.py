@@ -44,7 +44,7 @@ def usable() -> bool:
     if not python.exists():
         return False
     command = [str(python), "-c", check]
-    done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
+    done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0
 
 
@@ -53,7 +53,7 @@ def run(what: str, command: "list[str]") -> None:
     sys.stderr.write(f"setup: {what}\n")
     sys.stderr.flush()
     environment = dict(os.environ, UV_CACHE_DIR=str(CACHE / "uv"), VIRTUAL_ENV=str(VENV))
-    with subprocess.Popen(  # noqa: S603 - the commands stand in this file
+    with subprocess.Popen(
         command,
         cwd=str(ROOT),
         env=environment,

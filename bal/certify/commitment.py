@@ -1,8 +1,10 @@
 """Pseudonyms, salts and commitments (docs/spec/commitment.md, ARCHITECTURE §2)."""
 
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest as hmac_digest
+from typing import cast
 
 from bal.model import Digest, Pseudonym
 
@@ -32,6 +34,16 @@ def commitment(salt_key: bytes, type_: bytes, data: bytes) -> Digest:
     inner, outer = _pads.get(salt_key) or _make_pads(salt_key)
     salt_ = sha256(outer + sha256(inner + type_ + data).digest()).digest()
     return Digest(sha256(b"\x02" + type_ + salt_ + data).digest())
+
+
+def commitments(type_: bytes, items: Sequence[tuple[bytes, bytes]]) -> list[Digest]:
+    """`commitment` of many (salt key, data), of one type; half the price of the calls."""
+    start, kept, found = b"\x02" + type_, _pads, []
+    for salt_key, data in items:
+        inner, outer = kept.get(salt_key) or _make_pads(salt_key)
+        salt_ = sha256(outer + sha256(inner + type_ + data).digest()).digest()
+        found.append(sha256(start + salt_ + data).digest())
+    return cast("list[Digest]", found)
 
 
 def _make_pads(salt_key: bytes) -> tuple[bytes, bytes]:

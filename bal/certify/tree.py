@@ -27,11 +27,13 @@ def node_hash(left: Digest, right: Digest) -> Digest:
 
 def tree_head(leaves: Sequence[Digest]) -> TreeHead:
     """Head over all leaf hashes, in log order. O(size): for audits, not for appending."""
-    level = list(leaves)
+    level: list[bytes] = list(leaves)
     while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=False)
-        level = [node_hash(a, b) for a, b in pairs] + level[len(level) & ~1 :]  # odd one moves up
-    return TreeHead(len(leaves), level[0] if level else EMPTY_ROOT)
+        above = [  # inline: a message of 1,000 meters has its root made here
+            sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)
+        ]
+        level = above + level[len(level) & ~1 :]  # an odd one moves up
+    return TreeHead(len(leaves), Digest(level[0]) if level else EMPTY_ROOT)
 
 
 def right_edge(size: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ another.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from bal.errors import Rejected
@@ -25,6 +26,8 @@ from bal.model import Draft, Finding, Harmonised, Rank, Subject
 CLAUSE = "IEC 61968-9 MeterReadings"
 CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
 CLAUSE_READING = "IEC 61968-9 MeterReadings Reading"
+
+NAMES_KEPT_MAX = 1 << 16
 
 _SPACE = " \t\r\n"
 
@@ -71,16 +74,22 @@ def _names(one: MeterReading) -> MeterNames:
         raise Rejected(
             "meter-ambiguous", f"{one.elements} {one.named_by} elements", field=one.named_by
         )
+    return _checked(one.mrid, one.names)
+
+
+@lru_cache(maxsize=NAMES_KEPT_MAX)
+def _checked(sent_mrid: str | None, sent: tuple[tuple[str | None, ...], ...]) -> MeterNames:
+    """The names as sent, stripped and checked; a head-end sends the same ones all day."""
     names = [
         (
             authority.strip(_SPACE) if authority else "",
             kind.strip(_SPACE) if kind else "",
             name.strip(_SPACE),
         )
-        for authority, kind, name in one.names
+        for authority, kind, name in sent
         if name is not None
     ]
-    mrid = one.mrid.strip(_SPACE) if one.mrid else None
+    mrid = sent_mrid.strip(_SPACE) if sent_mrid else None
     if not mrid and not names:
         raise Rejected(
             "meter-unnamed",

@@ -58,9 +58,9 @@ async def play(
 
 
 def main(rate: int = 500, seconds: int = 15) -> dict[str, tuple[float, float, float]]:
-    """p50, p99 and maximum in ms of each receipt, while the chain mines a head each second."""
+    """p50, p99 and maximum in ms of each receipt, with the default configuration."""
     with tempfile.TemporaryDirectory() as name:
-        platform = Running(Path(name))
+        platform = Running(Path(name), "[anchor]\ninterval_s = 10\n")  # the default
         platform.start()
         try:
             files = platform.enrol("bench")

@@ -1,0 +1,45 @@
+"""Fetches what some tests need beside Python, once; a test without it is skipped and says so.
+
+Node packages come from the locks with their hashes, scripts switched off; the SimBench wheel is
+checked against the hash in field/simbench.py.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NODE_FOLDERS = ("contracts", "tests/adapters/clients")
+
+
+def main() -> int:
+    """0 always: what is missing is the tests' to say."""
+    npm = shutil.which("npm")
+    for name in NODE_FOLDERS:
+        folder = REPOSITORY / name
+        stamp, lock = folder / "node_modules" / ".locked", folder / "package-lock.json"
+        if stamp.is_file() and stamp.read_bytes() == lock.read_bytes():
+            continue
+        if npm is None:
+            say(f"npm is not installed: tests that need {name}'s packages will be skipped")
+            continue
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        if subprocess.run(command, cwd=folder, check=False).returncode:
+            say(f"npm ci failed in {name}: tests that need its packages will be skipped")
+            continue
+        stamp.write_bytes(lock.read_bytes())
+    fetch = "from pathlib import Path; from field import simbench;"
+    fetch += " simbench.fetch_wheel(Path('.cache'))"
+    if subprocess.run([sys.executable, "-c", fetch], cwd=REPOSITORY, check=False).returncode:
+        say("the SimBench wheel can't be had: tests that read it will be skipped")
+    return 0
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"tools: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

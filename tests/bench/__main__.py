@@ -1,0 +1,59 @@
+"""`python -m tests.bench`: every figure of docs/benchmarks.md, taken in one run."""
+
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import latency, pipeline, proofs, transactions
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Print the table; goals stand beside the figures, nothing fails here."""
+    console = Console(width=100)
+    console.print(
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}"
+    )
+    table = Table("what", "figure", "goal", title="make bench", expand=True)
+    with console.status("CIM messages of 1,000 meters"):
+        turns = pipeline.main()
+    ratios = sorted(rate / limit for limit, rate in turns)
+    rate = statistics.median(rate for _, rate in turns)
+    bound = statistics.median(limit for limit, _ in turns)
+    table.add_row("bound: SHA-256 of 300 B, append, fdatasync per 1,000", f"{bound:,.0f}/s", "")
+    table.add_row("CIM of 1,000 meters → certified, stored, checkpoint", f"{rate:,.0f}/s", "")
+    spread = f"{ratios[0]:.3f} / {statistics.median(ratios):.3f} / {ratios[-1]:.3f}"
+    table.add_row("  of bound (min / median / max of 5)", spread, "≥ 0.05")
+    with console.status("one transaction a reading"):
+        sent = transactions.main()
+    table.add_row(
+        "one transaction a reading, web3.py on the chain in the process", f"{sent:,.1f}/s", ""
+    )
+    table.add_row("  certified / one transaction a reading", f"{rate / sent:,.0f} ×", "≥ 500 ×")
+    with console.status("proofs"):
+        found = proofs.main()
+    table.add_row(
+        "inclusion proofs made, cached tiles, one core", f"{found['made']:,.0f}/s", "≥ 20,000/s"
+    )
+    table.add_row("inclusion proofs checked, one core", f"{found['checked']:,.0f}/s", "≥ 40,000/s")
+    canonical = found["canonical"] / found["rfc8785"]
+    table.add_row("canonical form, ours / rfc8785 package, same bytes", f"{canonical:,.0f} ×", "")
+    with console.status("500 one-reading messages a second by MQTT"):
+        times = latency.main()
+    for kind, goal in (("accepted", "p99 ≤ 20 ms"), ("certified", "p99 ≤ 150 ms")):
+        p50, p99, most = times[kind]
+        figure = f"p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f} ms"
+        table.add_row(f"500/s by MQTT: {kind}", figure, goal)
+    gas = json.loads((REPOSITORY / "contracts" / "gas.json").read_text())
+    table.add_row("gas per head, proof checked", json.dumps(gas)[:60], "≤ 85,000; ≤ 100,000")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
