@@ -128,9 +128,9 @@ class IntakeWriter:
                 waiting.future.set_exception(error)
         else:
             self.accepted += len(group)
-            self._on_appended()
             for waiting, offset in zip(group, offsets, strict=True):
                 waiting.future.set_result(self._sign(waiting.intake, offset))
+            self._on_appended()  # after the senders were answered: the worker is in no hurry
         finally:
             with self._lock:
                 self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)

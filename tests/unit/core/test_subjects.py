@@ -1,0 +1,174 @@
+"""Who may speak for whom, and what one message becomes (docs/spec/intake.md)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bal import jcs
+from bal.certify.commitment import commitment
+from bal.model import TYPE_PART, TYPE_RECORD, Identity, RawMessage
+from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worked, Worker
+from bal.registry import Registry
+from bal.subjects import identity_of_name
+from infra.sqlite_vault import SqliteVault
+from infra.system_clock import SystemClock
+from tests.journey.conftest import cim
+
+AT_US = 1_768_471_200_000_000
+END = "2026-01-15T11:00:00+01:00"
+
+
+class Line:
+    """One worker with its registry; messages get offsets as the bus gives them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.vault = SqliteVault(folder / "vault", SystemClock())
+        self.registry = Registry()
+        self.worker = Worker(self.vault, self.registry)
+        self._offset = 0
+
+    def take(self, credential: str, form: str, raw: bytes) -> Worked:
+        message = RawMessage("e", 0, self._offset, credential, form, AT_US, raw)
+        self._offset += 1
+        worked = self.worker.process(message)
+        self.worker.apply(worked.drafts)
+        return worked
+
+    def enrol(
+        self, name: str, subjects: str, *, groups: list[str] | None = None, **more: Any
+    ) -> None:
+        own = identity_of_name(name)
+        pseudonym = self.vault.pseudonyms([own])[own]
+        item = {"device": pseudonym, "group": "g", "zone": "UTC", "kind": "meter"}
+        command: dict[str, Any] = {
+            "command": "enrol", "name": name, "subject": pseudonym, "certificate": "c",
+            "password": "p", "subjects": subjects, "allowed": [], "group": "g", "zone": "UTC",
+            "bulk": "false", "devices": [item] if subjects == "self" else [], **more,
+        }  # fmt: skip
+        if groups is not None:
+            command["groups"] = groups
+        self.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    return Line(tmp_path)
+
+
+def kinds(worked: Worked) -> list[str]:
+    return [draft.kind for draft in worked.drafts]
+
+
+def test_a_sender_speaks_for_itself(line: Line) -> None:
+    line.enrol("meter-1", "self")
+    good = line.take("meter-1", "cim", cim(("meter-1", END, "1")))
+    assert kinds(good) == ["reading"]
+    other = line.take("meter-1", "cim", cim(("meter-2", END, "1")))
+    assert kinds(other) == ["refused"]
+    assert [finding.code for finding in other.refused] == ["subject-not-allowed"]
+
+
+def test_a_head_end_names_devices_and_they_are_made_once(line: Line) -> None:
+    line.enrol("headend", "any")
+    first = line.take("headend", "cim", cim(("a", END, "1"), ("b", END, "2")))
+    assert kinds(first) == ["device", "device", "reading", "reading", "message"]
+    again = line.take("headend", "cim", cim(("a", END, "3"), ("b", END, "4")))
+    assert kinds(again) == ["reading", "reading", "message"]
+    assert [d.subject.pseudonym for d in first.drafts[2:4]] == [
+        d.subject.pseudonym for d in again.drafts[:2]
+    ]
+
+
+def test_a_hundred_new_devices_are_the_same_as_one_by_one(tmp_path: Path) -> None:
+    one, many = Line(tmp_path / "one"), Line(tmp_path / "many")
+    names = [f"meter-{i}" for i in range(100)]
+    for each in (one, many):
+        each.enrol("headend", "any")
+    for name in names:
+        one.take("headend", "cim", cim((name, END, "1")))
+    worked = many.take("headend", "cim", cim(*[(name, END, "1") for name in names]))
+    assert kinds(worked).count("device") == 100
+    assert len(one.registry.devices(None)) == len(many.registry.devices(None)) == 100
+    shards = [device.shard for device in many.registry.devices(None)]
+    assert set(shards) == {"g/0"}
+
+
+def test_a_shard_has_at_most_256_devices(line: Line) -> None:
+    line.enrol("headend", "any")
+    line.take("headend", "cim", cim(*[(f"m{i}", END, "1") for i in range(300)]))
+    line.take("headend", "cim", cim(*[(f"n{i}", END, "1") for i in range(300)]))
+    count: dict[str, int] = {}
+    for device in line.registry.devices(None):
+        count[device.shard] = count.get(device.shard, 0) + 1
+    assert count == {"g/0": 256, "g/1": 256, "g/2": 88}
+
+
+def test_a_list_is_what_it_lists(line: Line) -> None:
+    allowed = Identity("name:utility/meter/7")
+    pseudonym = line.vault.pseudonyms([allowed])[allowed]
+    device = {"device": pseudonym, "group": "g", "zone": "UTC", "kind": "meter"}
+    line.enrol("portal", "list", allowed=[pseudonym], devices=[device])
+    named = cim(("7", END, "1")).replace(
+        b"<name>7</name>",
+        b"<name>7</name><NameType><name>meter</name><NameTypeAuthority><name>utility</name>"
+        b"</NameTypeAuthority></NameType>",
+    )
+    assert kinds(line.take("portal", "cim", named)) == ["reading"]
+    assert kinds(line.take("portal", "cim", cim(("8", END, "1")))) == ["refused"]
+
+
+def test_a_client_stays_within_its_groups(line: Line) -> None:
+    line.enrol("headend", "any", group="north")
+    line.take("headend", "cim", cim(("a", END, "1")))
+    line.enrol("south", "any", groups=["south"], group="south")
+    assert kinds(line.take("south", "cim", cim(("a", END, "2")))) == ["refused"]
+    assert kinds(line.take("south", "cim", cim(("new", END, "2")))) == ["device", "reading"]
+
+
+def test_a_revoked_or_unknown_sender_is_refused_provably(line: Line) -> None:
+    worked = line.take("nobody", "cim", cim(("a", END, "1")))
+    assert kinds(worked) == ["refused"]
+    assert [finding.code for finding in worked.refused] == ["sender-revoked"]
+
+
+def test_evidence_opens_the_message(line: Line) -> None:
+    line.enrol("headend", "any")
+    raw = cim(("a", END, "1"), ("b", END, "2"))
+    worked = line.take("headend", "cim", raw)
+    assert b"".join(raw[part.start : part.end] for part in worked.parts) == raw
+    for part in worked.parts:
+        content = raw[part.start : part.end]
+        assert part.commitment == commitment(part.subject.salt_key, TYPE_PART, content)
+    for draft, entry in zip(worked.drafts, worked.entries, strict=True):
+        assert entry == commitment(draft.subject.salt_key, TYPE_RECORD, draft.record)
+    evidence = {json.loads(d.record)["evidence"] for d in worked.drafts if d.kind == "reading"}
+    assert evidence == {part.commitment.hex() for part in worked.parts[1:-1]}
+
+
+def test_a_defect_of_ours_costs_one_message_only(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.enrol("meter-1", "self")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bal.pipeline.harmonise", broken)
+        worked = line.take("meter-1", "cim", cim(("meter-1", END, "1")))
+    assert [finding.code for finding in worked.refused] == ["mapper-failed"]
+    assert kinds(line.take("meter-1", "cim", cim(("meter-1", END, "2")))) == ["reading"]
+
+
+def test_the_registry_is_a_fold_of_the_records(line: Line) -> None:
+    line.enrol("headend", "any")
+    drafts = line.take("headend", "cim", cim(("a", END, "1"))).drafts
+    line.enrol("meter-1", "self")
+    rebuilt = Registry()
+    for draft in drafts:
+        rebuilt.apply(draft.record)
+    assert [d.device for d in rebuilt.devices(None)] == [
+        d.device for d in line.registry.devices(None) if d.sender == "headend"
+    ]
