@@ -25,7 +25,7 @@ from infra.projector import Committed, Progress, Projector
 logger = logging.getLogger("gridseal.engine")
 
 READ_MESSAGES = 256
-COMMIT_WINDOW_S = 0.02  # docs/decisions/0006: of the 100 ms to the next checkpoint
+COMMIT_WINDOW_S = 0.01  # docs/decisions/0006: of the 100 ms to the next checkpoint
 TICK_EVERY_US = 60_000_000
 STORE_QUEUE_MAX = 32  # commits; above, the loop waits for the storer
 STORE_MESSAGES_MAX = 256  # in one go
