@@ -73,6 +73,10 @@ class Worked:
             for part, cut in enumerate(cuts)
         ]
 
+    def row_digests(self) -> list[str]:
+        """What the header of each part names as `rows`."""
+        return [batch.rows for batch in self.batches(-1, {})]
+
     def rows(self, first: int) -> list[StoredRecord]:
         """The database rows, once the log gave the first entry its index."""
         received = year(self.message.received_us)

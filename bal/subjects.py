@@ -5,8 +5,9 @@ the same batch (docs/spec/intake.md).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from bal.errors import Rejected
+from bal.errors import Rejected, Unavailable
 from bal.harmonise import MeterNames
 from bal.model import DeviceInfo, Draft, Identity, Pseudonym, Rank, RawMessage, Subject
 from bal.ports import Vault
@@ -65,13 +66,20 @@ class Subjects:
         return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
 
     def prefetch(self, sender: Sender, message: RawMessage, named: Sequence[MeterNames]) -> None:
-        """Have the vault ready for every device that a message names: two transactions in all."""
+        """Have the vault ready for every device that a message names: two transactions in all.
+
+        Only a convenience: what the vault refuses here is asked for again, one by one.
+        """
+        self._prefetched = message
+        with suppress(Unavailable):
+            self._prefetch(sender, message, named)
+
+    def _prefetch(self, sender: Sender, message: RawMessage, named: Sequence[MeterNames]) -> None:
         known = self._vault.find([i for names in named for i in self._candidates(sender, names)])
         if sender.subjects == "any":
             firsts = [names.identities()[0] for names in named if names.identities()]
             known |= self._vault.pseudonyms([i for i in firsts if i not in known])
         self._vault.salt_keys(list(dict.fromkeys(known.values())), year(message.received_us))
-        self._prefetched = message
 
     def resolver(
         self, sender: Sender, message: RawMessage, new_devices: list[Draft]

@@ -117,10 +117,24 @@ class Engine:
         return min(published, self.stored_size)
 
     def start(self) -> None:
-        """Publish where the log stands, then begin to work."""
+        """Publish where the log stands, then begin to work. Raises Stop for another bus or log."""
+        self._check_bus()
         self._publish()
         for thread in self._threads:
             thread.start()
+
+    def _check_bus(self) -> None:
+        """The bus must be the one that the log took from, and have all that it took."""
+        taken = self._sequencer.heads.taken
+        source = f"{self._bus.epoch}/0"
+        if taken and source not in taken:
+            raise Stop("bus-went-backwards", "the bus is another than the log took messages from")
+        last = taken.get(source, -1)
+        if self._bus.end() <= last:
+            raise Stop("bus-went-backwards", f"the bus ends below message {last + 1}")
+        if self._next != last + 1:
+            text = f"the log took messages up to {last}, the next one would be {self._next}"
+            raise Stop("projection-differs", text)
 
     def wake(self) -> None:
         """There is something on the bus."""
@@ -189,8 +203,8 @@ class Engine:
 
     def _ticks(self) -> list[bytes]:
         now_us = self._clock.now_us()
-        if now_us - self._last_tick_us < TICK_EVERY_US:
-            return []
+        if 0 <= now_us - self._last_tick_us < TICK_EVERY_US:
+            return []  # a clock that was set back ticks at once, not when it has caught up
         self._last_tick_us = now_us
         return [tick(now_us)]
 
@@ -305,14 +319,18 @@ class Engine:
                     break
                 job = _Job(job.commits + more.commits, more.progress)
                 taken += 1
-            self._store(job)
+            stored = self._store(job)
             with self._wake:
                 self._queued -= taken
                 self._wake.notify_all()
-            if ended:
+            if ended or not stored:
                 return
 
-    def _store(self, job: _Job) -> None:
+    def _store(self, job: _Job) -> bool:
+        """Store what is in a job; False where the platform ends before that was possible.
+
+        Then nothing behind it may be stored either: the next start makes it all again.
+        """
         while True:
             try:
                 self._projector.store(job.commits, job.progress)
@@ -320,13 +338,14 @@ class Engine:
                 logger.error("storing waits: %s", error)  # noqa: TRY400
                 with self._wake:
                     if self._wake.wait_for(lambda: self._stopping, timeout=error.retry_after_s):
-                        return
+                        return False
             else:
                 break
         for commit in job.commits:
             self._recent.pop((commit.worked.message.credential, commit.message_id), None)
         self.stored_size = job.progress.size
         self._emit()
+        return True
 
     def _run_settler(self) -> None:
         while True:

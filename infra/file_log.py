@@ -18,6 +18,7 @@ from bal.errors import Stop, Unavailable
 from bal.model import Digest, TreeHead
 from bal.ports import Clock, Commit, Heads
 from infra.files import make_folder, open_sqlite, replace_file, sync_file, sync_folder
+from infra.sqlite_file import translated
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS heads(
@@ -42,19 +43,23 @@ class FileLog:
         self._folder = make_folder(folder)
         self._staging = make_folder(folder / "staging")
         self._clock = clock
-        self._db = open_sqlite(folder / "heads.db")
-        self._db.executescript(_SCHEMA)
+        with translated("heads.db"):
+            self._db = open_sqlite(folder / "heads.db")
+            self._db.executescript(_SCHEMA)
         # Headers are redone from staging after a power loss, so their commits need no fsync.
-        self._headers = open_sqlite(folder / "headers.db", synchronous="NORMAL")
-        self._headers.executescript(_HEADERS)
+        with translated("headers.db"):
+            self._headers = open_sqlite(folder / "headers.db", synchronous="NORMAL")
+            self._headers.executescript(_HEADERS)
         # A checkpoint that a power cut takes back is followed by a larger one at the next start.
-        self._published = open_sqlite(folder / "published.db", synchronous="NORMAL")
-        self._published.executescript(_PUBLISHED)
+        with translated("published.db"):
+            self._published = open_sqlite(folder / "published.db", synchronous="NORMAL")
+            self._published.executescript(_PUBLISHED)
         self._lock = Lock()
         self._edges: dict[str, tuple[int, bytes]] = {}  # by level or "entries": (n, content)
-        self._dirty: set[Path] = set()
+        self._dirty: set[Path] = set()  # written, not fsynced
+        self._superseded: set[Path] = set()  # fsynced partial tiles of which there is a wider one
         self._last: dict[str, Path] = {}  # the file written last, by level or "entries"
-        self._unsettled: list[Path] = []
+        self._unsettled: list[Path] = []  # staging of what this process integrated
 
     def close(self) -> None:
         """Settle and let go of the files."""
@@ -66,26 +71,29 @@ class FileLog:
 
     def heads(self) -> Heads:
         """The heads row; version 0 and an empty tree where there is none yet."""
-        with self._lock:
+        with self._lock, translated("heads.db"):
             row = self._db.execute("SELECT version, size, root, taken FROM heads").fetchone()
         if row is None:
             return Heads(0, 0, EMPTY_ROOT, {})
-        return Heads(row[0], row[1], Digest(row[2]), json.loads(row[3]))
+        try:
+            return Heads(int(row[0]), int(row[1]), Digest(bytes(row[2])), json.loads(row[3]))
+        except (TypeError, ValueError) as error:
+            raise Stop("store-damaged", f"heads.db: the row can't be read: {error}") from error
 
     def stage(self, commit: Commit) -> None:
         """Write `staging/<v+1>-<root>`, durably. Raises Unavailable on a full disk."""
-        path = self._staging / f"{commit.new.version:016d}-{commit.new.root.hex()}"
         try:
-            replace_file(path, _encode_commit(commit))
+            replace_file(self._staged(commit.new), _encode_commit(commit))
+        except FileNotFoundError as error:  # `staged` of a later sequencer took it for a loser's
+            raise Stop("lost-swap", f"version {commit.new.version} is another's") from error
         except OSError as error:
             raise Unavailable(f"the log's disk refuses: {error}", retry_after_s=5) from error
-        self._unsettled.append(path)
 
     def swap(self, commit: Commit) -> None:
         """Replace the heads row, by version; Stop("lost-swap") when another was quicker."""
         new = commit.new
         values = (new.version, new.size, new.root, json.dumps(dict(new.taken)))
-        with self._lock:
+        with self._lock, translated("heads.db"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 row = self._db.execute("SELECT version, root FROM heads").fetchone()
@@ -99,7 +107,7 @@ class FileLog:
 
     def integrate(self, commit: Commit, hashes: Mapping[int, Sequence[Digest]]) -> None:
         """Write what became full, and the new right edge; files are fsynced by `settle`."""
-        with self._lock:
+        with self._lock, translated("the log's tiles or headers.db"):
             for level, added in hashes.items():
                 self._extend(str(level), commit.old.size >> (8 * level), list(added))
             framed = [_LENGTHS[len(entry)] + entry for entry in commit.entries]
@@ -108,10 +116,11 @@ class FileLog:
             self._headers.execute("BEGIN")
             self._headers.executemany("INSERT OR REPLACE INTO header VALUES(?,?,?)", rows)
             self._headers.execute("COMMIT")
+            self._unsettled.append(self._staged(commit.new))
 
     def publish(self, head: TreeHead, note: bytes) -> None:
         """Serve `note` from now on, unless a checkpoint of at least its size is served."""
-        with self._lock:
+        with self._lock, translated("published.db"):
             self._published.execute("BEGIN IMMEDIATE")
             row = self._published.execute("SELECT size FROM published").fetchone()
             if row is None or row[0] < head.size:
@@ -125,22 +134,23 @@ class FileLog:
 
     def staged(self) -> list[Commit]:
         """The commits that led to the heads row and are not settled yet; others are removed."""
-        found: dict[tuple[int, bytes], tuple[Path, Commit]] = {}
+        found: dict[Path, Commit | None] = {}
         for path in sorted(self._staging.iterdir()):
-            commit = _decode_commit(path.read_bytes())
-            if commit is not None:
-                found[commit.new.version, commit.new.root] = (path, commit)
+            with suppress(FileNotFoundError):  # a process that is still there finished or lost it
+                found[path] = _decode_commit(path.read_bytes())
         heads, chain = self.heads(), list[Commit]()
-        at = (heads.version, bytes(heads.root))
-        while at in found:
-            path, commit = found.pop(at)
+        at = heads
+        while (commit := found.pop(self._staged(at), None)) is not None:
             chain.append(commit)
-            self._unsettled.insert(0, path)
-            at = (commit.old.version, bytes(commit.old.root))
-        for path, commit in found.values():
-            if commit.new.version <= heads.version:
+            at = commit.old
+        for path in found:
+            version = path.name.lstrip(".").split("-")[0]
+            if version.isdigit() and int(version) <= heads.version:
                 path.unlink(missing_ok=True)  # a loser's: its version is somebody else's
         return chain[::-1]
+
+    def _staged(self, new: Heads) -> Path:
+        return self._staging / f"{new.version:016d}-{new.root.hex()}"
 
     # -- TileReader -------------------------------------------------------------------------
 
@@ -164,7 +174,7 @@ class FileLog:
 
     def checkpoint(self) -> tuple[TreeHead, bytes] | None:
         """The published head and its note."""
-        with self._lock:
+        with self._lock, translated("published.db"):
             row = self._published.execute("SELECT size, root, note FROM published").fetchone()
         return None if row is None else (TreeHead(row[0], Digest(row[1])), row[2])
 
@@ -174,7 +184,7 @@ class FileLog:
             "SELECT version, number, header FROM header WHERE (version, number) > (?, ?)"
             " ORDER BY version, number LIMIT ?"
         )
-        with self._lock:
+        with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
         return [((version, number), header) for version, number, header in rows]
 
@@ -182,27 +192,35 @@ class FileLog:
 
     def size_at(self, instant_us: int) -> int:
         """The largest size published by an instant."""
-        with self._lock:
+        with self._lock, translated("published.db"):
             sql = "SELECT max(size) FROM history WHERE time_us <= ?"
             return int(self._published.execute(sql, (instant_us,)).fetchone()[0] or 0)
 
     def settle(self) -> None:
-        """fsync what `integrate` wrote, then drop the staging that could have redone it."""
+        """fsync what `integrate` wrote, then drop what could have redone it.
+
+        That is the staging, and the partial tiles from which the redo would have started: at any
+        moment the files that are fsynced and the staging together make the whole log.
+        """
         with self._lock:
             dirty, self._dirty = self._dirty, set()
+            superseded, self._superseded = self._superseded, set()
             settled, self._unsettled = self._unsettled, []
             if settled:
                 self._headers.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        version = self.heads().version
+        sync_file(self._folder / "headers.db-wal")  # a reader may have kept the checkpoint back
         for path in dirty:
             sync_file(path)
         for folder in {path.parent for path in dirty}:
             sync_folder(folder)
         for path in settled:
-            if int(path.name.split("-")[0]) > version:
-                self._unsettled.append(path)  # staged, not swapped yet
-            else:
+            path.unlink(missing_ok=True)
+        with self._lock:
+            for path in superseded:
                 path.unlink(missing_ok=True)
+            for folder in {path.parent for path in superseded}:
+                with suppress(OSError):
+                    folder.rmdir()  # where the tile is full and no partial one is left
 
     # -- files ------------------------------------------------------------------------------
 
@@ -214,11 +232,14 @@ class FileLog:
         if edge is not None and edge[0] == n:
             return edge[1]
         full = self._path(kind, n)
-        for _ in range(2):  # a partial tile may become full between the two looks
+        partial = full.with_name(f"{full.name}.p")
+        for _ in range(8):  # a partial tile may become wider or full between two looks
+            if width < TILE_WIDTH:  # first: after a power cut only this one is sure to be whole
+                with suppress(FileNotFoundError):
+                    return (partial / str(width)).read_bytes()
             with suppress(FileNotFoundError):
                 return full.read_bytes()
             with suppress(FileNotFoundError):
-                partial = full.with_name(f"{full.name}.p")
                 widths = [int(p.name) for p in partial.iterdir() if p.name.isdigit()]
                 wide = [w for w in widths if w >= width]
                 if wide:
@@ -259,24 +280,39 @@ class FileLog:
         partial = full.with_name(f"{full.name}.p")
         path = full if width == TILE_WIDTH else partial / str(width)
         last = self._last.get(kind)
-        if last is None or last.parent != path.parent:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, content, durable=False)
+        if not _holds(path, content):  # on a redo it may be the one copy that is fsynced
+            try:
+                replace_file(path, content, durable=False)
+            except FileNotFoundError:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                replace_file(path, content, durable=False)
         self._dirty.add(path)
         if width < TILE_WIDTH and last is not None and last.parent == partial:
-            self._remove(last)
+            self._supersede(last, path)
         elif partial.is_dir():
             for old in partial.iterdir():
                 if old.name.isdigit() and int(old.name) < width:
-                    self._remove(old)
-        if width == TILE_WIDTH:
+                    self._supersede(old, path)
             with suppress(OSError):
                 partial.rmdir()
         self._last[kind] = path
 
-    def _remove(self, old: Path) -> None:
-        old.unlink(missing_ok=True)
-        self._dirty.discard(old)
+    def _supersede(self, old: Path, by: Path) -> None:
+        """Remove a narrower tile; one that is fsynced stays until the wider one is, too."""
+        if old == by:
+            return
+        if old in self._dirty:
+            old.unlink(missing_ok=True)
+            self._dirty.discard(old)
+        else:
+            self._superseded.add(old)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except FileNotFoundError:
+        return False
 
 
 def _encode_commit(commit: Commit) -> bytes:

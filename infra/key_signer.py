@@ -1,5 +1,9 @@
 """Note keys in files (0600): the signer of the embedded mode."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -9,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bal.certify.note import checkpoint_head, signature_line, vkey
 from bal.errors import Stop
 from infra.files import replace_file, write_new
+
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 class KeySigner:
@@ -45,7 +51,7 @@ class CheckpointSigner(KeySigner):
     def sign(self, text: bytes) -> bytes:
         """As Signer; Stop("signer-refuses") for anything but the log's own growth."""
         origin, head = checkpoint_head(text)
-        with self._lock:
+        with self._lock, self._alone():
             size, root = self._last()
             if origin != self._name:
                 raise Stop("signer-refuses", f"the key of {self._name} does not sign for {origin}")
@@ -59,11 +65,25 @@ class CheckpointSigner(KeySigner):
                 replace_file(self._memory, f"{head.size} {head.root.hex()}\n".encode())
             return super().sign(text)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process with this key is between reading the memory and writing it."""
+        lock = os.open(self._memory.with_name(f"{self._memory.name}.lock"), _LOCK_FLAGS, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     def _last(self) -> tuple[int, str]:
         if not self._memory.exists():
             return 0, ""
-        size, root = self._memory.read_text().split()
-        return int(size), root
+        try:
+            size, root = self._memory.read_text().split()
+            return int(size), root
+        except ValueError as error:
+            text = f"{self._memory.name} is damaged: what was signed last is not known"
+            raise Stop("signer-refuses", text) from error
 
 
 def load_or_make_seed(path: Path, random: bytes) -> bytes:

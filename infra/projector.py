@@ -5,7 +5,8 @@ lies beyond is made again from the bus by the same `Worker`, and compared with t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,12 +16,16 @@ from typing import Any
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.errors import Stop
-from bal.model import StoredRecord
+from bal.model import RawMessage, StoredRecord
 from bal.pipeline import SLOT_KINDS, Worked, Worker
 from bal.ports import ArchiveItem, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS
-from infra.files import make_folder, open_sqlite
+from infra.files import make_folder, open_sqlite, sync_file
+from infra.sqlite_file import translated
 
+CATCH_UP_MESSAGES = 256  # stored in one go
+
+_FILE = "progress.db"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
@@ -79,9 +84,10 @@ class Projector:
     def __init__(
         self, folder: Path, bus: Bus, customer_db: CustomerDb, archive: RawArchive
     ) -> None:
-        make_folder(folder)
-        self._db = open_sqlite(folder / "progress.db", synchronous="NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._path = make_folder(folder) / _FILE
+        with translated(_FILE):
+            self._db = open_sqlite(self._path, synchronous="NORMAL")
+            self._db.executescript(_SCHEMA)
         self._lock = Lock()
         self._bus = bus
         self._customer_db = customer_db
@@ -94,14 +100,14 @@ class Projector:
 
     def progress(self) -> Progress:
         """Up to where everything is stored and synced."""
-        with self._lock:
+        with self._lock, translated(_FILE):
             row = self._db.execute("SELECT version, size, next_offset FROM progress").fetchone()
         return Progress(*row) if row else Progress(0, 0, 0)
 
     def registry_records(self, size: int) -> list[bytes]:
         """The registry's records with an index below `size`, in log order."""
         sql = "SELECT record FROM registry WHERE log_index < ? ORDER BY log_index"
-        with self._lock:
+        with self._lock, translated(_FILE):
             return [row[0] for row in self._db.execute(sql, (size,))]
 
     def store(self, commits: Sequence[Committed], progress: Progress) -> None:
@@ -123,7 +129,7 @@ class Projector:
         if items:
             self._archive.put_many(items)
         self._customer_db.store(rows, progress.size)
-        with self._lock:
+        with self._lock, translated(_FILE):
             self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
             self._stored = progress
 
@@ -137,46 +143,99 @@ class Projector:
         if stored != self.progress():
             self._archive.sync()
             self._customer_db.sync()
-            with self._lock:
+            with self._lock, translated(_FILE):
                 values = (stored.version, stored.size, stored.next_offset)
                 self._db.execute("REPLACE INTO progress VALUES(1,?,?,?)", values)
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # A reader may have kept the checkpoint back; then the log alone must hold it.
+                sync_file(self._path.with_name(f"{_FILE}-wal"))
         return stored
 
     def catch_up(self, tiles: TileReader, worker: Worker, version: int, size: int) -> int:
         """Make and store what the log has and the projection has not; return the next offset.
 
-        Raises Stop("bus-went-backwards") where the bus no longer has a message that is needed, and
-        Stop("worker-differs") where the same message leads to other entries than the log holds.
+        Where there is no projection at all, it is made from the raw archive. Raises
+        Stop("bus-went-backwards") where neither bus nor archive has a message that is needed,
+        Stop("worker-differs") where the same message leads to other entries than the log holds,
+        and Stop("projection-differs") where the database is not the one that was projected into.
         """
         progress = self.progress()
-        next_offset, place = progress.next_offset, (progress.version, 1 << 60)
+        self._check_database(progress, version, size)
+        next_offset, at = progress.next_offset, progress.version
         commits: list[Committed] = []
-        while found := tiles.headers(place, 256):
-            place = found[-1][0]
-            for _, header in found:
-                data = jcs.decode(header)
-                if data["epoch"] != OWN_SOURCE and data["part"] == "0":
-                    commits.append(self._again(data, worker))
-                    next_offset = int(data["offset"]) + 1
+        expected: list[str] = []  # of the parts of the last message that are still to come
+        for place, header in _headers(tiles, at):
+            data = jcs.decode(header)
+            if place[0] != at:
+                if len(commits) >= CATCH_UP_MESSAGES:
+                    self.store(commits, Progress(at, int(data["first"]), next_offset))
+                    commits.clear()
+                at = place[0]
+            if data["epoch"] == OWN_SOURCE:
+                continue
+            if data["part"] == "0":
+                _check_parts(expected, [])
+                commit = self._again(data, worker)
+                commits.append(commit)
+                expected = [] if commit.worked.again else commit.worked.row_digests()
+                next_offset = int(data["offset"]) + 1
+            if "again" not in data:
+                _check_parts(expected[:1], [data["rows"]])
+                expected = expected[1:]
+        _check_parts(expected, [])
         if version > progress.version:
             self.store(commits, Progress(version, size, next_offset))
             self.sync()
         return next_offset
 
-    def _again(self, header: dict[str, Any], worker: Worker) -> Committed:
-        offset, first = int(header["offset"]), int(header["first"])
-        messages = self._bus.read(offset, 1)
-        if not messages:
+    def _check_database(self, progress: Progress, version: int, size: int) -> None:
+        stored = self._customer_db.size()
+        if stored < progress.size:
             raise Stop(
-                "bus-went-backwards",
-                f"the log took message {offset}, which the bus no longer has",
+                "projection-differs",
+                f"{_FILE} says that rows up to {progress.size} are stored, the customer database"
+                f" has them up to {stored}: it was replaced. Restore it, or remove both files, and"
+                " the next start makes them again from the log and the raw archive",
             )
+        if progress.version > version or max(progress.size, stored) > size:
+            raise Stop(
+                "projection-ahead", f"rows are stored up to {stored}, the log ends at {size}"
+            )
+
+    def _again(self, header: dict[str, Any], worker: Worker) -> Committed:
+        """One message made again; its entries are compared by the caller."""
+        first, message = int(header["first"]), self._message(header)
         if "again" in header:
-            return Committed(Worked(messages[0], again=header["again"]), first, b"")
-        worked = worker.process(messages[0])
+            return Committed(Worked(message, again=header["again"]), first, b"")
+        worked = worker.process(message)
         worker.apply(worked.drafts)
-        entries = worked.batches(int(header["prev"]), {})[0].entries
-        if sha256(b"".join(entries)).hexdigest() != header["rows"]:
-            raise Stop("worker-differs", f"message {offset} leads to other entries than the log's")
-        return Committed(worked, first, sha256(messages[0].raw).digest())
+        return Committed(worked, first, sha256(message.raw).digest())
+
+    def _message(self, header: dict[str, Any]) -> RawMessage:
+        """From the bus or, where it is forgotten there, from the archive."""
+        place = (header["epoch"], int(header["partition"]), int(header["offset"]))
+        epoch, _, offset = place
+        if epoch == self._bus.epoch:
+            with suppress(Stop):  # trimmed
+                for message in self._bus.read(offset, 1):
+                    return message
+        if "again" in header:  # never archived, and nothing is made of it
+            return RawMessage(*place, "", "", 0, b"")
+        archived = self._archive.raw(*place)
+        if archived is None:
+            text = f"the log took message {offset}, which bus and archive no longer have"
+            raise Stop("bus-went-backwards", text)
+        return archived
+
+
+def _headers(tiles: TileReader, version: int) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """All batch headers behind a version."""
+    place = (version, 1 << 60)
+    while found := tiles.headers(place, 256):
+        place = found[-1][0]
+        yield from found
+
+
+def _check_parts(ours: Sequence[str], logged: Sequence[str]) -> None:
+    if list(ours) != list(logged):
+        raise Stop("worker-differs", "a message leads to other entries than those in the log")

@@ -10,7 +10,9 @@ from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
 from infra.files import make_folder, open_sqlite
+from infra.sqlite_file import translated
 
+_FILE = "bus.db"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic(epoch TEXT PRIMARY KEY, next INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS raw(offset INTEGER PRIMARY KEY, credential TEXT, format TEXT,
@@ -23,15 +25,16 @@ class SqliteBus:
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
-        self._db = open_sqlite(folder / "bus.db")
-        self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
-        self._db.executescript(_SCHEMA)
-        self._reader = open_sqlite(folder / "bus.db")
         self._lock, self._read_lock = Lock(), Lock()
-        row = self._db.execute("SELECT epoch FROM topic").fetchone()
-        if row is None:
-            row = (secrets.token_hex(8),)
-            self._db.execute("INSERT INTO topic VALUES(?, 0)", row)
+        with translated(_FILE):
+            self._db = open_sqlite(folder / _FILE)
+            self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
+            self._db.executescript(_SCHEMA)
+            self._reader = open_sqlite(folder / _FILE)
+            row = self._db.execute("SELECT epoch FROM topic").fetchone()
+            if row is None:
+                row = (secrets.token_hex(8),)
+                self._db.execute("INSERT INTO topic VALUES(?, 0)", row)
         self._epoch = str(row[0])
 
     @property
@@ -66,23 +69,35 @@ class SqliteBus:
         return list(range(first, first + len(messages)))
 
     def read(self, offset: int, limit: int) -> list[RawMessage]:
-        """Messages from `offset` on; Stop("bus-trimmed") where they are forgotten already."""
-        with self._read_lock:
-            rows = self._reader.execute(
-                "SELECT offset, credential, format, received_us, raw FROM raw"
-                " WHERE offset >= ? ORDER BY offset LIMIT ?",
-                (offset, limit),
-            ).fetchall()
-        if rows and rows[0][0] != offset:
+        """Messages from `offset` on, without a gap.
+
+        Raises Stop("bus-trimmed") where the first is forgotten already, Stop("store-damaged") where
+        a later one is missing.
+        """
+        with self._read_lock, translated(_FILE):
+            self._reader.execute("BEGIN")  # rows and end of one moment
+            try:
+                (end,) = self._reader.execute("SELECT next FROM topic").fetchone()
+                rows = self._reader.execute(
+                    "SELECT offset, credential, format, received_us, raw FROM raw"
+                    " WHERE offset >= ? ORDER BY offset LIMIT ?",
+                    (offset, limit),
+                ).fetchall()
+            finally:
+                self._reader.execute("COMMIT")
+        wanted = range(offset, min(end, offset + limit))
+        if wanted and (not rows or rows[0][0] != offset):
             raise Stop("bus-trimmed", f"message {offset} is no longer on the bus")
+        if [row[0] for row in rows] != list(wanted):
+            raise Stop("store-damaged", f"{_FILE} lacks messages behind {offset}")
         return [RawMessage(self._epoch, 0, *row) for row in rows]
 
     def end(self) -> int:
         """The offset of the next message."""
-        with self._read_lock:
+        with self._read_lock, translated(_FILE):
             return int(self._reader.execute("SELECT next FROM topic").fetchone()[0])
 
     def trim(self, offset: int) -> None:
         """Forget what lies below `offset`."""
-        with self._lock:
+        with self._lock, translated(_FILE):
             self._db.execute("DELETE FROM raw WHERE offset < ?", (offset,))

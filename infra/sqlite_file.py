@@ -7,7 +7,7 @@ so a reader sees the state at its start and neither waits for the writer nor hol
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -111,7 +111,7 @@ class SqliteFile:
 
     def damaged(self, what: str) -> Stop:
         """The error to raise where a row's content is not what was written."""
-        return Stop("store-damaged", f"{self._path.name} is damaged: {what}.")
+        return _damaged(self._path.name, what)
 
     def close(self) -> None:
         """Let go of the file; a reading in progress ends first."""
@@ -166,24 +166,35 @@ class SqliteFile:
         if self._closed:
             raise Unavailable(f"{self._path.name} is closed")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """SQLite's errors as ours; those that a wrong call of ours makes stay as they are."""
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in _PASSING:
-                raise Unavailable(f"{self._path.name}: {error}", retry_after_s=5) from error
-            if code in _DAMAGED:
-                raise self.damaged(str(error)) from error
-            raise
-        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
-            raise self.damaged("its schema is no text") from error
-        except OSError as error:
-            raise Unavailable(f"{self._path.name}: {error.strerror}", retry_after_s=5) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path.name)
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """SQLite's errors as ours, about the file `name`; those of a wrong call stay as they are.
+
+    Unavailable where the disk refuses, Stop("store-damaged") where the file is not what it was.
+    """
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _PASSING:
+            raise Unavailable(f"{name}: {error}", retry_after_s=5) from error
+        if code in _DAMAGED:
+            raise _damaged(name, str(error)) from error
+        raise
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        raise _damaged(name, "its schema is no text") from error
+    except OSError as error:
+        raise Unavailable(f"{name}: {error.strerror}", retry_after_s=5) from error
+
+
+def _damaged(name: str, what: str) -> Stop:
+    return Stop("store-damaged", f"{name} is damaged: {what}.")
 
 
 def _create(path: Path, schema: str, form: int, page_bytes: int) -> None:

@@ -19,6 +19,7 @@ from bal.ports import Commit, Heads, LogStore, Signer, TileReader
 from bal.times import rfc3339
 
 BATCH_V1 = "gridseal/batch/v1"
+_NUMBER_MAX = 1 << 60  # no version has as many batches
 OWN_SOURCE = "sequencer"  # of the public records, which no bus message caused
 
 
@@ -81,6 +82,11 @@ class Batch:
         """The chain of batches that this one belongs to."""
         return f"{self.epoch}/{self.partition}"
 
+    @property
+    def rows(self) -> str:
+        """Hex SHA-256 of the entries, which are commitments to the rows."""
+        return sha256(b"".join(self.entries)).hexdigest()
+
     def header(self, first: int) -> bytes:
         """The batch header, RFC 8785; `rows` binds the rows through their commitments."""
         header: dict[str, object] = {
@@ -93,7 +99,7 @@ class Batch:
             "first": str(first),
             "count": str(len(self.entries)),
             "inputs": dict(self.inputs),
-            "rows": sha256(b"".join(self.entries)).hexdigest(),
+            "rows": self.rows,
         }
         if self.again:
             header["again"] = self.again
@@ -112,23 +118,36 @@ class Sequencer:
         self._frontier = self._recover()
 
     def _recover(self) -> Frontier:
-        """Redo steps 3 to 5 from staging, then check that the right edge is the heads row's."""
-        for commit in self._store.staged():
-            if commit.new.version > self.heads.version:
-                continue  # it never won the swap
-            nodes = TileNodes(self._tiles).at(commit.old.size)
-            added = Frontier(commit.old.size, nodes).extend([leaf_hash(e) for e in commit.entries])
-            self._store.integrate(commit, added)
+        """Redo step 3 from staging, then check that all there is agrees with the heads row."""
         try:
-            frontier = Frontier(self.heads.size, TileNodes(self._tiles).at(self.heads.size))
+            for commit in self._store.staged():
+                if commit.new.version <= self.heads.version:  # else it never won the swap
+                    edge = self._edge(commit.old.size)
+                    self._store.integrate(commit, edge.extend(list(map(leaf_hash, commit.entries))))
+            frontier = self._edge(self.heads.size)
+            if frontier.head().root != self.heads.root:
+                raise Stop("log-damaged", "the tiles' right edge is not the root of the heads row")
+            self._check_ahead()
         except KeyError as error:
             raise Stop("log-damaged", f"the log's right edge is not on disk: {error}") from error
-        if frontier.head().root != self.heads.root:
-            raise Stop("log-damaged", "the tiles' right edge is not the root of the heads row")
-        published = self._tiles.checkpoint()
-        if published is not None and published[0].size > self.heads.size:
-            raise Stop("checkpoint-ahead", "a checkpoint is published that the log has not reached")
         return frontier
+
+    def _edge(self, size: int) -> Frontier:
+        return Frontier(size, TileNodes(self._tiles).at(size))
+
+    def _check_ahead(self) -> None:
+        """Nothing may be ahead of the heads row, or differ from it: it would be an older one."""
+        if self._tiles.headers((self.heads.version, _NUMBER_MAX), 1):
+            if self._store.heads().version != self.heads.version:
+                raise Stop("lost-swap", "another sequencer is at work")
+            raise Stop("log-ahead", "the heads row is older than the log's files: was it restored?")
+        published = self._tiles.checkpoint()
+        if published is None:
+            return
+        if published[0].size > self.heads.size:
+            raise Stop("checkpoint-ahead", "a checkpoint is published that the log has not reached")
+        if self._edge(published[0].size).head() != published[0]:
+            raise Stop("checkpoint-differs", "the published checkpoint is of another log")
 
     def commit(self, batches: Sequence[Batch], public: Sequence[bytes] = ()) -> list[int]:
         """Commit to all entries of `batches`, then to the public records; return first indices.
