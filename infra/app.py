@@ -35,7 +35,7 @@ from infra.control import ControlServer
 from infra.data_folder import DataFolder, Facts
 from infra.engine import Engine
 from infra.enrolment import Enrolment
-from infra.files import replace_file
+from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Limits as HttpLimits
 from infra.intake_writer import IntakeWriter
@@ -152,7 +152,7 @@ class Platform:
             mqtt_port = await self.mqtt.start(mqtt[0], mqtt[1], context)
         except OSError as error:
             raise _busy(mqtt, error) from error
-        http_port = await self._start_http(http)
+        await self._start_http(http)
         self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
         self.engine.start()
         self.writer.start()
@@ -166,11 +166,10 @@ class Platform:
         )
         self._control = ControlServer(self.folder.root, self._handlers())
         await self._control.start()
-        host = {"0.0.0.0": "localhost", "::": "localhost"}  # noqa: S104 - names to be reached by
         self.ready: dict[str, Any] = {
-            "http": f"https://{host.get(http[0], http[0])}:{http_port}",
-            "mqtt": f"mqtts://{host.get(mqtt[0], mqtt[0])}:{mqtt_port}",
-            "rpc": self.config.anchor.rpc_url or f"https://{http[0]}:{http_port}/rpc",
+            "http": self.services.issuer,
+            "mqtt": f"mqtts://{_host(mqtt[0])}:{mqtt_port}",
+            "rpc": self.config.anchor.rpc_url or f"{self.services.issuer}/rpc",
             "chain_id": self.facts.chain_id,
             "chain_kind": self.facts.chain_kind,
             "contract": self.facts.contract,
@@ -179,7 +178,8 @@ class Platform:
             "intake_key": self.facts.intake_key,
             "ca": str((keys / "ca.crt").resolve()),
         }
-        replace_file(self.folder.root / "ready.json", json.dumps(self.ready).encode())
+        kept = {**self.ready, "depth": self.config.anchor.depth}
+        replace_file(self.folder.root / "ready.json", json.dumps(kept).encode())
         return self.ready
 
     def _make_engine(self) -> None:
@@ -221,11 +221,13 @@ class Platform:
         self.mqtt = MqttServer(self.services, limits=self._mqtt_limits())
 
     def _make_anchorer(self) -> Anchorer:
+        journal = self.folder.chain / f"anchors-{self.facts.contract[2:10]}.db"
+        make_private(journal)
         return Anchorer(
             contract=self.chain.contract,
             log=log_id(self.facts.origin),
             anchorer_key=self.chain.anchorer_key,
-            journal=self.folder.chain / f"anchors-{self.facts.contract[2:10]}.db",
+            journal=journal,
             newest=self.stores.log.checkpoint,
             consistency=self.receipts.consistency,
             interval_s=self.config.anchor.interval_s,
@@ -245,7 +247,7 @@ class Platform:
         replace_file(keys / "server.key", key)
         replace_file(keys / "server.crt", certificate)
 
-    async def _start_http(self, address: tuple[str, int]) -> int:
+    async def _start_http(self, address: tuple[str, int]) -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -254,7 +256,7 @@ class Platform:
         except OSError as error:
             raise _busy(address, error) from error
         port: int = listener.getsockname()[1]
-        self.services.issuer = f"https://{address[0]}:{port}"
+        self.services.issuer = f"https://{_host(address[0])}:{port}"
         app = create_app(
             self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
         )
@@ -277,7 +279,6 @@ class Platform:
             if self._http_task.done():
                 raise Stop("http", f"the gateway ended: {self._http_task.exception()}")
             await asyncio.sleep(0.01)
-        return port
 
     async def stop(self) -> None:
         """Answer what was accepted, commit and store it, then end."""
@@ -389,6 +390,13 @@ class Platform:
     async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
         anchor = await asyncio.to_thread(self.anchorer.anchor_now)
         return anchor.as_json() if anchor else None
+
+
+def _host(address: str) -> str:
+    """An address that is listened on, as a URL names it."""
+    if address in {"0.0.0.0", "::"}:  # noqa: S104 - names nobody; the certificate has localhost
+        return "localhost"
+    return f"[{address}]" if ":" in address else address
 
 
 def _busy(address: tuple[str, int], error: OSError) -> Stop:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from eth_account import Account
 from eth_utils.crypto import keccak
@@ -13,6 +14,7 @@ from infra.anchor_contract import AnchorContract
 from infra.chain_embedded import EmbeddedChain
 from infra.config import AnchorConfig
 from infra.data_folder import DataFolder
+from infra.files import make_private
 from infra.rpc_face import RpcFace
 
 NO_FACE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"this platform anchors on'
@@ -49,6 +51,7 @@ def open_chain(config: AnchorConfig, folder: DataFolder, origin: str, known: str
         return _remote(config, folder)
     admin, anchorer = folder.seed("admin"), _anchorer_key(config, folder)
     funded = [Account.from_key(key).address for key in (admin, anchorer)]
+    make_private(folder.chain / "chain.db")
     chain = EmbeddedChain(folder.chain / "chain.db", funded)
     web3 = chain.web3()
     if known:
@@ -63,6 +66,11 @@ def _remote(config: AnchorConfig, folder: DataFolder) -> OpenChain:
     if not config.contract:
         text = "anchor.rpc_url is set but anchor.contract is not: deploy CheckpointAnchor first"
         raise Stop("config-invalid", text)
+    if not Web3.is_address(config.contract):
+        text = "anchor.contract is not an address: 0x and 40 hex digits, with a good checksum"
+        raise Stop("config-invalid", text)
+    if urlsplit(config.rpc_url).scheme not in {"http", "https"}:
+        raise Stop("config-invalid", "anchor.rpc_url is not a URL that begins with http(s)://")
     provider = HTTPProvider(config.rpc_url, request_kwargs={"timeout": 10})
     provider.global_ccip_read_enabled = False  # a contract must not make us fetch URLs (EIP-3668)
     contract = AnchorContract(Web3(provider), config.contract)

@@ -12,6 +12,7 @@ from typing import Any
 from bal.errors import GridsealError, Stop
 
 USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
+_WRONG_USE = {"usage", "config-invalid"}
 EXAMPLES = """
 examples:
   gridseal up --data DIR                          run a platform; prints one line of JSON
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except GridsealError as error:
         sys.stderr.write(f"gridseal: {error}\n")
-        return 1
+        return USAGE if isinstance(error, Stop) and error.code in _WRONG_USE else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -106,8 +107,12 @@ def _add_up(commands: Any) -> None:
         " Prints one line of JSON once it serves; logs go to stderr. SIGTERM or Ctrl-C ends it.",
     )
     up.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
-    up.add_argument("--http", default="127.0.0.1:8443", metavar="HOST:PORT", help="REST gateway")
-    up.add_argument("--mqtt", default="127.0.0.1:8883", metavar="HOST:PORT", help="MQTT intake")
+    for option, default, what in (
+        ("--http", "127.0.0.1:8443", "REST gateway"),
+        ("--mqtt", "127.0.0.1:8883", "MQTT intake"),
+    ):
+        text = f"{what}, %(default)s if not given; port 0 picks a free one"
+        up.add_argument(option, default=default, metavar="HOST:PORT", help=text)
     up.add_argument("--config", type=Path, metavar="FILE", help="TOML; docs/configuration.md")
     up.set_defaults(run=_up)
 
@@ -154,11 +159,15 @@ def _add_device(commands: Any) -> None:
     enrol.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     enrol.add_argument(
         "--subjects", default="self", metavar="self|any|FILE",
-        help="whom it may speak for: itself, any device (a head-end), or the devices of a CSV"
-        " file identity,group,zone,kind",
+        help="whom it may speak for: itself (the default), any device (a head-end), or the"
+        " devices of a CSV file identity,group,zone,kind",
     )  # fmt: skip
-    enrol.add_argument("--group", default="default", help="group of devices, for access rights")
-    enrol.add_argument("--zone", default="UTC", help="IANA time zone of the metering point")
+    enrol.add_argument(
+        "--group", default="default", help="group of its devices, for access rights: %(default)s"
+    )
+    enrol.add_argument(
+        "--zone", default="UTC", help="IANA time zone of the metering point: %(default)s"
+    )
     enrol.add_argument("--bulk", action="store_true", help="a head-end or DSO server")
     enrol.set_defaults(run=_enrol)
     revoke = verbs.add_parser("revoke", help="take a sender's right to send, at once")
@@ -172,18 +181,21 @@ def _add_device(commands: Any) -> None:
 
 
 def _enrol(arguments: argparse.Namespace) -> int:
-    from infra.client_files import check_free, write_client
+    from infra.client_files import prepare, write_client
     from infra.control import call
 
-    check_free(arguments.out)
     subjects, listed = arguments.subjects, ""
     if subjects not in {"self", "any"}:
         try:
-            subjects, listed = "list", Path(subjects).read_text(encoding="utf-8")
+            listed = Path(subjects).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Stop("usage", f"--subjects is self, any or a CSV file: {error}") from error
+            why = (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8"
+            text = f"--subjects is self, any or a CSV file; {subjects}: {why}"
+            raise Stop("usage", text) from error
+    prepare(arguments.out)
     made = call(
-        arguments.data, "enrol", name=arguments.name, subjects=subjects, list=listed,
+        arguments.data, "enrol", name=arguments.name,
+        subjects=subjects if subjects in {"self", "any"} else "list", list=listed,
         group=arguments.group, zone=arguments.zone, bulk=arguments.bulk,
     )  # fmt: skip
     write_client(arguments.out, arguments.name, made)

@@ -1,6 +1,7 @@
 """The files that a new sender gets: certificate, key, CA, password, and how to connect."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,22 @@ from infra.files import make_folder, write_new
 FILES = ("device.crt", "device.key", "ca.crt", "password", "client.json")
 
 
-def check_free(folder: Path) -> None:
-    """Raises Stop("out-exists") where a file would be replaced: before anybody is enrolled."""
+def prepare(folder: Path) -> None:
+    """Make the folder, before anybody is enrolled whose key could then not be kept.
+
+    Raises Stop("out-exists") where a file would be replaced, Stop("out") where none can be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Stop("out", f"{folder} is no folder")
     there = [file for file in FILES if (folder / file).exists()]
     if there:
         raise Stop("out-exists", f"{folder / there[0]} is there already; name another folder")
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise Stop("out", f"{folder} can't be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Stop("out", f"{folder} can't be written to")
 
 
 def write_client(folder: Path, name: str, made: Mapping[str, str]) -> None:
@@ -33,7 +45,6 @@ def write_client(folder: Path, name: str, made: Mapping[str, str]) -> None:
         "topic_receipts": f"receipts/{name}",
     }
     try:
-        make_folder(folder)
         for file, content in (
             ("device.crt", made["certificate"]),
             ("device.key", made["key"]),

@@ -1,11 +1,16 @@
 """The configuration file: TOML, every key documented in docs/configuration.md, no others taken."""
 
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from bal.errors import Stop
+
+# It is the name in vkeys, signatures and checkpoints, where a space or a + would end it
+# (c2sp.org/signed-note, c2sp.org/tlog-checkpoint: a schema-less URL). "" is none.
+_ORIGIN = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?(?:/[A-Za-z0-9._~/-]*)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ def load(path: Path | None) -> Config:
         return Config()
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise Stop("config-invalid", f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Stop("config-invalid", f"{path}: {error}") from error
     tables = get_type_hints(Config)
     unknown = sorted(set(data) - set(tables))
@@ -86,6 +93,9 @@ def _table(path: Path, name: str, kind: type[Any], values: Any) -> Any:
         wanted = get_type_hints(kind)[key]
         if type(value) is not wanted:
             raise Stop("config-invalid", f"{path}: {name}.{key} must be {wanted.__name__}")
+        if (name, key) == ("log", "origin") and not _ORIGIN.fullmatch(value):
+            text = f"{path}: log.origin must be like example.org/log: no scheme, space or +"
+            raise Stop("config-invalid", text)
         if wanted is int and (value < 0 or (value == 0 and known[key].default != 0)):
             raise Stop("config-invalid", f"{path}: {name}.{key} must not be {value}")
     return kind(**values)

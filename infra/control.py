@@ -6,6 +6,7 @@ host, and whoever may open the socket owns the data folder anyway.
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bal.errors import GridsealError, Stop, Unavailable
+from bal.errors import GridsealError, Rejected, Stop, Unavailable
+
+log = logging.getLogger("gridseal.control")
 
 SOCKET = "control.sock"
 LINE_MAX = 16 * 1024 * 1024
@@ -69,10 +72,18 @@ class ControlServer:
             request = json.loads(line)
             handler = self._handlers[request["command"]]
             return {"ok": await handler(request)}
+        except Rejected as error:
+            place = f"line {error.line}: " if error.line is not None else ""
+            return {"error": f"{place}{error.text}", "code": error.code}
         except GridsealError as error:
             return {"error": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"the command is not understood: {error}"}
+        except TimeoutError:
+            return {"error": "it did not take effect in time; the platform's log says why"}
+        except Exception:
+            log.exception("a command failed")
+            return {"error": "the platform failed; its log says why"}
 
 
 def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) -> Any:
@@ -100,5 +111,5 @@ def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) ->
         raise Unavailable("the platform ended before it answered")
     answer = json.loads(line)
     if "error" in answer:
-        raise Stop("refused", answer["error"])
+        raise Stop(answer.get("code", "refused"), answer["error"])
     return answer["ok"]

@@ -6,7 +6,7 @@ What goes on the bus names pseudonyms; identities stay in the vault.
 import csv
 import io
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -206,15 +206,18 @@ def _sender_identity(name: str) -> Identity:
 def _read_list(text: str, group: str, zone: str) -> list[tuple[Identity, str, str, str]]:
     """CSV identity,group,zone,kind; the last three may be empty. A header line is passed over."""
     found: dict[Identity, tuple[Identity, str, str, str]] = {}
-    for line, row in enumerate(csv.reader(io.StringIO(text)), 1):
+    for line, row in _csv_rows(text):
         if not row or not row[0].strip() or (line == 1 and row[0].strip() == "identity"):
             continue
+        if len(row) > 4:
+            sentence = "more cells than identity,group,zone,kind"
+            raise Rejected("list-malformed", sentence, line=line)
         cells = [cell.strip() for cell in row] + [""] * 3
         identity = _listed_identity(cells[0], line)
         kind = cells[3] or "meter"
         if kind not in KINDS:
-            text = f"kind is one of {', '.join(KINDS)}"
-            raise Rejected("kind-unknown", text, field="kind", line=line)
+            sentence = f"the kind is one of {', '.join(KINDS)}"
+            raise Rejected("kind-unknown", sentence, field="kind", line=line)
         _check_group(cells[1] or group, line)
         _check_zone(cells[2] or zone, line)
         found[identity] = (identity, cells[1] or group, cells[2] or zone, kind)
@@ -223,6 +226,16 @@ def _read_list(text: str, group: str, zone: str) -> list[tuple[Identity, str, st
     if not found:
         raise Rejected("list-empty", "the file names no device", field="subjects")
     return list(found.values())
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line on which each ends; spreadsheets begin a file with U+FEFF."""
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise Rejected("list-malformed", f"no CSV: {error}", line=reader.line_num) from error
 
 
 def _listed_identity(text: str, line: int) -> Identity:

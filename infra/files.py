@@ -52,10 +52,15 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
-def open_sqlite(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
-    """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time."""
+def make_private(path: Path) -> None:
+    """Make an empty file (0600) where there is none: SQLite gives its mode to -wal and -shm."""
     if not path.exists():
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def open_sqlite(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
+    """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time."""
+    make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")

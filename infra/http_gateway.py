@@ -264,7 +264,8 @@ def strict_index(text: str) -> int:
 def _too_large(bytes_max: int) -> Refusal:
     # Without Connection: close. uvicorn reads and drops what still comes, so that the answer is
     # not lost in the reset that closing on unread bytes causes.
-    return Refusal(Problem(413, "message-too-large", f"At most {bytes_max} bytes."))
+    clause = "Gridseal docs/spec/limits-and-codes.md"
+    return Refusal(Problem(413, "message-too-large", f"At most {bytes_max} bytes.", clause=clause))
 
 
 def _invalid_token(why: str) -> Refusal:

@@ -35,4 +35,4 @@ def policy_of_folder(path: Path) -> str:
     assert facts is not None
     ready_file = path / "ready.json"
     ready = json.loads(ready_file.read_text()) if ready_file.is_file() else {}
-    return policy_of(facts, ready.get("http", ""), ready.get("rpc", ""), 0)
+    return policy_of(facts, ready.get("http", ""), ready.get("rpc", ""), ready.get("depth", 0))

@@ -95,6 +95,8 @@ class Web:
                 text = f"{request.full_url} answers {error.code}"
         except URLError as error:
             text = f"{request.full_url} does not answer: {error.reason}"
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                text += "; --ca names the CA certificate of a platform"
         except (OSError, HTTPException) as error:
             text = f"{request.full_url} does not answer: {error}"
         raise VerifyError(self._unreachable, text)

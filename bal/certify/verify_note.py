@@ -24,6 +24,7 @@ COSIGNATURE = 0x04  # c2sp.org/tlog-cosignature, timestamped Ed25519
 ML_DSA_44 = 0x06  # c2sp.org/tlog-cosignature; known, not verified here
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+_WORD = re.compile(r"[a-z]+[ ,:]")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
@@ -33,14 +34,16 @@ _KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 class VerifyError(Exception):
     """A check that does not hold, or cannot be made.
 
-    code: kebab-case, docs/spec/receipt.md §Codes; text: one sentence, which gets its capital and
-    full stop here; evidence: what a third party needs to see the same fault by itself, or None.
+    code: kebab-case, docs/spec/receipt.md §Codes; text: one sentence, which gets its full stop
+    here, and its capital unless it begins with a name or a URL; evidence: what a third party needs
+    to see the same fault by itself, or None.
     """
 
     def __init__(self, code: str, text: str, evidence: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
-        self.text = f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+        begin = text[:1].upper() if _WORD.match(text) else text[:1]
+        self.text = f"{begin}{text[1:].removesuffix('.')}."
         self.evidence = evidence
 
 
@@ -122,7 +125,7 @@ def parse_vkey(text: str) -> VerifierKey:
     except ValueError:
         material = b""
     if not _is_key_name(name) or not _KEY_ID.fullmatch(id_) or not material:
-        raise VerifyError("policy-malformed", f"{printable(text)} is not a verifier key")
+        raise VerifyError("policy-malformed", f"not a verifier key: {printable(text)}")
     type_, raw = material[0], material[1:]
     if len(raw) != _KEY_BYTES.get(type_, -1):
         raise VerifyError(

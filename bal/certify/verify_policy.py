@@ -42,7 +42,7 @@ class Contract:
     def parse(address: str, code_hash: str = "-") -> "Contract":
         """The contract of a policy's line; VerifyError policy-malformed."""
         if not _ADDRESS.fullmatch(address):
-            raise _fault(f"{printable(address)} is not a contract's address")
+            raise _fault(f"not a contract's address: {printable(address)}")
         if code_hash == "-":
             return Contract(address)
         if not _CODE_HASH.fullmatch(code_hash):

@@ -65,8 +65,10 @@ def parse_receipt(text: str) -> Receipt:
     """Read a tlog-proof whose `extra` is ours; VerifyError receipt-malformed, extra-malformed."""
     head, blank, note = text.partition("\n\n")
     lines = head.split("\n")
-    if lines[0] != PROOF_LINE or not blank:
+    if lines[0] != PROOF_LINE:
         raise VerifyError("receipt-malformed", f"the first line is not {PROOF_LINE}")
+    if not blank:
+        raise VerifyError("receipt-malformed", "the receipt ends before its checkpoint")
     if len(lines) < 2 or not lines[1].startswith("extra "):
         raise VerifyError("extra-malformed", "the receipt has no extra line, so it names no record")
     if len(lines) < 3 or not lines[2].startswith("index "):

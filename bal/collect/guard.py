@@ -28,6 +28,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+_LIMITS = "Gridseal docs/spec/limits-and-codes.md"
+_INTAKE = "Gridseal docs/spec/intake.md"
 
 
 def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -38,13 +40,14 @@ def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """
     if len(raw) > limits.message_bytes_max:
         text = f"{len(raw)} bytes; a message has at most {limits.message_bytes_max}"
-        raise Rejected("message-too-large", text)
+        raise Rejected("message-too-large", text, clause=_LIMITS)
     check = _FORMATS.get(form)
     if check is None:
         known = ", ".join(sorted(_FORMATS))
-        raise Rejected("format-unknown", f"formats taken here are: {known}", field="format")
+        text = f"formats taken here are: {known}"
+        raise Rejected("format-unknown", text, field="format", clause=_INTAKE)
     if not raw or raw.isspace():
-        raise Rejected("message-empty", "the message has no content")
+        raise Rejected("message-empty", "the message has no content", clause=_INTAKE)
     check(raw, limits)
 
 
@@ -75,11 +78,12 @@ def _refuse_control(line: int | None, clause: str) -> NoReturn:
 
 def _refuse_depth(limits: Limits, line: int | None) -> NoReturn:
     text = f"nested more than {limits.depth_max} levels deep"
-    raise Rejected("depth-exceeded", text, line=line)
+    raise Rejected("depth-exceeded", text, line=line, clause=_LIMITS)
 
 
 def _refuse_items(limits: Limits) -> NoReturn:
-    raise Rejected("too-many-items", f"more than {limits.items_max} tags, members or elements")
+    text = f"more than {limits.items_max} tags, members or elements"
+    raise Rejected("too-many-items", text, clause=_LIMITS)
 
 
 # --- XML ----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ TYPE_PREFIX = "urn:gridseal:problem:"
 TITLES = {
     "as-of-ahead": "as_of lies beyond the published log",
     "body-timeout": "The body did not arrive in time",
-    "control-character": "A parameter holds a character that is not allowed",
+    "control-character": "A character that is not allowed",
     "cursor-invalid": "The cursor does not belong to this query",
     "format-unknown": "This message format is not known",
     "headers-too-large": "The header section is over the limit",
