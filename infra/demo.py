@@ -43,7 +43,9 @@ _STORED_TIMEOUT_S = 30
 _ANCHORED_TIMEOUT_S = 60
 _TOKEN_RENEWED_S = 120
 _SHOWN = 5
-_MARKS = {0: "[green]all that was asked holds[/]", 1: "[red]a proof fails[/]"}
+_EXITS = {0: "[green]all that was asked holds[/]", 1: "[red]a proof fails[/]"}
+_HOLDS = {"authentic", "anchored", "nothing-doubtful"}
+_OPEN = {"own-chain", "not-anchored-yet", "not-checked"}  # neither holds nor fails
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class Story:
 
     def say(self, text: str) -> None:
         """A sentence under the step, wrapped to the terminal."""
-        self.console.print(Padding(text, (0, 0, 0, 3)))
+        self.console.print(Padding(text, (0, 0, 0, 3), expand=False))
 
     def line(self, text: str) -> None:
         """A line that may be copied: never wrapped, nothing in it is markup."""
@@ -72,7 +74,7 @@ class Story:
 
     def show(self, table: Table) -> None:
         """A table under the step."""
-        self.console.print(Padding(table, (0, 0, 0, 3)))
+        self.console.print(Padding(table, (0, 0, 0, 3), expand=False))
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -231,8 +233,7 @@ def verify(story: Story, receipt: Path) -> Path:
     if verdicts["exit"] != 0:
         raise Failure("the receipt did not verify; the verdicts above say why")
     story.say(
-        "--accept-own-chain was given: this chain is the platform's own. It shows the mechanism "
-        "and proves nothing against the operator, who could make it anew."
+        "It would be exit 2 without --accept-own-chain: an operator could make his own chain anew."
     )
     changed, before, after = changed_receipt(receipt.read_text(encoding="utf-8"))
     forged = story.work / "forged.tlog-proof"
@@ -250,13 +251,15 @@ def _verdicts(story: Story, receipt: Path, policy: Path) -> dict[str, Any]:
     _, printed = gridseal("verify", str(receipt), *trust, "--json", allowed=(0, 1, 2))
     found: dict[str, Any] = json.loads(printed)
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
     table.add_column()
+    table.add_column(style="bold")
     table.add_column(overflow="fold")
     for question, verdict in found["verdicts"].items():
-        table.add_row(question, verdict["code"], escape(verdict["text"]))
+        code = verdict["code"]
+        mark = "[green]✔[/]" if code in _HOLDS else "–" if code in _OPEN else "[red]✘[/]"
+        table.add_row(mark, question, escape(f"{verdict['text']} [{code}]"))
     story.show(table)
-    story.say(f"exit {found['exit']}: {_MARKS.get(found['exit'], 'not decidable yet')}")
+    story.say(f"exit {found['exit']}: {_EXITS.get(found['exit'], 'not decidable yet')}")
     return found
 
 
@@ -275,8 +278,10 @@ def tamper(story: Story, item: Mapping[str, Any]) -> Path:
     )
     with story.waiting("checking again"):
         code, said = gridseal("fsck", "--data", str(copy), allowed=(0, 1))
-    for line in said.strip().splitlines()[-_SHOWN:]:
-        story.line(line)
+    story.say("gridseal fsck on the altered copy:")
+    for line in said.splitlines():
+        if line.startswith(("✘", "fsck")):
+            story.say(escape(line))
     if code == 0:
         raise Failure("fsck did not notice the altered byte")
     return copy
@@ -288,9 +293,12 @@ def stay(story: Story, gateway: Gateway, receipt: Path, policy: Path, copy: Path
     facts = story.platform.facts
     tool = ".venv/bin/gridseal"
     story.head("The platform stays up until Ctrl-C. Three things to try, in another shell")
-    story.line(f"curl -s --cacert {facts['ca']} -H @{header} '{facts['http']}/v1/readings?limit=3'")
+    url = f"'{facts['http']}/v1/readings?limit=1'"
+    story.line(f"curl -s --cacert {facts['ca']} -H @{header} {url} | python3 -m json.tool")
     story.line(f"{tool} verify {receipt} --policy {policy} --ca {facts['ca']} --accept-own-chain")
     story.line(f"{tool} fsck --data {copy}")
+    if not os.environ.get("DATA"):
+        story.say("Ctrl-C removes the folder; DATA=DIR make demo keeps one.")
     while story.platform.running():
         gateway.authorize(SCOPE)
         header.touch(mode=0o600)
@@ -311,6 +319,10 @@ def tell(story: Story, wheel: Path, *, once: bool) -> None:
     policy = verify(story, receipt)
     copy = tamper(story, item)
     story.console.print(f"\n[bold green]All of it held[/] ({time.monotonic() - started:.0f} s).")
+    value = f"{item['record']['value']} Wh"
+    story.say(f"Proved: {value} is entry {item['index']} of a log whose root stands on a chain.")
+    story.say("Refused: the same receipt with another value in it.")
+    story.say("Caught: one byte altered where the platform keeps its rows.")
     if not once:
         stay(story, gateway, receipt, policy, copy)
 
@@ -327,14 +339,12 @@ def start(console: Console, work: Path, data: Path, *, once: bool) -> None:
         facts = story.platform.facts
         story.line(f"data folder {data}")
         story.line(f"log {facts['origin']}")
-        story.say(
-            f"contract {facts['contract']} on chain {facts['chain_id']} ({facts['chain_kind']})"
-        )
+        story.line(f"contract {facts['contract']}")
+        story.line(f"on chain {facts['chain_id']} ({facts['chain_kind']})")
         story.line(f"REST {facts['http']}   MQTT {facts['mqtt']}")
         tell(story, wheel, once=once)
     finally:
-        with story.waiting("stopping the platform"):
-            story.platform.stop()
+        story.platform.stop()  # and nothing before it that a closed terminal could make fail
 
 
 def _config(work: Path, data: Path) -> Path | None:
@@ -353,7 +363,8 @@ def main() -> int:
     console = Console(highlight=False)
     once = os.environ.get("ONCE", "") not in {"", "0"} or not sys.stdout.isatty()
     kept = os.environ.get("DATA")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for ends in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, lambda *_: signal.raise_signal(signal.SIGINT))
     folder = Path(kept).resolve() if kept else Path(tempfile.mkdtemp(prefix="gridseal-demo-"))
     work = folder.with_name(folder.name + ".demo") if kept else folder
     data = folder if kept else folder / "data"
