@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -375,8 +375,9 @@ def main() -> int:
     except (Failure, GridsealError) as error:
         console.print(f"\n[bold red]demo:[/] {escape(str(error))}")
     except KeyboardInterrupt:
-        console.print("\ndemo: stopped")
         failed = False
+        with suppress(OSError):  # the terminal may be gone
+            console.print("\ndemo: stopped")
     except Exception as error:  # noqa: BLE001 - a person watches: a sentence, never a traceback
         console.print(f"\n[bold red]demo:[/] {type(error).__name__}: {escape(str(error))}")
     finally:
