@@ -29,6 +29,11 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
+class ThreeYearsAgo:
+    def now_us(self):
+        return time.time_ns() // 1000 - 3 * 365 * 86_400 * 1_000_000
+
+
 class Platform:
     """What the intake needs of a platform: who is enrolled, a guard, a durable journal."""
 
@@ -94,7 +99,8 @@ class Pki:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         clock = SystemClock()
-        self.ca = pki.create_ca(folder, clock)
+        self.ca = pki.create_ca(folder, ThreeYearsAgo())
+        self._put("expired-a", pki.issue_device(self.ca, "a", ThreeYearsAgo()))
         self._put("server", pki.issue_server(self.ca, [], clock))
         for name in ("a", "b"):
             self._put(name, pki.issue_device(self.ca, name, clock))

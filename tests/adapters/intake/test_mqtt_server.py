@@ -218,7 +218,7 @@ def test_what_connack_says(keys, run):
     assert offered == (False, False, False, False)
 
 
-@pytest.mark.parametrize("name", [None, "foreign-a"])
+@pytest.mark.parametrize("name", [None, "foreign-a", "expired-a"])
 def test_tls_refuses_who_has_no_certificate_of_ours(keys, run, name):
     try:
         with V5Client(keys, run.port, name) as client:
