@@ -173,7 +173,13 @@ class Enrolment:
         else:
             raise Rejected("subjects-invalid", "subjects are self, any or a file", field="subjects")
         pseudonyms = self._vault.pseudonyms([row[0] for row in wanted])
-        return [_device(pseudonyms[row[0]], *row[1:]) for row in wanted]
+        found = [_device(pseudonyms[row[0]], *row[1:]) for row in wanted]
+        for item in found:
+            info = self._registry.device(Pseudonym(item["device"]))
+            if info is not None and info.group != item["group"]:
+                text = f"a listed device is in the group {info.group} already, and stays there"
+                raise Rejected("group-fixed", text, field="group")
+        return found
 
 
 def _command(verb: str, sender: Sender, devices: Sequence[object]) -> dict[str, Any]:

@@ -115,3 +115,12 @@ def test_an_ipv6_address_stands_in_brackets(tmp_path: Path) -> None:
         assert answer.json()["issuer"] == ready["http"]
     finally:
         assert running.stop() == 0
+
+
+def test_a_device_stays_in_its_group(platform: Running, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("stays-1,north\n")
+    assert enrol(platform, "list-3", tmp_path / "a", "--subjects", file) == (0, "")
+    file.write_text("stays-1,south\n")
+    code, text = enrol(platform, "list-4", tmp_path / "b", "--subjects", file)
+    assert (code, "group-fixed: " in text) == (1, True)
