@@ -43,13 +43,3 @@ def test_every_measurand_and_unit_stands_on_the_page() -> None:
     for name, quantities in der.MEASURANDS.items():
         bases = {quantity.unit for quantity in quantities}
         assert units[name] == {unit for unit, (base, _) in der.UNITS.items() if base in bases}
-
-
-def test_every_code_stands_on_the_page() -> None:
-    page = (SPEC / "record.md").read_text()
-    for path in (ROOT / "bal" / "harmonise").glob("*.py"):
-        text = path.read_text()
-        codes = re.findall(r"Rejected\(\s*\"([a-z0-9-]+)\"", text)
-        codes += re.findall(r"\(\s*\"([a-z0-9]+(?:-[a-z0-9]+)+)\",\s*(?:\"|f\"|\w+\))", text)
-        missing = [code for code in codes if f"`{code}`" not in page]
-        assert not missing, path.name
