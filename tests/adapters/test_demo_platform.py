@@ -26,7 +26,7 @@ def test_a_command_that_fails_is_said_in_its_own_words() -> None:
 def test_other_exit_codes_may_be_allowed() -> None:
     code, printed = gridseal("verify", "/nonexistent", "--log-key", "x", allowed=(3,))
     assert code == 3
-    assert "not a verifier key" in printed
+    assert "Not a verifier key" in printed
 
 
 def test_a_platform_that_does_not_start_says_why(tmp_path: Path) -> None:
