@@ -400,7 +400,8 @@ def _host(address: str) -> str:
 
 
 def _busy(address: tuple[str, int], error: OSError) -> Stop:
-    text = f"{address[0]}:{address[1]} can't be listened on: {error.strerror}; name another port"
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio adds more
+    text = f"{address[0]}:{address[1]} can't be listened on: {reason}; name another port"
     return Stop("port", text)
 
 

@@ -44,8 +44,14 @@ class DataFolder:
         self._lock: int | None = None
 
     def create(self) -> None:
-        """Make the folders (0700). Raises Stop("data-folder") where that is not possible."""
+        """Make the folders (0700). Raises Stop("data-folder") where that is not possible.
+
+        A folder with other things in it is not taken: they would be mixed for ever.
+        """
         try:
+            found = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
+            if found and not found & {FACTS, "lock"}:
+                raise Stop("data-folder", f"{self.root} holds other files: name an empty folder")
             for folder in (
                 self.root, self.keys, self.customer_db, self.archive, self.vault, self.chain,
             ):  # fmt: skip

@@ -124,3 +124,10 @@ def test_a_device_stays_in_its_group(platform: Running, tmp_path: Path) -> None:
     file.write_text("stays-1,south\n")
     code, text = enrol(platform, "list-4", tmp_path / "b", "--subjects", file)
     assert (code, "group-fixed: " in text) == (1, True)
+
+
+def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    code, text = told("up", "--data", tmp_path, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+    assert (code, "holds other files" in text) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
