@@ -3,8 +3,11 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+
+from bal.errors import GridsealError
 
 DIFFERENCES_SHOWN_MAX = 100
 
@@ -29,6 +32,30 @@ class Audit:
     def differ(self, check: str, where: str, text: str) -> None:
         """Note one difference."""
         self.differences.append(Difference(check, where, text))
+
+    def differ_at(self, check: str, indexes: Iterable[int], text: str) -> None:
+        """Note one difference for each run of entries without a gap."""
+        runs: list[list[int]] = []
+        for index in sorted(indexes):
+            if runs and runs[-1][1] == index - 1:
+                runs[-1][1] = index
+            else:
+                runs.append([index, index])
+        for first, last in runs:
+            where = f"entry {first}" if first == last else f"entries {first} to {last}"
+            self.differ(check, where, text)
+
+    @contextmanager
+    def guarded(self, where: str) -> Iterator[None]:
+        """What a damaged store raises becomes a difference, and the audit goes on behind it."""
+        try:
+            yield
+        except GridsealError as error:
+            self.differ(str(getattr(error, "code", "store-unavailable")), where, str(error))
+        except Exception as error:  # noqa: BLE001 - damage makes any code of ours fail somewhere
+            self.differ(
+                "store-damaged", where, f"it can't be read: {type(error).__name__}: {error}"
+            )
 
 
 def chunks(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:

@@ -1,122 +1,130 @@
 """`gridseal fsck`: re-derives entries, tiles, roots, signatures and rows, and names what differs.
 
-Reads only. It may run beside a platform, on what was there when it began.
+Reads only. It may run beside a platform, on what was there when it began. What can't be read at
+all is a difference like any other: the rest is looked at all the same.
 """
 
+from collections.abc import Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bal import jcs
-from bal.certify.commitment import commitment, is_public
-from bal.certify.log import OWN_SOURCE, Frontier
+from bal.certify.commitment import is_public
+from bal.certify.log import BATCH_V1, OWN_SOURCE, Frontier
+from bal.certify.note import checkpoint_head
 from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.certify.tree import leaf_hash
 from bal.certify.verify import VerifyError
 from bal.certify.verify_note import parse_note, parse_vkey, signed_by
-from bal.errors import GridsealError
-from bal.model import TYPE_PART, Digest, StoredRecord, TreeHead
-from bal.pipeline import SLOT_KINDS
+from bal.errors import ProofInvalid
+from bal.model import Digest, TreeHead
 from bal.ports import Heads
-from bal.registry import KINDS
-from bal.times import rfc3339
 from infra.anchor_journal import AnchorJournal
-from infra.audit import Audit, chunks
-from infra.data_folder import Facts
-from infra.sqlite_archive import StoredPart
+from infra.audit import Audit
+from infra.data_folder import DataFolder, Facts
+from infra.fsck_rows import RowsCheck
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
 
-ROWS_AT_ONCE = 4096
+HEADERS_AT_ONCE = 4096
+_EVER_US = (1 << 63) - 1
 
 
 def fsck(path: Path) -> Audit:
-    """Check the data folder at `path`. Raises Stop where it is none, or a file can't be read."""
+    """Check the data folder at `path`. Raises Stop("data-folder") where it is none."""
     folder = folder_of(path)
-    facts = folder.facts()
-    assert facts is not None
-    stores = Stores.open(folder, SystemClock())
-    try:
-        journals = sorted(folder.chain.glob("anchors-*.db"))
-        anchored = [head for journal in journals for head in _anchored(journal)]
-        check = _Check(stores, facts, anchored)
+    audit = Audit()
+    with audit.guarded("data folder"):
+        facts = folder.facts()
+        assert facts is not None
+        with closing(Stores.open(folder, SystemClock(), registry=False)) as stores:
+            _run(audit, stores, folder, facts)
+    return audit
+
+
+def _run(audit: Audit, stores: Stores, folder: DataFolder, facts: Facts) -> None:
+    stored = min(stores.projector.progress().size, stores.customer_db.size())
+    check = _Check(audit, stores, facts)
+    with audit.guarded("log"):
         check.log()
-        check.checkpoints()
+    for journal in sorted(folder.chain.glob("anchors-*.db")):
+        with audit.guarded(f"chain/{journal.name}"):
+            check.checkpoints(_anchored(journal))
+    with audit.guarded("checkpoint"):
+        check.published(folder.keys / "log.signed")
+    with audit.guarded("batch headers"):
         check.headers()
-        check.rows()
-        check.archive()
-        return check.audit
-    finally:
-        stores.close()
+    with audit.guarded("bus"):
+        check.bus()
+    rows = RowsCheck(audit, stores, check.entries, stored)
+    with audit.guarded("customer database"):
+        rows.projection(check.heads)
+    with audit.guarded("customer database"):
+        rows.rows()
+    with audit.guarded("archive"):
+        rows.archive(check.batches)
 
 
 class _Check:
-    """One run over one data folder."""
+    """One run over the log of one data folder."""
 
-    def __init__(
-        self, stores: Stores, facts: Facts, anchored: list[tuple[str, TreeHead, bytes]]
-    ) -> None:
-        self.audit = Audit()
+    def __init__(self, audit: Audit, stores: Stores, facts: Facts) -> None:
+        self.audit = audit
         self._stores, self._facts = stores, facts
-        self._stored = stores.projector.progress().size
         self._published = stores.log.checkpoint()
-        self._heads: Heads = stores.log.heads()
-        self._entries: list[bytes | None] = []  # commitments; None for a public record
-        self._roots: dict[int, Digest] = {}
-        published = [] if self._published is None else [("checkpoint", *self._published)]
-        self._signed = [*published, *anchored]
+        self.heads: Heads = stores.log.heads()
+        self.entries: list[bytes | None] = []  # commitments; None for a public record
+        self.batches: list[dict[str, Any]] = []  # headers of messages that could be read
+        self._public: dict[int, bytes] = {}
+        self._rules: dict[int, str] = {}  # index of a `rules` record → its digest
+        self._leaves: list[Digest] = []
 
     # -- the log ----------------------------------------------------------------------------
 
     def log(self) -> None:
         """Bundles, entry forms, tiles of every level, and the root of the heads row."""
-        wanted = {self._heads.size} | {head.size for _, head, _ in self._signed}
-        frontier = Frontier(0, _no_node)
-        tiles: dict[int, list[Digest]] = {}
-        size = self._heads.size
+        size = self.heads.size
         for n in range(-(-size // TILE_WIDTH)):
-            width = tile_width(size, 0, n)
-            entries = self._bundle(n, width)
-            leaves = [leaf_hash(entry) for entry in entries]
-            done = 0
-            for stop in sorted(s for s in wanted if n * TILE_WIDTH < s <= n * TILE_WIDTH + width):
-                cut = stop - n * TILE_WIDTH
-                self._extend(frontier, leaves[done:cut], tiles)
-                self._roots[stop] = frontier.head().root
-                done = cut
-            self._extend(frontier, leaves[done:], tiles)
-        for level, hashes in tiles.items():
+            self._leaves += map(leaf_hash, self._bundle(n, tile_width(size, 0, n)))
+        frontier = Frontier(0, _no_node)
+        for level, hashes in frontier.extend(self._leaves).items():
             self._tiles(level, hashes)
         head = frontier.head()
-        if head != TreeHead(size, self._heads.root):
+        if head != TreeHead(size, self.heads.root):
             self.audit.differ(
                 "root-differs",
                 f"heads row, size {size}",
-                f"the entries lead to {head.root.hex()}, the row has {self._heads.root.hex()}",
+                f"the entries lead to {head.root.hex()}, the row has {self.heads.root.hex()}",
             )
         self.audit.counts["log entries"] = size
 
-    def _extend(
-        self, frontier: Frontier, leaves: list[Digest], tiles: dict[int, list[Digest]]
-    ) -> None:
-        for level, added in frontier.extend(leaves).items():
-            tiles.setdefault(level, []).extend(added)
-
     def _bundle(self, n: int, width: int) -> list[bytes]:
+        where = f"entry bundle {n}"
         try:
             entries = split_bundle(self._stores.log.bundle(n, width))
         except (KeyError, ValueError) as error:
-            self.audit.differ("bundle-missing", f"entry bundle {n}", str(error))
+            self.audit.differ("bundle-missing", where, str(error))
             entries = [b"\0" * 32] * width
         for i, entry in enumerate(entries):
-            try:
-                self._entries.append(None if is_public(entry) else entry)
-                if self._entries[-1] is None:
-                    jcs.decode(entry)
-            except ValueError as error:
-                self.audit.differ("entry-form", f"entry {n * TILE_WIDTH + i}", str(error))
-                self._entries.append(entry)
+            self._entry(n * TILE_WIDTH + i, entry)
         return entries
+
+    def _entry(self, index: int, entry: bytes) -> None:
+        try:
+            if not is_public(entry):
+                self.entries.append(entry)
+                return
+            self._public[index] = entry
+            self.entries.append(None)
+            data = jcs.decode(entry)
+            if data["type"] == "rules":
+                self._rules[index] = data["digest"]
+        except (ValueError, TypeError, KeyError) as error:
+            self.audit.differ("entry-form", f"entry {index}", str(error))
+            if len(self.entries) == index:
+                self.entries.append(entry)
 
     def _tiles(self, level: int, hashes: list[Digest]) -> None:
         for n in range(-(-len(hashes) // TILE_WIDTH)):
@@ -135,159 +143,150 @@ class _Check:
                     self.audit.differ("tile-differs", where, text)
                     break
 
+    def _roots(self, sizes: set[int]) -> dict[int, Digest]:
+        """The root at each of these sizes that the log has reached."""
+        frontier, roots = Frontier(0, _no_node), dict[int, Digest]()
+        for size in sorted(size for size in sizes if size <= len(self._leaves)):
+            frontier.extend(self._leaves[frontier.size : size])
+            roots[size] = frontier.head().root
+        return roots
+
     # -- signatures -------------------------------------------------------------------------
 
-    def checkpoints(self) -> None:
-        """The published checkpoint and every anchored one: signature and root."""
+    def published(self, memory: Path) -> None:
+        """The published checkpoint, and what the signer remembers of it."""
+        if self._published is None:
+            return
+        self.checkpoints([("checkpoint", *self._published)])
+        size = self._published[0].size
+        if self._stores.log.size_at(_EVER_US) > size:
+            text = f"a larger one than {size} was published before"
+            self.audit.differ("checkpoint-behind", "checkpoint", text)
+        last = int(memory.read_text().split()[0]) if memory.exists() else 0
+        if last < size:
+            text = f"it remembers size {last}, and {size} was signed: it was restored or replaced"
+            self.audit.differ("signer-behind", f"keys/{memory.name}", text)
+
+    def checkpoints(self, signed: list[tuple[str, TreeHead, bytes]]) -> None:
+        """Signature, text and root of each."""
         key = parse_vkey(self._facts.log_key)
-        for kind, head, note in self._signed:
+        roots = self._roots({head.size for _, head, _ in signed})
+        for kind, head, note in signed:
             where = f"{kind} {head.size}"
             self.audit.counts["signed checkpoints"] += 1
             try:
                 if not signed_by(parse_note(note.decode()), [key]):
                     self.audit.differ("signature-missing", where, "no signature of the log's key")
-            except (VerifyError, UnicodeDecodeError) as error:
+                if checkpoint_head(note) != (self._facts.origin, head):
+                    text = "its note is of another origin, size or root than its row"
+                    self.audit.differ("checkpoint-differs", where, text)
+            except (VerifyError, ProofInvalid, ValueError) as error:
                 self.audit.differ("signature-invalid", where, str(error))
-            root = self._roots.get(head.size)
+            root = roots.get(head.size)
             if root is None:
                 self.audit.differ("checkpoint-ahead", where, "the log has not reached it")
             elif root != head.root:
                 text = f"it signs {head.root.hex()}, the entries lead to {root.hex()}"
                 self.audit.differ("fork", where, text)
 
-    def _whole(self, index: int) -> bytes:
-        entry = self._entries[index]
-        if entry is not None:
-            return entry
-        n, i = divmod(index, TILE_WIDTH)
-        return split_bundle(self._stores.log.bundle(n, i + 1))[i]
-
     # -- batch headers ----------------------------------------------------------------------
 
     def headers(self) -> None:
         """Headers tile the log without gap or overlap, and bind the entries that they name."""
-        at, place = 0, (0, -1)
-        last: dict[str, int] = {}
-        while found := self._stores.log.headers(place, ROWS_AT_ONCE):
-            place = found[-1][0]
-            for _, header in found:
-                at = self._header(jcs.decode(header), at, last)
-        if at < self._heads.size:
-            text = f"they end at {at}, the log has {self._heads.size} entries"
+        at, before = 0, (0, -1)
+        last: dict[str, dict[str, Any]] = {}
+        for place, header in self._headers():
+            where = f"batch header {place[0]}/{place[1]}"
+            if place not in {(before[0], before[1] + 1), (before[0] + 1, 0)}:
+                text = f"the one before it is {before[0]}/{before[1]}"
+                self.audit.differ("header-missing", where, text)
+            before = place
+            try:
+                data = jcs.decode(header)
+                at = self._header(data, at)
+                if data["epoch"] == OWN_SOURCE:
+                    self._own_header(data, place[0] - 1)
+                else:
+                    self._message_header(data, last)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                self.audit.differ("header-damaged", where, f"{type(error).__name__}: {error}")
+        if at < self.heads.size or before[0] < self.heads.version:
+            text = f"they end at {at} in version {before[0]}, the log has {self.heads.size} entries"
+            text += f" in version {self.heads.version}"
             self.audit.differ("header-missing", "batch headers", text)
+        taken = {source: int(data["offset"]) for source, data in last.items()}
+        if taken != dict(self.heads.taken):
+            text = f"the headers end with {taken}, the row has {dict(self.heads.taken)}"
+            self.audit.differ("taken-differs", f"heads row, size {self.heads.size}", text)
 
-    def _header(self, data: dict[str, Any], at: int, last: dict[str, int]) -> int:
+    def _headers(self) -> Iterator[tuple[tuple[int, int], bytes]]:
+        place = (0, -1)
+        while found := self._stores.log.headers(place, HEADERS_AT_ONCE):
+            for place, header in found:
+                if place[0] > self.heads.version:
+                    return  # made since this run began
+                yield place, header
+
+    def _header(self, data: dict[str, Any], at: int) -> int:
+        """One header; where the next one must begin. Raises ValueError and KeyError."""
         first, count = int(data["first"]), int(data["count"])
-        where = f"batch {data['epoch']}/{data['partition']}/{data['offset']}"
-        if first + count > self._heads.size:
-            return at  # made since this run began
+        where = _where(data)
         self.audit.counts["batch headers"] += 1
         if first != at:
             self.audit.differ("header-gap", where, f"it begins at {first}, not {at}")
-        source = f"{data['epoch']}/{data['partition']}"
-        if data["epoch"] != OWN_SOURCE and data["part"] == "0":
-            if int(data["prev"]) != last.get(source, -1):
-                self.audit.differ("header-order", where, f"it does not follow {last.get(source)}")
-            last[source] = int(data["offset"])
         entries = b"".join(self._whole(i) for i in range(first, first + count))
-        if sha256(entries).hexdigest() != data["rows"]:
+        if sha256(entries).hexdigest() != data["rows"] or data["v"] != BATCH_V1:
             self.audit.differ("header-differs", where, "its entries are others")
         return first + count
 
-    # -- rows -------------------------------------------------------------------------------
+    def _own_header(self, data: dict[str, Any], version: int) -> None:
+        """Of public records: they belong to the version itself."""
+        own = {"partition": "0", "part": "0", "offset": str(version), "prev": str(version - 1)}
+        if any(data[name] != expected for name, expected in own.items()):
+            self.audit.differ("header-order", _where(data), f"it is not that of version {version}")
 
-    def rows(self) -> None:
-        """Every row opens its entry; every commitment below the stored size has a row."""
-        stop = min(self._stored, len(self._entries))
-        registry: list[bytes] = []
-        for start, end in chunks(0, stop, ROWS_AT_ONCE):
-            seen = set()
-            for row in self._stores.customer_db.records(start, end):
-                seen.add(row.index)
-                self._row(row)
-                if row.kind in KINDS:
-                    registry.append(row.record)
-            for index in range(start, end):
-                if self._entries[index] is not None and index not in seen:
-                    self.audit.differ("row-missing", f"entry {index}", "there is no row for it")
-        if registry != self._stores.projector.registry_records(stop):
-            self.audit.differ("registry-differs", "registry", "it is not that of the rows")
+    def _message_header(self, data: dict[str, Any], last: dict[str, dict[str, Any]]) -> None:
+        """Its place in the chain of its source, and what its entries are a function of."""
+        self.batches.append(data)
+        where = _where(data)
+        source, first = f"{data['epoch']}/{data['partition']}", int(data["first"])
+        before = last.get(source)
+        last[source] = data
+        if data["part"] == "0":
+            if int(data["prev"]) != (-1 if before is None else int(before["offset"])):
+                self.audit.differ("header-order", where, "it does not follow the one before it")
+            registry = first
+        else:
+            same = ("offset", "prev", "inputs")
+            follows = before is not None and all(before[name] == data[name] for name in same)
+            if before is None or not follows or int(data["part"]) != int(before["part"]) + 1:
+                self.audit.differ("header-order", where, "it is no next part of its message")
+            registry = int(data["inputs"]["registry"])
+        rules = [self._rules[index] for index in sorted(self._rules) if index < first]
+        if int(data["inputs"]["registry"]) != registry or (
+            rules and data["inputs"]["rules"] != rules[-1]
+        ):
+            text = "it names another registry or other rules than were in force"
+            self.audit.differ("header-inputs", where, text)
 
-    def _row(self, row: StoredRecord) -> None:
-        where = f"entry {row.index}"
-        self.audit.counts["rows"] += 1
-        key = self._stores.vault.salt_key(row.device, row.year)
-        if key is None:
-            self.audit.unchecked["rows whose key is gone"] += 1
-            return
-        entry = self._entries[row.index]
-        if entry is None or commitment(key, row.type, row.record) != entry:
-            text = f"the row of {row.device} does not open the entry: it was altered"
-            self.audit.differ("row-altered", where, text)
-            return
-        record = jcs.decode(row.record)
-        self._metadata(row, record, where)
+    def _whole(self, index: int) -> bytes:
+        entry = self.entries[index]
+        return self._public[index] if entry is None else entry
 
-    def _metadata(self, row: StoredRecord, record: dict[str, Any], where: str) -> None:
-        """The key of a row must be what its record says, or a query would miss it."""
-        same = record["kind"] == row.kind and record["device"] == row.device
-        if row.kind in SLOT_KINDS:
-            ends = {record.get("end"), record.get("time")}
-            same = same and record.get("register", "") == row.register
-            if "end" in record:
-                same = same and record["begin"] == rfc3339(row.begin_us)
-            if ends != {None}:
-                same = same and rfc3339(row.end_us) in ends
-        if not same:
-            self.audit.differ("row-misplaced", where, "its key is not what its record says")
+    # -- bus --------------------------------------------------------------------------------
 
-    # -- archive ----------------------------------------------------------------------------
-
-    def archive(self) -> None:
-        """Every message that the log took can be read again, and its parts are the evidence."""
-        place = (0, -1)
-        while found := self._stores.log.headers(place, ROWS_AT_ONCE):
-            place = found[-1][0]
-            for _, header in found:
-                data = jcs.decode(header)
-                stored = int(data["first"]) + int(data["count"]) <= self._stored
-                if data["epoch"] != OWN_SOURCE and data["part"] == "0" and stored:
-                    self._message(data)
-
-    def _message(self, data: dict[str, Any]) -> None:
-        place = (data["epoch"], int(data["partition"]), int(data["offset"]))
-        where = f"message {'/'.join(str(p) for p in place)}"
-        if "again" in data:
-            return
-        self.audit.counts["raw messages"] += 1
-        try:
-            parts = self._stores.archive.parts(*place)
-        except GridsealError as error:
-            self.audit.differ("archive-damaged", where, str(error))
-            return
-        if parts is None:
-            self.audit.differ("archive-missing", where, "it is not in the archive")
-            return
-        first = int(data["first"])
-        rows = self._stores.customer_db.records(first, first + int(data["count"]))
-        evidence = self._evidence(parts, rows[0].year) if rows else None
-        if evidence is None:
-            self.audit.unchecked["messages of which a key is gone"] += 1
-            return
-        for row in rows:
-            if row.kind in SLOT_KINDS and jcs.decode(row.record)["evidence"] not in evidence:
-                text = "its evidence is no part of the message"
-                self.audit.differ("evidence-differs", f"entry {row.index}", text)
-
-    def _evidence(self, parts: list[StoredPart], message_year: int) -> set[str] | None:
-        """The commitments to a message's parts; None where one can't be made any more."""
-        evidence = set()
-        for _, _, owner, content in parts:
-            key = self._stores.vault.salt_key(owner, message_year)
-            if content is None or key is None:
-                return None
-            evidence.add(commitment(key, TYPE_PART, content).hex())
-        return evidence
+    def bus(self) -> None:
+        """It is the one that the log took from, and has what the projection may still need."""
+        bus, taken = self._stores.bus, dict(self.heads.taken)
+        last = taken.get(f"{bus.epoch}/0", -1)
+        if taken and last < 0:
+            text = f"its epoch is {bus.epoch}, the log took messages from {', '.join(taken)}"
+            self.audit.differ("bus-went-backwards", "bus", text)
+        elif bus.end() <= last:
+            text = f"it ends at {bus.end()}, the log took message {last}"
+            self.audit.differ("bus-went-backwards", "bus", text)
+        for offset in range(self._stores.projector.progress().next_offset, bus.end()):
+            bus.read(offset, 1)
 
 
 def _anchored(journal: Path) -> list[tuple[str, TreeHead, bytes]]:
@@ -300,6 +299,10 @@ def _anchored(journal: Path) -> list[tuple[str, TreeHead, bytes]]:
         ]
     finally:
         opened.close()
+
+
+def _where(data: dict[str, Any]) -> str:
+    return f"batch {data['epoch']}/{data['partition']}/{data['offset']}"
 
 
 def _no_node(level: int, n: int) -> Digest:

@@ -104,11 +104,11 @@ class Projector:
             row = self._db.execute("SELECT version, size, next_offset FROM progress").fetchone()
         return Progress(*row) if row else Progress(0, 0, 0)
 
-    def registry_records(self, size: int) -> list[bytes]:
-        """The registry's records with an index below `size`, in log order."""
-        sql = "SELECT record FROM registry WHERE log_index < ? ORDER BY log_index"
+    def registry_records(self, size: int) -> dict[int, bytes]:
+        """The registry's records with an index below `size`, by index, in log order."""
+        sql = "SELECT log_index, record FROM registry WHERE log_index < ? ORDER BY log_index"
         with self._lock, translated(_FILE):
-            return [row[0] for row in self._db.execute(sql, (size,))]
+            return dict(self._db.execute(sql, (size,)))
 
     def store(self, commits: Sequence[Committed], progress: Progress) -> None:
         """Store the messages that led from the last progress to this one."""

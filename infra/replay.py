@@ -5,6 +5,7 @@ are taken from the log, and what the registry needs from the rows.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,75 +48,94 @@ class _KeptVault:
 
 
 def replay(path: Path) -> Audit:
-    """Replay the data folder at `path`. Raises Stop where it is none."""
-    stores = Stores.open(folder_of(path), SystemClock())
-    try:
-        return _Replay(stores).run()
-    finally:
-        stores.close()
+    """Replay the data folder at `path`. Raises Stop("data-folder") where it is none."""
+    folder, audit = folder_of(path), Audit()
+    with (
+        audit.guarded("data folder"),
+        closing(Stores.open(folder, SystemClock(), registry=False)) as stores,
+    ):
+        _Replay(stores, audit).run()
+    return audit
 
 
 class _Replay:
     """One run."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, audit: Audit) -> None:
         self._stores = stores
-        self._audit = Audit()
+        self._audit = audit
         self._registry = Registry()
         self._worker = Worker(_KeptVault(stores.vault), self._registry)
         self._heads = stores.log.heads()
         self._frontier = Frontier(0, _no_node)
+        self._made: list[Digest] | None = None  # of the message at hand, still to be compared
+        self._where = ""
         self._bundle: tuple[int, list[bytes]] = (-1, [])
         published = stores.log.checkpoint()
         self._roots = {self._heads.size: self._heads.root}
         if published is not None:
             self._roots[published[0].size] = published[0].root
 
-    def run(self) -> Audit:
+    def run(self) -> None:
         """Follow the headers from the first to the heads row."""
         place = (0, -1)
         while found := self._stores.log.headers(place, 1024):
-            place = found[-1][0]
-            for _, header in found:
-                data = jcs.decode(header)
-                if int(data["first"]) + int(data["count"]) <= self._heads.size:
-                    self._batch(data)
+            for place, header in found:
+                if place[0] <= self._heads.version:
+                    with self._audit.guarded(f"batch header {place[0]}/{place[1]}"):
+                        self._batch(jcs.decode(header))
+        self._end_message()
         head = self._frontier.head()
         if head != TreeHead(self._heads.size, self._heads.root):
             text = f"the replay ends at size {head.size}, root {head.root.hex()}"
             self._audit.differ("root-differs", f"heads row, size {self._heads.size}", text)
         self._audit.counts["entries"] = self._frontier.size
-        return self._audit
 
     def _batch(self, data: dict[str, Any]) -> None:
         first, count = int(data["first"]), int(data["count"])
+        if first != self._frontier.size:
+            text = f"it begins at {first}, the one before it ends at {self._frontier.size}"
+            self._audit.differ("header-gap", f"entry {first}", text)
         logged = [self._entry(i) for i in range(first, first + count)]
         if data["epoch"] == OWN_SOURCE or "again" in data:
             self._audit.counts["public records" if count else "retries"] += count or 1
-        elif data["part"] == "0":
-            self._message(data, logged, first)
+        else:
+            self._part(data, logged, first)
         self._extend(logged)
 
-    def _message(self, data: dict[str, Any], logged: list[bytes], first: int) -> None:
+    def _part(self, data: dict[str, Any], logged: list[bytes], first: int) -> None:
         """Work the message again; what the log has decides what follows, difference or not."""
-        where = f"message {data['epoch']}/{data['partition']}/{data['offset']}"
-        made = self._made(data, where)
-        if made is None:
-            self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
-            for row in self._stores.customer_db.records(first, first + len(logged)):
-                if row.kind in KINDS:
-                    self._registry.apply(row.record)
+        if data["part"] == "0":
+            self._end_message()
+            self._where = f"message {data['epoch']}/{data['partition']}/{data['offset']}"
+            self._made = self._make(data, self._where)
+            what = "messages made again"
+            if self._made is None:
+                self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
+            else:
+                self._audit.counts[what] += 1
+        if self._made is None:
+            with self._audit.guarded(f"rows from entry {first} on"):
+                for row in self._stores.customer_db.records(first, first + len(logged)):
+                    if row.kind in KINDS:
+                        self._registry.apply(row.record)
             return
-        self._audit.counts["messages made again"] += 1
+        made, self._made = self._made[: len(logged)], self._made[len(logged) :]
         for i, (ours, theirs) in enumerate(zip(made, logged, strict=False)):
             if ours != theirs:
-                text = f"{where} leads to another entry than the log's"
+                text = f"{self._where} leads to another entry than the log's"
                 self._audit.differ("replay-differs", f"entry {first + i}", text)
-        if sha256(b"".join(made[: len(logged)])).hexdigest() != data["rows"]:
+        if sha256(b"".join(made)).hexdigest() != data["rows"]:
             text = "the header names other entries than the message leads to"
-            self._audit.differ("header-differs", where, text)
+            self._audit.differ("header-differs", self._where, text)
 
-    def _made(self, data: dict[str, Any], where: str) -> list[Digest] | None:
+    def _end_message(self) -> None:
+        if self._made:
+            text = f"it leads to {len(self._made)} more entries than its headers name"
+            self._audit.differ("header-differs", self._where, text)
+        self._made = None
+
+    def _make(self, data: dict[str, Any], where: str) -> list[Digest] | None:
         place = (data["epoch"], int(data["partition"]), int(data["offset"]))
         try:
             message = self._stores.archive.raw(*place)

@@ -1,8 +1,10 @@
 """Opens all of a platform that lies on disk and belongs together: for up, fsck and replay."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bal.errors import Stop
 from bal.ports import Clock
 from bal.registry import Registry
 from infra.data_folder import DataFolder
@@ -29,18 +31,26 @@ class Stores:
     anchored: Anchored | None = None
 
     @classmethod
-    def open(cls, folder: DataFolder, clock: Clock) -> "Stores":
-        """Open or make them all. The registry is as of what the projection has stored."""
-        vault = SqliteVault(folder.vault, clock)
-        archive = SqliteArchive(folder.archive, vault.archive_key(), vault.salt_key)
-        bus = SqliteBus(folder.bus)
-        customer_db = SqliteCustomerDb(folder.customer_db)
-        projector = Projector(folder.customer_db, bus, customer_db, archive)
-        registry = Registry()
-        for record in projector.registry_records(projector.progress().size):
-            registry.apply(record)
-        log = FileLog(folder.log, clock)
-        return cls(bus, log, customer_db, archive, vault, projector, registry)
+    def open(cls, folder: DataFolder, clock: Clock, *, registry: bool = True) -> "Stores":
+        """Open or make them all. Raises Stop("store-damaged") where one is not what it was.
+
+        The registry is as of what the projection has stored, or, for an audit, left empty.
+        """
+        with ExitStack() as opened:
+            vault = SqliteVault(folder.vault, clock)
+            opened.callback(vault.close)
+            archive = SqliteArchive(folder.archive, vault.archive_key(), vault.salt_key)
+            opened.callback(archive.close)
+            bus = SqliteBus(folder.bus)
+            opened.callback(bus.close)
+            customer_db = SqliteCustomerDb(folder.customer_db)
+            opened.callback(customer_db.close)
+            projector = Projector(folder.customer_db, bus, customer_db, archive)
+            opened.callback(projector.close)
+            known = _registry(projector) if registry else Registry()
+            log = FileLog(folder.log, clock)
+            opened.pop_all()
+        return cls(bus, log, customer_db, archive, vault, projector, known)
 
     def receipts(self) -> Receipts:
         """Receipts over these stores; anchored ones once `anchored` is set."""
@@ -52,6 +62,17 @@ class Stores:
             self.log, self.projector, self.customer_db, self.archive, self.vault, self.bus,
         ):  # fmt: skip
             store.close()
+
+
+def _registry(projector: Projector) -> Registry:
+    registry = Registry()
+    for index, record in projector.registry_records(projector.progress().size).items():
+        try:
+            registry.apply(record)
+        except (ValueError, TypeError, KeyError) as error:
+            text = f"progress.db is damaged: the registry's record {index}: {error}"
+            raise Stop("store-damaged", text) from error
+    return registry
 
 
 def folder_of(path: Path) -> DataFolder:
