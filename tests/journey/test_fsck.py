@@ -308,7 +308,9 @@ def test_the_signers_memory(data: Path) -> None:
 def batches(data: Path) -> list[tuple[int, int, bytes]]:
     with closing(sqlite3.connect(data / "log" / "headers.db")) as db:
         rows = db.execute("SELECT * FROM header ORDER BY version, number").fetchall()
-    return rows[:9] + rows[-4:]
+    return [
+        row for at, row in enumerate(rows) if at < 8 or at > len(rows) - 4 or b"again" in row[2]
+    ]
 
 
 def test_each_deleted_header(data: Path) -> None:
