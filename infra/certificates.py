@@ -7,7 +7,6 @@ Keys are EC P-256, certificates X.509 v3 as RFC 5280 §4.2 wants them.
 """
 
 import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bal.errors import Rejected, Stop
 from bal.ports import Clock
+from infra.files import write_new
 
 CA_VALIDITY_DAYS = 3650
 LEAF_VALIDITY_DAYS_MAX = 825
@@ -127,16 +127,7 @@ def fingerprint(certificate_pem: bytes) -> str:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a secret to a new file of mode 0600; FileExistsError where there is a file."""
-    write_new(path, data, 0o600)
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file that has `mode` (less the umask) before its first byte is there."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(path, data)
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:

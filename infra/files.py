@@ -11,9 +11,12 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not exist yet (0600), durably. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file that must not exist yet, durably; it has `mode` before its first byte.
+
+    Raises FileExistsError.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

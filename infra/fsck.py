@@ -88,7 +88,7 @@ class _Check:
         size = self.heads.size
         for n in range(-(-size // TILE_WIDTH)):
             self._leaves += map(leaf_hash, self._bundle(n, tile_width(size, 0, n)))
-        frontier = Frontier(0, _no_node)
+        frontier = Frontier.empty()
         for level, hashes in frontier.extend(self._leaves).items():
             self._tiles(level, hashes)
         head = frontier.head()
@@ -145,7 +145,7 @@ class _Check:
 
     def _roots(self, sizes: set[int]) -> dict[int, Digest]:
         """The root at each of these sizes that the log has reached."""
-        frontier, roots = Frontier(0, _no_node), dict[int, Digest]()
+        frontier, roots = Frontier.empty(), dict[int, Digest]()
         for size in sorted(size for size in sizes if size <= len(self._leaves)):
             frontier.extend(self._leaves[frontier.size : size])
             roots[size] = frontier.head().root
@@ -303,7 +303,3 @@ def _anchored(journal: Path) -> list[tuple[str, TreeHead, bytes]]:
 
 def _where(data: dict[str, Any]) -> str:
     return f"batch {data['epoch']}/{data['partition']}/{data['offset']}"
-
-
-def _no_node(level: int, n: int) -> Digest:
-    raise KeyError((level, n))

@@ -67,7 +67,7 @@ class _Replay:
         self._registry = Registry()
         self._worker = Worker(_KeptVault(stores.vault), self._registry)
         self._heads = stores.log.heads()
-        self._frontier = Frontier(0, _no_node)
+        self._frontier = Frontier.empty()
         self._made: list[Digest] | None = None  # of the message at hand, still to be compared
         self._where = ""
         self._bundle: tuple[int, list[bytes]] = (-1, [])
@@ -170,7 +170,3 @@ class _Replay:
             if self._frontier.head().root != self._roots[size]:
                 self._audit.differ("root-differs", f"size {size}", "the entries lead to another")
         self._frontier.extend(leaves[done:])
-
-
-def _no_node(level: int, n: int) -> Digest:
-    raise KeyError((level, n))

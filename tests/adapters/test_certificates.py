@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import shutil
 import ssl
 import stat
@@ -67,13 +68,13 @@ def test_a_ca_with_another_key_is_refused(tmp_path, ca):
 
 def test_a_secret_is_never_wider_than_0600(tmp_path, monkeypatch):
     modes = []
-    real = pki.os.fdopen
+    real = os.fdopen
 
     def spy(handle, kind):
         modes.append(mode(tmp_path / "secret"))
         return real(handle, kind)
 
-    monkeypatch.setattr(pki.os, "fdopen", spy)
+    monkeypatch.setattr(os, "fdopen", spy)
     pki.write_private(tmp_path / "secret", b"x")
     assert modes == [0o600]  # before the first byte
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
