@@ -2,7 +2,8 @@
 
 A slot is (device, kind, register, begin, end). A later message for it is a further version; the
 same message taken twice leaves byte-equal rows, of which only the first counts at all: a retry
-that slipped through brings nothing new, so it does not outrank what came between.
+that slipped through brings nothing new, so it does not outrank what came between. An event without
+a register is a slot of its own: nothing says that two of them are about the same thing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,9 +49,14 @@ def shown(
         slot = list(group)
         if len(slot) > 1:
             slot = _without_repeats(slot, records)
-            if versions == "latest":
+            if versions == "latest" and _names_a_series(slot[0]):
                 slot = [max(slot, key=_precedence)]
         yield from slot
+
+
+def _names_a_series(key: Key) -> bool:
+    """Whether two rows of this slot are versions of each other, not two things said at once."""
+    return key.kind != "event" or key.register != ""
 
 
 def _without_repeats(

@@ -78,7 +78,7 @@ def definition(rows: Sequence[StoredRecord], query: ReadingsQuery) -> list[Store
         for slot in slots.values()
         for row in (
             [max(slot, key=lambda row: (row.rank, row.index))]
-            if query.versions == "latest"
+            if query.versions == "latest" and (slot[0].kind, slot[0].register) != ("event", "")
             else slot
         )
     ]

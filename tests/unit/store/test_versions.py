@@ -13,9 +13,9 @@ from bal.store.versions import as_sort_key, shown, sort_key
 Version = tuple[int, Rank, bytes]  # index, rank, record
 
 
-def keys_of(versions: Sequence[Version], register: str = "r") -> list[Key]:
+def keys_of(versions: Sequence[Version], register: str = "r", kind: str = "reading") -> list[Key]:
     return [
-        Key(9, "d", "reading", register, 0, index, rank, b"\x01", 2026, 0, len(record), index)
+        Key(9, "d", kind, register, 0, index, rank, b"\x01", 2026, 0, len(record), index)
         for index, rank, record in versions
     ]
 
@@ -68,6 +68,20 @@ def test_slots_do_not_mix() -> None:
     keys = keys_of([(4, M, b"a")], "r2") + keys_of([(5, M, b"a")], "r1")
     given = list(shown(keys, "latest", lambda keys: [b""] * len(keys)))
     assert [key.register for key in given] == ["r1", "r2"]
+
+
+def test_an_event_without_register_is_no_version_of_another() -> None:
+    """Two readings without a reading type at one instant: nothing says that they mean the same."""
+    versions = [(1, M, b"a"), (2, M, b"b"), (3, M, b"a")]
+    record_of = {index: record for index, _, record in versions}
+
+    def show_events(register: str) -> list[int]:
+        keys = keys_of(versions, register, "event")
+        given = shown(keys, "latest", lambda keys: [record_of[key.log_index] for key in keys])
+        return [key.log_index for key in given]
+
+    assert show_events("") == [1, 2]  # the third brings nothing new
+    assert show_events("r") == [2]
 
 
 def test_a_cursor_comes_back_as_it_was_given() -> None:
