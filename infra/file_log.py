@@ -28,7 +28,10 @@ _PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
     id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER, note BLOB, root BLOB);
 CREATE TABLE IF NOT EXISTS history(size INTEGER PRIMARY KEY, time_us INTEGER);
+CREATE INDEX IF NOT EXISTS history_time ON history(time_us, size);
 """
+# Both columns only ever grow, so the last of an instant is the largest.
+SIZE_AT = "SELECT size FROM history WHERE time_us <= ? ORDER BY time_us DESC, size DESC LIMIT 1"
 _HEADERS = """
 CREATE TABLE IF NOT EXISTS header(version INTEGER, number INTEGER, header BLOB,
     PRIMARY KEY(version, number)) WITHOUT ROWID;
@@ -126,7 +129,10 @@ class FileLog:
             if row is None or row[0] < head.size:
                 values = (head.size, note, head.root)
                 self._published.execute("REPLACE INTO published VALUES(1,?,?,?)", values)
-                now = self._clock.now_us()
+                sql = "SELECT time_us FROM history ORDER BY time_us DESC LIMIT 1"
+                last = self._published.execute(sql).fetchone()
+                # A clock that steps back must not give an instant another size than it had.
+                now = max(self._clock.now_us(), last[0] if last else 0)
                 self._published.execute(
                     "INSERT OR IGNORE INTO history VALUES(?,?)", (head.size, now)
                 )
@@ -193,8 +199,8 @@ class FileLog:
     def size_at(self, instant_us: int) -> int:
         """The largest size published by an instant."""
         with self._lock, translated("published.db"):
-            sql = "SELECT max(size) FROM history WHERE time_us <= ?"
-            return int(self._published.execute(sql, (instant_us,)).fetchone()[0] or 0)
+            row = self._published.execute(SIZE_AT, (instant_us,)).fetchone()
+        return int(row[0]) if row else 0
 
     def settle(self) -> None:
         """fsync what `integrate` wrote, then drop what could have redone it.

@@ -1,5 +1,6 @@
 """The sequencer over the log's real storage: order, growth, recovery, refusals."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bal.certify.tree import (
 )
 from bal.errors import Stop
 from bal.model import Digest, TreeHead
-from infra.file_log import FileLog
+from infra.file_log import SIZE_AT, FileLog
 from infra.key_signer import CheckpointSigner
 
 ORIGIN = "gridseal.invalid/0123456789abcdef"
@@ -31,6 +32,16 @@ class At:
 
     def now_us(self) -> int:
         return 1_700_000_000_000_000
+
+
+class Set(At):
+    """A clock that the test sets."""
+
+    def __init__(self, now_us: int) -> None:
+        self.now = now_us
+
+    def now_us(self) -> int:
+        return self.now
 
 
 class Crash(BaseException):
@@ -237,6 +248,34 @@ def test_checkpoints_grow_consistently_and_are_published_once(tmp_path: Path) ->
         check_consistency(head, heads[-1], path)
     assert log.size_at(At().now_us()) == heads[-1].size
     assert log.size_at(At().now_us() - 1) == 0
+
+
+def test_an_instant_means_one_size_although_the_clock_steps_back(tmp_path: Path) -> None:
+    clock = Set(1_000)
+    log = FileLog(tmp_path / "log", clock)
+    for size, now in ((1, 1_000), (2, 3_000), (3, 500), (4, 2_999), (5, 4_000)):
+        clock.now = now
+        log.publish(TreeHead(size, leaf_hash(bytes([size]))), b"note")
+    assert [log.size_at(at) for at in (999, 1_000, 2_999, 3_000, 3_999, 4_000)] == [
+        0, 1, 1, 4, 4, 5,
+    ]  # fmt: skip
+    log.close()
+    clock.now = 1  # over a restart, too
+    log = FileLog(tmp_path / "log", clock)
+    log.publish(TreeHead(6, leaf_hash(b"6")), b"note")
+    assert (log.size_at(3_999), log.size_at(4_000)) == (4, 6)
+    log.close()
+
+
+def test_a_size_is_found_without_looking_at_every_checkpoint(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "log", At())
+    with sqlite3.connect(tmp_path / "log" / "published.db") as db:
+        plan = db.execute(f"EXPLAIN QUERY PLAN {SIZE_AT}", (1,)).fetchall()
+    db.close()
+    assert [row[3] for row in plan] == [
+        "SEARCH history USING COVERING INDEX history_time (time_us<?)"
+    ]
+    log.close()
 
 
 def test_the_signer_never_signs_two_roots_at_one_size(tmp_path: Path) -> None:
