@@ -7,13 +7,12 @@ function of the message, so putting it again makes the same bytes.
 """
 
 import struct
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import digest as hmac_digest
-from operator import le
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,15 +31,14 @@ _PAGE_BYTES = 8192
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _OPENING_ERRORS = (InvalidTag, ValueError, TypeError, IndexError, OverflowError, struct.error)
-_OWNER = struct.Struct(f">{DEVICE_BYTES}sI")  # padded pseudonym, sealed bytes
 
 _SCHEMA = """
 CREATE TABLE message(
     id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, lane INTEGER NOT NULL, place INTEGER NOT NULL,
-    format TEXT NOT NULL, received_us INTEGER NOT NULL, tag BLOB NOT NULL, layout BLOB NOT NULL,
-    sealed BLOB NOT NULL,
+    format TEXT NOT NULL, received_us INTEGER NOT NULL, tag BLOB NOT NULL, summary BLOB,
+    layout BLOB NOT NULL, sealed BLOB NOT NULL,
     UNIQUE(epoch, lane, place));
-CREATE TABLE summary(tag BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX message_tag ON message(tag);
 """
 
 StoredPart = tuple[int, int, Pseudonym, bytes | None]  # start, end, whose, bytes if the key exists
@@ -55,22 +53,22 @@ class _Clear:
     place: int
     format: str
     received_us: int
-    tag: bytes  # HMAC over credential and SHA-256 of the message
-    owners: Sequence[tuple[bytes, int]]  # padded pseudonym, sealed bytes; the first has the header
-    ends: Sequence[int]  # of each part; the next one starts there
-    owner_of: Sequence[int]  # of each part, its number in `owners`
-
-    @property
-    def layout(self) -> bytes:
-        """owners u32 | parts u32 | owners | parts x u32 end | parts x u32 owner, big-endian."""
-        table = b"".join(_OWNER.pack(*owner) for owner in self.owners)
-        counts = struct.pack(">II", len(self.owners), len(self.ends))
-        return counts + table + _numbers(self.ends) + _numbers(self.owner_of)
+    tag: bytes  # made of credential and SHA-256 of the message, see `_tag_and_key`
+    layout: bytes  # of `_layout`
 
     def binding(self) -> bytes:
         """32 bytes that no other message has: `tag` stands for the content."""
         head = f"{self.epoch}/{self.lane}/{self.place} {self.format} {self.received_us}\n"
         return sha256(head.encode() + self.tag + self.layout).digest()
+
+
+class _Layout(NamedTuple):
+    """Whose bytes are where; the first owner has the header."""
+
+    owners: Sequence[Pseudonym]
+    sizes: Sequence[int]  # of what is sealed for each owner
+    ends: Sequence[int]  # of each part; the next one starts there
+    owner_of: Sequence[int]  # of each part, its number in `owners`
 
 
 class SqliteArchive:
@@ -107,7 +105,7 @@ class SqliteArchive:
         parts: Sequence[tuple[int, int, Subject]],
         summary: bytes = b"",
     ) -> None:
-        """Keep one message; `summary` as of `set_summary`, b"" where there is none yet."""
+        """Keep one message; `summary` is given again on a retry, b"" where there is none."""
         self.put_many([ArchiveItem(message, message_id, parts, summary)])
 
     def put_many(self, items: Sequence[ArchiveItem]) -> None:
@@ -118,19 +116,15 @@ class SqliteArchive:
         another message has this place on the bus, Unavailable where the disk refuses.
         """
         rows = [self._seal(item) for item in items]
-        summaries = [
-            self._sealed_summary(item.message.credential, item.message_id, item.summary)
-            for item in items
-            if item.summary
-        ]
         with self._file.writing() as db:
-            for clear, sealed in rows:
+            for clear, summary, sealed in rows:
                 where = (clear.epoch, clear.lane, clear.place)
                 cursor = db.execute(
                     "INSERT OR IGNORE INTO message(epoch, lane, place, format, received_us, tag,"
-                    " layout, sealed) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*where, clear.format, clear.received_us, clear.tag, clear.layout, sealed),
-                )
+                    " summary, layout, sealed) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*where, clear.format, clear.received_us, clear.tag, summary, clear.layout,
+                     sealed),
+                )  # fmt: skip
                 if cursor.rowcount == 0:
                     (tag,) = db.execute(
                         "SELECT tag FROM message WHERE epoch = ? AND lane = ? AND place = ?", where
@@ -140,17 +134,6 @@ class SqliteArchive:
                             "archive-differs",
                             f"another message was archived as {_place(*where)}: the bus went back.",
                         )
-            db.executemany("INSERT OR IGNORE INTO summary VALUES(?, ?)", summaries)
-
-    def set_summary(self, credential: str, message_id: bytes, summary: bytes) -> None:
-        """Keep the certified summary of a message; the first one stays."""
-        self.set_summaries([(credential, message_id, summary)])
-
-    def set_summaries(self, summaries: Sequence[tuple[str, bytes, bytes]]) -> None:
-        """Keep several (credential, message id, summary), all or none; the first of each stays."""
-        rows = [self._sealed_summary(*summary) for summary in summaries]
-        with self._file.writing() as db:
-            db.executemany("INSERT OR IGNORE INTO summary VALUES(?, ?)", rows)
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -159,15 +142,19 @@ class SqliteArchive:
         self._file.sync()
 
     def summary(self, credential: str, message_id: bytes) -> bytes | None:
-        """The certified summary of a message already taken from this credential."""
-        tag = self._tag(credential, message_id)
+        """The certified summary of a message already taken from this credential; of the first."""
+        tag, key = self._tag_and_key(credential, message_id)
         with self._file.reading() as db:
-            row = db.execute("SELECT sealed FROM summary WHERE tag = ?", (tag,)).fetchone()
+            row = db.execute(
+                "SELECT summary FROM message WHERE tag = ? AND summary IS NOT NULL"
+                " ORDER BY id LIMIT 1",
+                (tag,),
+            ).fetchone()
         if row is None:
             return None
         try:
             nonce, sealed = row[0][:_NONCE_BYTES], row[0][_NONCE_BYTES:]
-            return AESGCM(self._summary_key(credential, message_id)).decrypt(nonce, sealed, tag)
+            return AESGCM(key).decrypt(nonce, sealed, tag)
         except (InvalidTag, ValueError, TypeError) as error:
             raise self._file.damaged("a message's summary does not decrypt") from error
 
@@ -208,33 +195,32 @@ class SqliteArchive:
             ).fetchone()
         if row is None:
             return None
-        format_, received_us, tag, layout, sealed = row
+        *head, sealed = row
         try:
-            clear = _Clear(
-                epoch, partition, offset, format_, received_us, tag, *_decode_layout(layout)
-            )
-            texts = self._decrypt(clear, sealed)
+            clear = _Clear(epoch, partition, offset, *head)
+            layout = _decode_layout(clear.layout)
+            texts = self._decrypt(clear, layout, sealed)
             header_bytes = 0 if texts[0] is None else 2 + int.from_bytes(texts[0][:2], "big")
             credential = None if texts[0] is None else texts[0][2:header_bytes].decode()
-            return clear, credential, _cut(clear, texts, header_bytes)
+            return clear, credential, _cut(layout, texts, header_bytes)
         except _OPENING_ERRORS as error:
             what = str(error) or "its bytes are not those that were sealed"
             where = _place(epoch, partition, offset)
             raise self._file.damaged(f"message {where}: {what}") from error
 
-    def _decrypt(self, clear: _Clear, sealed: bytes) -> list[bytes | None]:
+    def _decrypt(self, clear: _Clear, layout: _Layout, sealed: bytes) -> list[bytes | None]:
         """The text of each owner; None where its key is gone."""
         binding, year_ = clear.binding(), year(clear.received_us)
         texts: list[bytes | None] = []
         at = 0
-        for number, (owner, size) in enumerate(clear.owners):
-            name = Pseudonym(owner.rstrip(b"\0").decode())
+        for name, size in zip(layout.owners, layout.sizes, strict=True):
             key = self._salt_key(name, year_) if name else self._archive_key
             if key is None:
                 texts.append(None)
             else:
-                nonce, bound = _nonce(binding, number), _bound(binding, number)
-                texts.append(self._cipher(key).decrypt(nonce, sealed[at : at + size], bound))
+                text = sealed[at : at + size]
+                cipher = self._cipher(key)
+                texts.append(cipher.decrypt(binding[:_NONCE_BYTES], text, binding))
             at += size
         if at != len(sealed):
             raise ValueError("sealed bytes are missing or too many")
@@ -242,60 +228,55 @@ class SqliteArchive:
 
     # -- sealing ----------------------------------------------------------------------------
 
-    def _seal(self, item: ArchiveItem) -> tuple[_Clear, bytes]:
-        """One message: each subject's parts sealed together, the credential with the first.
+    def _seal(self, item: ArchiveItem) -> tuple[_Clear, bytes | None, bytes]:
+        """What is in clear, the summary, and the message sealed: the credential with the first text.
 
-        Together, because a message of a thousand meters has a thousand and one parts of the
-        platform's; and AES-GCM takes 2^32 messages a key, which that would reach in a year.
+        Each subject's parts are sealed together, because a message of a thousand meters has a thousand
+        and one parts of the platform's; and AES-GCM takes 2^32 messages a key, which that would
+        reach in a year.
         """
         message = item.message
-        if sha256(message.raw).digest() != item.message_id:
-            raise ValueError("a message id is the SHA-256 of the raw message")
-        keys, texts = _texts(message.raw, item.parts)
+        keys, pieces, owner_of = _by_owner(message.raw, item.parts)
         if not keys:  # an empty message has no part; its header is the platform's
-            keys, texts = {"": self._archive_key}, {"": []}
+            keys, pieces = {Pseudonym(""): self._archive_key}, [[]]
+        if len(set(keys.values())) < len(keys):  # would be one key and nonce for two texts
+            raise ValueError("two subjects of a message have one key")
+        tag, summary_key = self._tag_and_key(message.credential, item.message_id)
         credential = message.credential.encode()
-        next(iter(texts.values())).insert(0, struct.pack(">H", len(credential)) + credential)
-        plain = [b"".join(pieces) for pieces in texts.values()]
-        number = {name: at for at, name in enumerate(keys)}
+        pieces[0].insert(0, struct.pack(">H", len(credential)) + credential)
+        texts = list(map(b"".join, pieces))
+        sizes = [len(text) + _TAG_BYTES for text in texts]
         clear = _Clear(
             message.epoch,
             message.partition,
             message.offset,
             message.format,
             message.received_us,
-            self._tag(message.credential, item.message_id),
-            [
-                (name.encode("ascii").ljust(DEVICE_BYTES, b"\0"), len(text) + _TAG_BYTES)
-                for name, text in zip(keys, plain, strict=True)
-            ],
-            [end for _, end, _ in item.parts],
-            [number[subject.pseudonym] for _, _, subject in item.parts],
+            tag,
+            _encode_layout(_Layout(list(keys), sizes, [end for _, end, _ in item.parts], owner_of)),
         )
         binding = clear.binding()
+        nonce, cipher = binding[:_NONCE_BYTES], self._cipher
         sealed = [
-            self._cipher(key).encrypt(_nonce(binding, at), text, _bound(binding, at))
-            for at, (key, text) in enumerate(zip(keys.values(), plain, strict=True))
+            cipher(key).encrypt(nonce, text, binding)
+            for key, text in zip(keys.values(), texts, strict=True)
         ]
-        return clear, b"".join(sealed)
+        summary = self._sealed_summary(tag, summary_key, item.summary) if item.summary else None
+        return clear, summary, b"".join(sealed)
 
-    def _sealed_summary(
-        self, credential: str, message_id: bytes, summary: bytes
-    ) -> tuple[bytes, bytes]:
-        """One row of `summary`; who has not the message cannot read it, not even with all keys."""
-        tag = self._tag(credential, message_id)
-        key = self._summary_key(credential, message_id)
-        nonce_label = b"gridseal/archive-summary-nonce/v1\0"
-        nonce = hmac_digest(self._archive_key, nonce_label + tag + summary, "sha256")[:_NONCE_BYTES]
-        return tag, nonce + AESGCM(key).encrypt(nonce, summary, tag)
+    def _sealed_summary(self, tag: bytes, key: bytes, summary: bytes) -> bytes:
+        """Behind its nonce. Who has not the message can't read it, not even with all keys."""
+        label = b"gridseal/archive-summary-nonce/v1\0"
+        nonce = hmac_digest(self._archive_key, label + tag + summary, "sha256")[:_NONCE_BYTES]
+        return nonce + AESGCM(key).encrypt(nonce, summary, tag)
 
-    def _tag(self, credential: str, message_id: bytes) -> bytes:
-        """How a message is known again: HMAC over sender and SHA-256, never the bare hash."""
-        return hmac_digest(self._archive_key, _identity(credential, message_id), "sha256")
-
-    def _summary_key(self, credential: str, message_id: bytes) -> bytes:
-        label = b"gridseal/archive-summary/v1\0"
-        return hmac_digest(self._archive_key, label + _identity(credential, message_id), "sha256")
+    def _tag_and_key(self, credential: str, message_id: bytes) -> tuple[bytes, bytes]:
+        """How a message is known again, never by the bare hash, and the key of its summary."""
+        if len(message_id) != 32:
+            raise ValueError("a message id is the SHA-256 of the raw message")
+        identity = b"gridseal/archive-message/v1\0" + credential.encode() + b"\0" + message_id
+        both = hmac_digest(self._archive_key, identity, "sha512")
+        return both[:32], both[32:]
 
     def _cipher(self, salt_key: bytes) -> AESGCM:
         cipher = self._ciphers.get(salt_key)
@@ -307,72 +288,76 @@ class SqliteArchive:
         return cipher
 
 
-def _texts(
+def _by_owner(
     raw: bytes, parts: Sequence[tuple[int, int, Subject]]
-) -> tuple[dict[str, bytes], dict[str, list[bytes]]]:
-    """Salt key and pieces by pseudonym, in order of first part. Raises ValueError for gaps."""
-    starts = [start for start, _, _ in parts]
-    ends = [end for _, end, _ in parts]
-    if [*starts, len(raw)] != [0, *ends] or not all(map(le, starts, ends)):
-        raise ValueError("the parts of a message are not consecutive or do not cover it")
-    keys: dict[str, bytes] = {}
-    texts: dict[str, list[bytes]] = defaultdict(list)
+) -> tuple[dict[Pseudonym, bytes], list[list[bytes]], list[int]]:
+    """Salt key by pseudonym, pieces of each in that order, and the number of each part's owner.
+
+    Raises ValueError for gaps.
+    """
+    keys: dict[Pseudonym, bytes] = {}
+    numbers: dict[Pseudonym, int] = {}
+    pieces: list[list[bytes]] = []
+    owner_of: list[int] = []
+    at = 0
     for start, end, subject in parts:
-        keys[subject.pseudonym] = subject.salt_key
-        texts[subject.pseudonym].append(raw[start:end])
-    return keys, texts
-
-
-def _nonce(binding: bytes, number: int) -> bytes:
-    """96 bits of the binding, XOR the owner's number, as RFC 8446 §5.3 makes its nonces."""
-    seed = int.from_bytes(binding[:_NONCE_BYTES], "big")
-    return (seed ^ number).to_bytes(_NONCE_BYTES, "big")
-
-
-def _bound(binding: bytes, number: int) -> bytes:
-    """Associated data of one owner's seal."""
-    return binding + number.to_bytes(4, "big")
-
-
-def _identity(credential: str, message_id: bytes) -> bytes:
-    if len(message_id) != 32:
-        raise ValueError("a message id is the SHA-256 of the raw message")
-    return credential.encode() + b"\0" + message_id
+        if start != at or end < start:
+            at = -1
+            break
+        at = end
+        name = subject.pseudonym
+        if name in numbers:
+            number = numbers[name]
+            pieces[number].append(raw[start:end])
+        else:
+            number = numbers[name] = len(pieces)
+            keys[name] = subject.salt_key
+            pieces.append([raw[start:end]])
+        owner_of.append(number)
+    if at != len(raw):
+        raise ValueError("the parts of a message are not consecutive or do not cover it")
+    return keys, pieces, owner_of
 
 
 def _place(epoch: str, partition: int, offset: int) -> str:
     return f"{epoch}/{partition}/{offset}"
 
 
-def _numbers(values: Sequence[int]) -> bytes:
-    return struct.pack(f">{len(values)}I", *values)
+def _encode_layout(layout: _Layout) -> bytes:
+    """owners u32 | parts u32 | owners x pseudonym | owners x u32 sealed bytes | parts x u32 end |
+    parts x u32 owner, big-endian.
+    """
+    owners, parts = len(layout.owners), len(layout.ends)
+    names = "".join([name.ljust(DEVICE_BYTES, "\0") for name in layout.owners]).encode("ascii")
+    numbers = struct.pack(f">{owners + 2 * parts}I", *layout.sizes, *layout.ends, *layout.owner_of)
+    return struct.pack(">II", owners, parts) + names + numbers
 
 
-def _decode_layout(
-    data: bytes,
-) -> tuple[list[tuple[bytes, int]], tuple[int, ...], tuple[int, ...]]:
-    """Owners, ends and owner of each part. Raises ValueError or struct.error for other bytes."""
-    owner_count, part_count = struct.unpack_from(">II", data)
-    at = 8 + _OWNER.size * owner_count
-    if len(data) != at + 8 * part_count:
+def _decode_layout(data: bytes) -> _Layout:
+    """What was encoded. Raises ValueError, TypeError or struct.error for other bytes."""
+    owners, parts = struct.unpack_from(">II", data)
+    at = 8 + DEVICE_BYTES * owners
+    if len(data) != at + 4 * owners + 8 * parts:
         raise ValueError("the table of parts has another length")
-    return (
-        list(_OWNER.iter_unpack(data[8:at])),
-        struct.unpack_from(f">{part_count}I", data, at),
-        struct.unpack_from(f">{part_count}I", data, at + 4 * part_count),
+    names = [data[i : i + DEVICE_BYTES] for i in range(8, at, DEVICE_BYTES)]
+    numbers = struct.unpack_from(f">{owners + 2 * parts}I", data, at)
+    return _Layout(
+        [Pseudonym(name.rstrip(b"\0").decode()) for name in names],
+        numbers[:owners],
+        numbers[owners : owners + parts],
+        numbers[owners + parts :],
     )
 
 
-def _cut(clear: _Clear, texts: Sequence[bytes | None], header_bytes: int) -> list[StoredPart]:
+def _cut(layout: _Layout, texts: Sequence[bytes | None], header_bytes: int) -> list[StoredPart]:
     """The owners' texts as the parts they were joined from."""
-    names = [Pseudonym(owner.rstrip(b"\0").decode()) for owner, _ in clear.owners]
     taken = [header_bytes, *[0] * (len(texts) - 1)]
     parts: list[StoredPart] = []
     start = 0
-    for end, owner in zip(clear.ends, clear.owner_of, strict=True):
+    for end, owner in zip(layout.ends, layout.owner_of, strict=True):
         text, at = texts[owner], taken[owner]
         piece = None if text is None else text[at : at + end - start]
-        parts.append((start, end, names[owner], piece))
+        parts.append((start, end, layout.owners[owner], piece))
         taken[owner] = at + end - start
         start = end
     return parts

@@ -388,15 +388,15 @@ def test_a_deleted_message(data: Path) -> None:
 def test_a_deleted_summary(data: Path) -> None:
     path = data / "archive" / "archive.db"
     tag = value(path, "SELECT tag FROM message WHERE place = 3")
-    execute(path, "DELETE FROM summary WHERE tag = ?", tag)
+    execute(path, "UPDATE message SET summary = NULL WHERE tag = ?", tag)
     assert found(fsck(data)) == {("summary-missing", archived(data)[2])}
 
 
 def test_another_messages_summary(data: Path) -> None:
     path = data / "archive" / "archive.db"
     tags = [value(path, "SELECT tag FROM message WHERE place = ?", at) for at in (3, 4)]
-    sealed = value(path, "SELECT sealed FROM summary WHERE tag = ?", tags[1])
-    execute(path, "UPDATE summary SET sealed = ? WHERE tag = ?", sealed, tags[0])
+    sealed = value(path, "SELECT summary FROM message WHERE tag = ?", tags[1])
+    execute(path, "UPDATE message SET summary = ? WHERE tag = ?", sealed, tags[0])
     ((check, where),) = found(fsck(data))
     assert (check, where) == ("store-damaged", archived(data)[2])
 
