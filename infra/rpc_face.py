@@ -5,6 +5,7 @@ transport; ethers, viem and web3.py read the answers. A platform whose chain is 
 face: its users ask the chain themselves, so that nothing of ours stands in between.
 """
 
+import json
 import logging
 from typing import Any, Protocol
 
@@ -51,8 +52,8 @@ class RpcFace:
     def handle(self, body: bytes) -> bytes:
         """Answer one request or a batch of at most 50; never raises.
 
-        Errors: -32700 no JSON, -32600 no request (or a batch that is empty or too long), -32601 not
-        offered, -32602 wrong parameters, -32005 too many logs or blocks, -32603 the chain's disk
+        Errors: -32700 no JSON, -32600 no request (or a batch that is empty or too long, or a member
+        that stands twice: two readers could take it for two requests), -32601 not offered, -32602 wrong parameters, -32005 too many logs or blocks, -32603 the chain's disk
         failed, 3 reverted with the revert data. A request without `id` is a notification and gets
         no answer (JSON-RPC 2.0 §4.1); where nothing is to be answered the bytes are empty.
         """
@@ -60,8 +61,11 @@ class RpcFace:
             return _encoded(_failed(None, -32600, f"a body has at most {BODY_MAX} bytes"))
         try:
             asked = msgspec.json.decode(body)
+            repeats = _repeats_a_member(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _encoded(_failed(None, -32700, "parse error"))
+        if repeats:
+            return _encoded(_failed(None, -32600, "invalid request: a member stands twice"))
         if not isinstance(asked, list):
             answer = self._one(asked)
             return b"" if answer is _ANSWERLESS else _encoded(answer)
@@ -96,6 +100,19 @@ class RpcFace:
             _logger.exception("defect in %s", method)
             return _failed(identity, -32603, "internal error")
         return {"jsonrpc": "2.0", "id": identity, "result": result}
+
+
+def _repeats_a_member(body: bytes) -> bool:
+    """Whether an object of this JSON names a member twice (RFC 8259 §4: SHOULD be unique)."""
+    repeated = False
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({name for name, _ in pairs}) < len(pairs)
+
+    # Python's reader refuses numbers of 5,000 digits, which msgspec has taken: leave them as text.
+    json.loads(body.decode("utf-8"), object_pairs_hook=check, parse_int=str, parse_float=str)
+    return repeated
 
 
 def _failed(identity: object, code: int, text: str) -> dict[str, object]:
