@@ -7,7 +7,7 @@ Written by hand because parameters are parsed by hand (bal/provide): FastAPI wou
 from starlette.responses import Response
 
 from bal.provide.problem import MEDIA_TYPE
-from bal.provide.readings import PAGE_DEFAULT, PAGE_MAX
+from bal.provide.readings import KINDS, PAGE_DEFAULT, PAGE_MAX
 from infra.http_schema import COUNT, DIGEST, PSEUDONYM, TEXT, TIME, Json, ref
 
 
@@ -181,7 +181,7 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "security": [{"oauth2": ["readings.read"]}],
             "parameters": [
                 _query("device", "Pseudonym", PSEUDONYM),
-                _query("kind", "reading, telemetry, event, …", TEXT),
+                _query("kind", "Kind of record; else all of these", {"enum": list(KINDS)}),
                 _query("register", "18-field ReadingType or name", TEXT),
                 _query("from", "First instant for the interval's end", TIME),
                 _query("to", "First instant that is too late", TIME),

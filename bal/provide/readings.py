@@ -28,8 +28,8 @@ PARAMETERS = (
     "cursor",
     "limit",
 )
+KINDS = ("reading", "telemetry", "event", "phasors")  # of what a device measures or says
 _DEVICE = re.compile(r"[A-Za-z0-9_-]{43}")
-_KIND = re.compile(r"[a-z][a-z-]{0,31}")
 _REGISTER = re.compile(r"[^\s]{1,256}")
 
 
@@ -68,7 +68,7 @@ def parse_request(query: bytes, page_max: int = PAGE_MAX) -> ReadingsRequest:
     versions = one_of("versions", get("versions", "latest"), ("latest", "all"))
     return ReadingsRequest(
         device=_optional(given, "device", _DEVICE, "a pseudonym, 43 characters of base64url"),
-        kind=_optional(given, "kind", _KIND, "a kind of record, like reading"),
+        kind=one_of("kind", given["kind"], KINDS) if "kind" in given else None,
         register=_optional(given, "register", _REGISTER, "1 to 256 characters without space"),
         from_us=from_us,
         to_us=to_us,

@@ -85,6 +85,8 @@ def test_without_parameters_it_is_the_newest_of_the_callers_groups() -> None:
         ({"device": "A" * 42}, "device"),
         ({"device": "A" * 42 + "="}, "device"),
         ({"kind": "Reading"}, "kind"),
+        ({"kind": "nonsense"}, "kind"),
+        ({"kind": "device"}, "kind"),  # the platform's own: nobody's readings
         ({"register": "a b"}, "register"),
         ({"register": "x" * 257}, "register"),
         ({"register": ""}, "register"),
