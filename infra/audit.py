@@ -84,7 +84,8 @@ def report(what: str, audit: Audit, *, as_json: bool) -> int:
     if more > 0:
         sys.stdout.write(f"✘ and {more:,} more\n")
     if audit.differences:
-        sys.stdout.write(f"{what}: {len(audit.differences):,} differences\n")
+        count = len(audit.differences)
+        sys.stdout.write(f"{what}: {count:,} difference{'s' if count > 1 else ''}\n")
         return 1
     sys.stdout.write(f"✔ {what}: everything agrees\n")
     return 0

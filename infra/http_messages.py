@@ -21,7 +21,7 @@ from infra.http_services import Submitted
 FORMATS = ("cim", "der")
 _MESSAGE = re.compile(r"[0-9a-f]{64}")
 # What `submit` may refuse a message for without having looked into it; all else is 422.
-_STATUS = {"message-too-large": 413, "sender-unknown": 403, "sender-revoked": 403}
+_STATUS = {"message-too-large": 413, "sender-revoked": 403}
 
 
 class Pending:

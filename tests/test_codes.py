@@ -19,7 +19,6 @@ NO_CODES = {
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "intake-writer",  # a thread
-    "sender-unknown",  # the status of a code that only other services than ours would raise
     "utf-8",
 }  # fmt: skip
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")

@@ -117,7 +117,6 @@ def test_good_readings_beside_refused_ones_are_200(api, platform):
         ("message-empty", 422),
         ("message-too-large", 413),
         ("sender-revoked", 403),
-        ("sender-unknown", 403),
     ],
 )
 def test_what_the_guard_refuses_is_told_with_all_its_members(api, platform, named, status):
