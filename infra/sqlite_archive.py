@@ -229,11 +229,11 @@ class SqliteArchive:
     # -- sealing ----------------------------------------------------------------------------
 
     def _seal(self, item: ArchiveItem) -> tuple[_Clear, bytes | None, bytes]:
-        """What is in clear, the summary, and the message sealed: the credential with the first text.
+        """What stands in clear, the summary, and the sealed texts; the first has the credential.
 
-        Each subject's parts are sealed together, because a message of a thousand meters has a thousand
-        and one parts of the platform's; and AES-GCM takes 2^32 messages a key, which that would
-        reach in a year.
+        A subject's parts are sealed together, because a message of a thousand meters has a thousand
+        and one of the platform's; and AES-GCM takes 2^32 messages a key, which that would reach in
+        a year.
         """
         message = item.message
         keys, pieces, owner_of = _by_owner(message.raw, item.parts)
