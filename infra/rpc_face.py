@@ -53,9 +53,10 @@ class RpcFace:
         """Answer one request or a batch of at most 50; never raises.
 
         Errors: -32700 no JSON, -32600 no request (or a batch that is empty or too long, or a member
-        that stands twice: two readers could take it for two requests), -32601 not offered, -32602 wrong parameters, -32005 too many logs or blocks, -32603 the chain's disk
-        failed, 3 reverted with the revert data. A request without `id` is a notification and gets
-        no answer (JSON-RPC 2.0 §4.1); where nothing is to be answered the bytes are empty.
+        that stands twice: two readers could take it for two requests), -32601 not offered, -32602
+        wrong parameters, -32005 too many logs or blocks, -32603 the chain's disk failed, 3 reverted
+        with the revert data. A request without `id` is a notification and gets no answer
+        (JSON-RPC 2.0 §4.1); where nothing is to be answered the bytes are empty.
         """
         if len(body) > BODY_MAX:
             return _encoded(_failed(None, -32600, f"a body has at most {BODY_MAX} bytes"))
