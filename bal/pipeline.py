@@ -11,7 +11,7 @@ from hashlib import sha256
 from bal import jcs
 from bal.certify.commitment import commitment, commitments
 from bal.certify.log import Batch
-from bal.certify.tree import EMPTY_ROOT, tree_head
+from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
 from bal.errors import GridsealError, Rejected
 from bal.harmonise import MeterNames, harmonise
@@ -212,7 +212,9 @@ def _commit_part(subject: Subject, part: bytes) -> Digest:
 
 
 def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Worked:
-    entries = commitments(TYPE_RECORD, [(d.subject.salt_key, d.record) for d in drafts])
+    entries = commitments(
+        TYPE_RECORD, [d.subject.salt_key for d in drafts], [d.record for d in drafts]
+    )
     at = message.received_us
     for one in drafts:
         if one.end_us == UNTIMED:
@@ -263,8 +265,7 @@ def _message_draft(
 
 def _parts_root(parts: Sequence[Part]) -> Digest:
     """RFC 6962 root over the parts' commitments, in the message's order."""
-    leaves = [Digest(sha256(b"\x00" + part.commitment).digest()) for part in parts]
-    return tree_head(leaves).root
+    return tree_head(leaf_hashes([part.commitment for part in parts])).root
 
 
 def rules_digest(parts: dict[str, str]) -> str:

@@ -1,20 +1,23 @@
 """Pseudonyms, salts and commitments (docs/spec/commitment.md, ARCHITECTURE §2)."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from hmac import digest as hmac_digest
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bal.model import Digest, Pseudonym
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 COMMITMENT_BYTES = 32
 PUBLIC_ENTRY_BYTES_MAX = 65_535  # an entry bundle's length prefix is a uint16
 
-PADS_KEPT_MAX = 200_000
+BEGUN_KEPT_MAX = 200_000  # of 600 bytes each
 
 _SALT_LABEL = b"gridseal/salt/v1\x00"
-_pads: dict[bytes, tuple[bytes, bytes]] = {}
+_begun: dict[bytes, tuple["HASH", "HASH"]] = {}
 
 
 def pseudonym(pseudonym_key: bytes) -> Pseudonym:
@@ -25,41 +28,50 @@ def pseudonym(pseudonym_key: bytes) -> Pseudonym:
 
 def salt(salt_key: bytes, type_: bytes, data: bytes) -> bytes:
     """The 32-byte salt of one commitment: HMAC-SHA-256(K, label ‖ type ‖ data)."""
-    inner, outer = _pads.get(salt_key) or _make_pads(salt_key)
-    return sha256(outer + sha256(inner + type_ + data).digest()).digest()
+    begun_inner, begun_outer = _begun.get(salt_key) or _begin(salt_key)
+    inner, outer = begun_inner.copy(), begun_outer.copy()
+    inner.update(type_ + data)
+    outer.update(inner.digest())
+    return outer.digest()
 
 
 def commitment(salt_key: bytes, type_: bytes, data: bytes) -> Digest:
     """SHA-256(0x02 ‖ type ‖ salt ‖ data); the 0x02 keeps it apart from leaf and node hashes."""
-    inner, outer = _pads.get(salt_key) or _make_pads(salt_key)
-    salt_ = sha256(outer + sha256(inner + type_ + data).digest()).digest()
-    return Digest(sha256(b"\x02" + type_ + salt_ + data).digest())
+    return Digest(sha256(b"\x02" + type_ + salt(salt_key, type_, data) + data).digest())
 
 
-def commitments(type_: bytes, items: Sequence[tuple[bytes, bytes]]) -> list[Digest]:
-    """`commitment` of many (salt key, data), of one type; half the price of the calls."""
-    start, kept, found = b"\x02" + type_, _pads, []
-    for salt_key, data in items:
-        inner, outer = kept.get(salt_key) or _make_pads(salt_key)
-        salt_ = sha256(outer + sha256(inner + type_ + data).digest()).digest()
-        found.append(sha256(start + salt_ + data).digest())
+def commitments(type_: bytes, salt_keys: Iterable[bytes], items: Iterable[bytes]) -> list[Digest]:
+    """`commitment` of many, of one type; half the price of the calls.
+
+    salt_keys: one an item, in the same order.
+    """
+    begun, kept, found = sha256(b"\x02" + type_), _begun, []
+    for salt_key, data in zip(salt_keys, items, strict=True):
+        inner, outer = kept.get(salt_key) or _begin(salt_key)
+        inner, outer, whole = inner.copy(), outer.copy(), begun.copy()
+        inner.update(type_ + data)
+        outer.update(inner.digest())
+        whole.update(outer.digest())
+        whole.update(data)
+        found.append(whole.digest())
     return cast("list[Digest]", found)
 
 
-def _make_pads(salt_key: bytes) -> tuple[bytes, bytes]:
-    """The two padded keys of RFC 2104 §2 (the inner one with the label), kept for the next time.
+def _begin(salt_key: bytes) -> tuple["HASH", "HASH"]:
+    """The two hashes of RFC 2104 §2, begun with the padded key (and the inner one's label).
 
-    A reading's HMAC takes 60 % of the time this way of what OpenSSL needs to set one up.
+    They are kept for the next time and only ever copied: a reading's HMAC takes half of the time
+    that OpenSSL needs to set one up, and a tenth less than from the padded keys' bytes.
     """
     key = salt_key.ljust(64, b"\0")
     if len(key) > 64:
         raise ValueError("a salt key has 32 bytes")
-    inner = bytes(byte ^ 0x36 for byte in key) + _SALT_LABEL
-    pads = (inner, bytes(byte ^ 0x5C for byte in key))
-    if len(_pads) >= PADS_KEPT_MAX:
-        _pads.clear()
-    _pads[salt_key] = pads
-    return pads
+    inner = sha256(bytes(byte ^ 0x36 for byte in key) + _SALT_LABEL)
+    begun = inner, sha256(bytes(byte ^ 0x5C for byte in key))
+    if len(_begun) >= BEGUN_KEPT_MAX:
+        _begun.clear()
+    _begun[salt_key] = begun
+    return begun
 
 
 def is_public(entry: bytes) -> bool:

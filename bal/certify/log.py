@@ -12,7 +12,7 @@ from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES, is_public
 from bal.certify.note import checkpoint_text
 from bal.certify.tiles import TILE_HEIGHT, TileNodes
-from bal.certify.tree import EMPTY_ROOT, Node, leaf_hash, node_hash, right_edge
+from bal.certify.tree import EMPTY_ROOT, Node, leaf_hashes, node_hash, parents, right_edge
 from bal.errors import Stop
 from bal.model import Digest, TreeHead
 from bal.ports import Commit, Heads, LogStore, Signer, TileReader
@@ -50,10 +50,7 @@ class Frontier:
                 nodes.insert(0, self._pending.pop(level))
             if len(nodes) & 1:
                 self._pending[level] = nodes.pop()
-            nodes = [
-                Digest(sha256(b"\x01" + nodes[i] + nodes[i + 1]).digest())
-                for i in range(0, len(nodes), 2)
-            ]
+            nodes = parents(nodes)
             level += 1
             if nodes and level % TILE_HEIGHT == 0:
                 added[level // TILE_HEIGHT] = list(nodes)
@@ -128,7 +125,7 @@ class Sequencer:
             for commit in self._store.staged():
                 if commit.new.version <= self.heads.version:  # else it never won the swap
                     edge = self._edge(commit.old.size)
-                    self._store.integrate(commit, edge.extend(list(map(leaf_hash, commit.entries))))
+                    self._store.integrate(commit, edge.extend(leaf_hashes(commit.entries)))
             frontier = self._edge(self.heads.size)
             if frontier.head().root != self.heads.root:
                 raise Stop("log-damaged", "the tiles' right edge is not the root of the heads row")
@@ -180,7 +177,7 @@ class Sequencer:
             for entry in entries:
                 is_public(entry)
         frontier = self._frontier.copy()
-        added = frontier.extend([Digest(sha256(b"\x00" + entry).digest()) for entry in entries])
+        added = frontier.extend(leaf_hashes(entries))
         head = frontier.head()
         commit = Commit(old, Heads(old.version + 1, head.size, head.root, taken), entries, headers)
         self._store.stage(commit)  # 1 durable

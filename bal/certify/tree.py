@@ -3,8 +3,9 @@
 Pure functions; `check_*` return None or raise ProofInvalid, so no result can be forgotten.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from typing import cast
 
 from bal.errors import ProofInvalid
 from bal.model import Digest, TreeHead
@@ -25,15 +26,33 @@ def node_hash(left: Digest, right: Digest) -> Digest:
     return Digest(sha256(b"\x01" + left + right).digest())
 
 
+def leaf_hashes(entries: Iterable[bytes]) -> list[Digest]:
+    """`leaf_hash` of many; to copy a begun hash takes a tenth less than to begin one."""
+    begun, found = sha256(b"\x00"), []
+    for entry in entries:
+        leaf = begun.copy()
+        leaf.update(entry)
+        found.append(leaf.digest())
+    return cast("list[Digest]", found)
+
+
+def parents(nodes: Iterable[Digest]) -> list[Digest]:
+    """`node_hash` of the first two, the next two and so on; an odd one at the end has none."""
+    begun, found = sha256(b"\x01"), []
+    children = iter(nodes)
+    for left, right in zip(children, children, strict=False):
+        node = begun.copy()
+        node.update(left + right)
+        found.append(node.digest())
+    return cast("list[Digest]", found)
+
+
 def tree_head(leaves: Sequence[Digest]) -> TreeHead:
     """Head over all leaf hashes, in log order. O(size): for audits, not for appending."""
-    level: list[bytes] = list(leaves)
+    level = list(leaves)
     while len(level) > 1:
-        above = [  # inline: a message of 1,000 meters has its root made here
-            sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)
-        ]
-        level = above + level[len(level) & ~1 :]  # an odd one moves up
-    return TreeHead(len(leaves), Digest(level[0]) if level else EMPTY_ROOT)
+        level = parents(level) + level[len(level) & ~1 :]  # an odd one moves up
+    return TreeHead(len(leaves), level[0] if level else EMPTY_ROOT)
 
 
 def right_edge(size: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bal.certify.commitment import commitment, is_public, pseudonym, salt
+from bal.certify.commitment import commitment, commitments, is_public, pseudonym, salt
 
 
 def test_the_formulas_of_the_specification() -> None:
@@ -27,6 +27,17 @@ def test_a_pseudonym_is_43_characters_and_says_nothing_of_its_key() -> None:
 def test_types_never_meet(key: bytes, data: bytes) -> None:
     kinds = {bytes([t]): commitment(key, bytes([t]), data) for t in range(1, 5)}
     assert len(set(kinds.values())) == 4
+
+
+@given(st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.binary(max_size=200))))
+def test_many_are_as_one_by_one(items: list[tuple[bytes, bytes]]) -> None:
+    found = commitments(b"\x03", [key for key, _ in items], [data for _, data in items])
+    assert found == [commitment(key, b"\x03", data) for key, data in items]
+
+
+def test_each_item_has_its_key() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        commitments(b"\x01", [b"k" * 32], [b"one", b"two"])
 
 
 @pytest.mark.parametrize("entry", [b"", b"x" * 31, b"x" * 33, b"{" * 65_536])

@@ -14,7 +14,9 @@ from bal.certify.tree import (
     consistency_path,
     inclusion_path,
     leaf_hash,
+    leaf_hashes,
     node_hash,
+    parents,
     right_edge,
     root_of,
     tree_head,
@@ -78,6 +80,13 @@ def head(size: int) -> TreeHead:
 @pytest.mark.parametrize("size", range(9))
 def test_root_is_that_of_certificate_transparency(size: int) -> None:
     assert tree_head([leaf_hash(d) for d in CT_LEAVES[:size]]).root.hex() == CT_ROOTS[size]
+
+
+def test_many_hashes_are_as_one_by_one() -> None:
+    assert leaf_hashes(CT_LEAVES) == [leaf_hash(entry) for entry in CT_LEAVES]
+    assert parents(LEAVES[:1]) == []
+    for odd in (0, 1):
+        assert parents(LEAVES[: 6 + odd]) == [node_hash(*LEAVES[i : i + 2]) for i in (0, 2, 4)]
 
 
 def test_a_leaf_is_not_a_node() -> None:
