@@ -1,7 +1,8 @@
 """Worker, sequencer and publisher of one process, in one thread; the storer in another.
 
-The loop takes what the bus has, makes batches, commits them in one version, hands the rows to the
-storer, and publishes a checkpoint when one is due. What is visible is what is published and stored.
+The loop takes what the bus has and makes batches of it as it comes; once a checkpoint is due, or
+many have come together, it commits them in one version, hands the rows to the storer, and publishes.
+What is visible is what is published and stored.
 """
 
 import gc
@@ -9,13 +10,13 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from queue import SimpleQueue
 from threading import Condition, Lock, Thread
 from time import monotonic
 
-from bal.certify.log import Sequencer, tick
+from bal.certify.log import Batch, Sequencer, tick
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import RawMessage, StoredRecord, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
@@ -25,7 +26,8 @@ from infra.projector import Committed, Progress, Projector
 logger = logging.getLogger("gridseal.engine")
 
 READ_MESSAGES = 256
-COMMIT_WINDOW_S = 0.01  # docs/decisions/0006: of the 100 ms to the next checkpoint
+GATHER_S = 0.01  # between two looks at the bus, where messages come one by one
+COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
 STORE_QUEUE_MAX = 32  # commits; above, the loop waits for the storer
 STORE_MESSAGES_MAX = 256  # in one go
@@ -50,6 +52,17 @@ class CertifiedMessage:
     message: str  # hex SHA-256
     summary: dict[str, object]  # as the archive keeps it: batch, first_index, count, …
     row: StoredRecord | None = None  # where there is just one and it is at hand
+
+
+@dataclass(slots=True)
+class _Open:
+    """What is worked through and not committed yet."""
+
+    works: list[tuple[Worked, bytes, dict[str, object] | None]] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    keys: set[tuple[str, bytes]] = field(default_factory=set)
+    entries: int = 0
+    full: bool = False  # takes nothing more
 
 
 @dataclass(slots=True)
@@ -92,10 +105,12 @@ class Engine:
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
         self._last_tick_us = 0
-        self._last_publish_s = self._last_commit_s = float("-inf")
+        self._last_publish_s = self._last_look_s = float("-inf")
+        self._commit_took_s = 0.0
+        self._open = _Open()
         self._trimmed = next_offset
         self.worked = 0  # messages since the start
-        self._last_count = 0  # messages of the last commit
+        self._last_count = 0  # messages found at the last look
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
@@ -178,25 +193,37 @@ class Engine:
             messages = self._bus.read(self._next, READ_MESSAGES)
             if not messages and self._bus.end() < self._next:
                 raise Stop("bus-went-backwards", f"the bus ends below message {self._next}")
+            self._last_look_s, self._last_count = monotonic(), len(messages)
+            for message in messages:
+                if not self._take(message):
+                    break  # it is read again after the commit
             public = self._ticks()
-            if messages or public:
-                self._commit(messages, public)
+            if public or self._commit_due():
+                self._commit(public)
             if self._publish_due():
                 self._publish()
             if not messages:
                 self._wait()
+        if self._open.works:
+            self._commit([])
         self._publish()
         self._jobs.put(None)
 
     def _wait(self) -> None:
-        due = self._publish_in()
+        waits = [1.0]
+        if self._open.works:
+            waits.append(self._commit_in())
+        if (due := self._publish_in()) is not None:
+            waits.append(due)
         with self._wake:
             if not self._work and not self._stopping:
-                self._wake.wait(timeout=1.0 if due is None else max(0.0005, due))
+                self._wake.wait(timeout=max(0.0005, min(waits)))
 
     def _gather(self) -> None:
-        """Let a little come together: one commit of ten messages, not ten of one."""
-        window = self._last_commit_s + COMMIT_WINDOW_S - monotonic()
+        """Look at the bus for ten messages once, not for one ten times."""
+        window = self._last_look_s + GATHER_S - monotonic()
+        if self._open.works:
+            window = min(window, self._commit_in())
         if self._last_count < READ_MESSAGES // 2 and window > 0:
             with self._wake:
                 self._wake.wait_for(lambda: self._stopping, timeout=window)
@@ -208,43 +235,55 @@ class Engine:
         self._last_tick_us = now_us
         return [tick(now_us)]
 
-    def _commit(self, messages: Sequence[RawMessage], public: Sequence[bytes]) -> None:
-        """Work through messages until a commit is full, commit, and hand over to the storer."""
-        works: list[tuple[Worked, bytes, dict[str, object] | None]] = []
-        batches, count, prev = [], 0, self._sequencer.heads.taken
-        last = prev.get(f"{self._bus.epoch}/0", -1)
-        within: dict[tuple[str, bytes], None] = {}
-        for message in messages:
-            if count >= BATCH_ENTRIES_MAX:
-                break
-            key = (message.credential, sha256(message.raw).digest())
-            if key in within:
-                break  # its first is in this very commit: answer it from the next one
-            first = self._first_of(key)
-            if first is not None:
-                worked = Worked(message, again=str(first["batch"]))
-            else:
-                worked = self._worker.process(message)
-                self._worker.apply(worked.drafts)
-                within[key] = None
-            inputs = {
-                "registry": str(self._sequencer.heads.size + count),
-                "rules": self._rules,
-            }
-            batches += worked.batches(last, inputs)
-            count += len(worked.entries)
-            last = message.offset
-            works.append((worked, key[1], first))
-        firsts = self._sequencer.commit(batches, public)
-        self._last_commit_s = monotonic()
-        self._last_count = len(works)
-        self._next += len(works)
-        self.worked += len(works)
-        at = [i for i, batch in enumerate(batches) if batch.part == 0]
+    def _take(self, message: RawMessage) -> bool:
+        """Work through one message; False where what is open must be committed first."""
+        key = (message.credential, sha256(message.raw).digest())
+        now = self._open
+        if now.full or key in now.keys:  # a retry is answered with its first one's place
+            now.full = True
+            return False
+        first = self._first_of(key)
+        if first is not None:
+            worked = Worked(message, again=str(first["batch"]))
+        else:
+            worked = self._worker.process(message)
+            self._worker.apply(worked.drafts)
+            now.keys.add(key)
+        heads = self._sequencer.heads
+        last = heads.taken.get(f"{self._bus.epoch}/0", -1)
+        if now.works:
+            last = now.works[-1][0].message.offset
+        inputs = {"registry": str(heads.size + now.entries), "rules": self._rules}
+        now.batches += worked.batches(last, inputs)
+        now.entries += len(worked.entries)
+        now.works.append((worked, key[1], first))
+        now.full = now.entries >= BATCH_ENTRIES_MAX or len(now.works) >= READ_MESSAGES
+        self._next += 1
+        return True
+
+    def _commit_in(self) -> float:
+        """Seconds until what is open is committed, so that it is in the next checkpoint."""
+        lead = min(self._commit_took_s, self._interval_s / 2)
+        return self._last_publish_s + self._interval_s - lead - monotonic()
+
+    def _commit_due(self) -> bool:
+        now = self._open
+        if not now.works:
+            return False
+        return now.full or len(now.works) >= COMMIT_MESSAGES or self._commit_in() <= 0
+
+    def _commit(self, public: Sequence[bytes]) -> None:
+        """Commit what is open, and hand it over to the storer."""
+        began = monotonic()
+        done, self._open = self._open, _Open()
+        firsts = self._sequencer.commit(done.batches, public)
+        self.worked += len(done.works)
+        at = [i for i, batch in enumerate(done.batches) if batch.part == 0]
         commits = [
-            Committed(work[0], firsts[i], work[1]) for work, i in zip(works, at, strict=True)
+            Committed(work[0], firsts[i], work[1]) for work, i in zip(done.works, at, strict=True)
         ]
-        self._hand_over(commits, works)
+        self._commit_took_s = monotonic() - began
+        self._hand_over(commits, done.works)
 
     def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
         """The summary of the same message, where this is a retry."""

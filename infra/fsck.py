@@ -18,13 +18,14 @@ from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.certify.tree import leaf_hash
 from bal.certify.verify import VerifyError
 from bal.certify.verify_note import parse_note, parse_vkey, signed_by
-from bal.errors import ProofInvalid
+from bal.errors import ProofInvalid, Stop
 from bal.model import Digest, TreeHead
 from bal.ports import Heads
 from infra.anchor_journal import AnchorJournal
 from infra.audit import Audit
 from infra.data_folder import DataFolder, Facts
 from infra.fsck_rows import RowsCheck
+from infra.key_signer import last_signed
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
 
@@ -39,7 +40,7 @@ def fsck(path: Path) -> Audit:
     with audit.guarded("data folder"):
         facts = folder.facts()
         assert facts is not None
-        with closing(Stores.open(folder, SystemClock(), registry=False)) as stores:
+        with closing(Stores.open(folder, SystemClock(), read_only=True)) as stores:
             _run(audit, stores, folder, facts)
     return audit
 
@@ -162,7 +163,11 @@ class _Check:
         if self._stores.log.size_at(_EVER_US) > size:
             text = f"a larger one than {size} was published before"
             self.audit.differ("checkpoint-behind", "checkpoint", text)
-        last = int(memory.read_text().split()[0]) if memory.exists() else 0
+        try:
+            last, _ = last_signed(memory)
+        except Stop as error:
+            self.audit.differ("store-damaged", f"keys/{memory.name}", str(error))
+            return
         if last < size:
             text = f"it remembers size {last}, and {size} was signed: it was restored or replaced"
             self.audit.differ("signer-behind", f"keys/{memory.name}", text)

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import bal.pipeline
+from bal.certify.note import checkpoint_text
 from bal.certify.tiles import split_bundle
 from bal.errors import Stop
+from bal.model import Digest, TreeHead
 from infra.audit import Audit
 from infra.fsck import fsck
+from infra.key_signer import CheckpointSigner
 from infra.replay import replay
 from tests.journey.small_platform import Small, cim
 
@@ -292,9 +295,12 @@ def test_a_checkpoint_ahead_of_the_log(data: Path) -> None:
 
 
 def test_the_signers_memory(data: Path) -> None:
-    (data / "keys" / "log.signed").write_text(f"5 {'00' * 32}\n")
+    memory = data / "keys" / "log.signed"
+    memory.unlink()
+    text = checkpoint_text("x.invalid/1", TreeHead(5, Digest(bytes(32))))
+    CheckpointSigner("x.invalid/1", b"s" * 32, memory).sign(text)
     assert found(fsck(data)) == {("signer-behind", "keys/log.signed")}
-    (data / "keys" / "log.signed").write_text("no number\n")
+    memory.write_text("no number\n")
     assert checks(fsck(data)) == {"store-damaged"}
     small = Small(data)
     with pytest.raises(Stop, match="signer-refuses"):

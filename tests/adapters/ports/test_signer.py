@@ -10,7 +10,7 @@ from bal.certify.verify_note import parse_note, parse_vkey, signed_by
 from bal.errors import GridsealError, Stop
 from bal.model import Digest, TreeHead
 from bal.ports import Signer
-from infra.key_signer import CheckpointSigner, KeySigner, load_or_make_seed
+from infra.key_signer import CheckpointSigner, KeySigner, last_signed, load_or_make_seed
 
 NAME = "gridseal.invalid/0123456789abcdef"
 
@@ -84,9 +84,25 @@ class TestCheckpointSigner(SignerSuite):
             with pytest.raises(Stop, match="signer-refuses"):
                 signer.sign(text(5, 5))
 
+    def test_a_torn_write_leaves_what_was_signed_before(self, tmp_path: Path) -> None:
+        """A power cut during the write: no signature over it has left yet."""
+        signer = self.make(tmp_path, b"a" * 32)
+        for size in (5, 6, 7):
+            before = (tmp_path / "signed").read_bytes() if size > 5 else b""
+            signer.sign(text(size, size))
+            assert last_signed(tmp_path / "signed") == (size, root(size).hex())
+        whole = (tmp_path / "signed").read_bytes()
+        differing = [at for at in range(len(whole)) if whole[at] != before[at]]
+        for torn in range(differing[0] + 1, differing[-1]):
+            (tmp_path / "signed").write_bytes(whole[:torn] + before[torn:])
+            assert last_signed(tmp_path / "signed") == (6, root(6).hex())
+        with pytest.raises(Stop, match="signer-refuses"):
+            signer.sign(text(6, 7))
+        signer.sign(text(7, 7))
+        assert (tmp_path / "signed").stat().st_mode & 0o777 == 0o600
+
     def test_several_with_one_memory_never_go_back(self, tmp_path: Path) -> None:
         """Each root is true here; what may not happen is that the memory shrinks."""
-        (tmp_path / "signed").write_text(f"0 {root(0).hex()}\n")
         signers = [self.make(tmp_path, b"a" * 32) for _ in range(4)]
         lowest: list[int] = []
 
@@ -96,7 +112,7 @@ class TestCheckpointSigner(SignerSuite):
                     signer.sign(text(size, size))
                 except Stop:
                     continue
-                lowest.append(int((tmp_path / "signed").read_text().split()[0]) - size)
+                lowest.append(last_signed(tmp_path / "signed")[0] - size)
 
         threads = [Thread(target=sign, args=(one, at)) for at, one in enumerate(signers, 1)]
         for thread in threads:
@@ -104,7 +120,7 @@ class TestCheckpointSigner(SignerSuite):
         for thread in threads:
             thread.join()
         assert min(lowest) >= 0
-        assert (tmp_path / "signed").read_text().startswith("199 ")
+        assert last_signed(tmp_path / "signed") == (199, root(199).hex())
 
 
 def test_a_seed_is_made_once(tmp_path: Path) -> None:
