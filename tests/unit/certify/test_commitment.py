@@ -36,7 +36,7 @@ def test_many_are_as_one_by_one(items: list[tuple[bytes, bytes]]) -> None:
 
 
 def test_each_item_has_its_key() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         commitments(b"\x01", [b"k" * 32], [b"one", b"two"])
 
 
