@@ -20,7 +20,10 @@ from bal.times import year
 def command_drafts(
     message: RawMessage, subjects: Subjects, registry: Registry
 ) -> tuple[Subject, list[Draft]]:
-    """Whose the command is, and the records it makes; it was checked before it came on the bus."""
+    """Whose the command is, and the records it makes; it was checked before it came on the bus.
+
+    What was not raises what it likes: the worker refuses the message then.
+    """
     command: dict[str, Any] = jcs.decode(message.raw)
     message_year = year(message.received_us)
     platform = subjects.platform(message_year)
@@ -29,6 +32,8 @@ def command_drafts(
         subject = subjects.keyed(sender.subject, message_year)
         drafts = [draft(subject, "sender", sender_record(sender))]
         return subject, drafts + _device_drafts(command, subjects, registry, message_year)
+    if command["command"] not in {"grant", "withdraw"}:
+        raise ValueError("no such command")
     client = Client(
         command["client_id"],
         command["name"],
@@ -51,6 +56,7 @@ def _device_drafts(
     drafts: list[Draft] = []
     fresh: dict[Pseudonym, DeviceInfo] = {}
     state = "active" if command["command"] == "enrol" else "revoked"
+    own = command["subjects"] == "self"  # a list takes no revoked device back into service
     for item in command["devices"]:
         pseudonym = Pseudonym(item["device"])
         info = registry.device(pseudonym)
@@ -61,7 +67,7 @@ def _device_drafts(
             )
             fresh[pseudonym] = info
         else:
-            info = replace(info, state=state)
+            info = replace(info, state=state if own else info.state)
         subject = subjects.keyed(pseudonym, message_year)
         drafts.append(draft(subject, "device", device_record(info)))
     return drafts

@@ -109,11 +109,14 @@ class Worker:
         self._subjects = Subjects(vault, registry)
 
     def process(self, message: RawMessage) -> Worked:
-        """The batch of one message. Never raises for bad input: that becomes a `refused` record."""
+        """The batch of one message. Never raises for bad input: that becomes a `refused` record.
+
+        So does a defect of ours, of a command too: else it would stop every start from here on.
+        """
         message_year = year(message.received_us)
         platform = self._subjects.platform(message_year)
         if message.credential == OPERATOR:
-            return self._command(message)
+            return self._command(message, platform)
         sender = self._registry.senders.get(message.credential)
         sender_subject = self._subjects.own(sender, message_year) if sender else platform
         new_devices: list[Draft] = []
@@ -182,8 +185,16 @@ class Worker:
             drafts.append(_message_draft(message, found.parts, platform, sender))
         return _worked(message, drafts, found)
 
-    def _command(self, message: RawMessage) -> Worked:
-        subject, drafts = command_drafts(message, self._subjects, self._registry)
+    def _command(self, message: RawMessage, platform: Subject) -> Worked:
+        try:
+            subject, drafts = command_drafts(message, self._subjects, self._registry)
+        except GridsealError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as for senders
+            text = f"the platform can't carry out this command: a defect ({type(error).__name__})"
+            refused = Rejected("command-failed", text, field="command")
+            found = self._refused_whole(message, platform, refused)
+            return self._commit(message, found, [], platform, platform)
         part = Part(0, len(message.raw), subject, _commit_part(subject, message.raw))
         return _worked(message, drafts, Harmonised(parts=[part]))
 

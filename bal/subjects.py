@@ -143,6 +143,13 @@ class Subjects:
             new_devices.append(draft(subject, "device", device_record(info)))
         if sender.groups is not None and info.group not in sender.groups:
             raise _not_allowed()
+        if info.state != "active":
+            raise Rejected(
+                "device-revoked",
+                "the device is revoked: nobody speaks for it until it is enrolled again",
+                field="Meter",
+                clause="Gridseal docs/spec/registry.md, who may speak for whom",
+            )
         return Subject(pseudonym, key, info.group, info.shard)
 
     def next_shard(self, group: str, fresh: dict[Pseudonym, DeviceInfo]) -> str:
@@ -184,5 +191,5 @@ def _not_allowed() -> Rejected:
         "subject-not-allowed",
         "the sender is not enrolled to speak for this device",
         field="Meter",
-        clause="Gridseal docs/spec/intake.md, who may speak for whom",
+        clause="Gridseal docs/spec/registry.md, who may speak for whom",
     )

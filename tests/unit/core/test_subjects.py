@@ -162,6 +162,82 @@ def test_a_defect_of_ours_costs_one_message_only(
     assert kinds(line.take("meter-1", "cim", cim(("meter-1", END, "2")))) == ["reading"]
 
 
+BAD_COMMANDS = [
+    b"{",
+    b"[]",
+    b"{}",
+    b'{"command":"enrol"}',
+    b'{"command":"grant","client_id":"c","name":"c","secret":"s","scopes":5}',
+    b'{"command":"grant","client_id":"c","name":7,"secret":"s","scopes":[]}',
+    b'{"command":"nonsense","client_id":"c","name":"c","secret":"s","scopes":[]}',
+    jcs.encode(
+        {
+            "command": "enrol", "name": "x", "subject": "A" * 43, "certificate": "", "bulk": "false",
+            "password": "", "subjects": "any", "allowed": [], "group": "g", "zone": "UTC",
+            "devices": [],
+        }
+    ),  # a subject that the vault does not know
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", BAD_COMMANDS, ids=range(len(BAD_COMMANDS)))
+def test_a_command_that_can_not_be_carried_out_is_refused_provably(line: Line, raw: bytes) -> None:
+    worked = line.take(OPERATOR, COMMAND_FORMAT, raw)
+    assert kinds(worked) == ["refused"]
+    assert [finding.code for finding in worked.refused] == ["command-failed"]
+    assert worked.entries == line.worker.process(worked.message).entries
+    assert (line.registry.senders, line.registry.clients) == ({}, {})
+    line.enrol("meter-1", "self")
+    assert kinds(line.take("meter-1", "cim", cim(("meter-1", END, "1")))) == ["reading"]
+
+
+def revoked_meter(line: Line, name: str) -> str:
+    """The pseudonym of a meter that spoke for itself and was revoked."""
+    line.enrol(name, "self")
+    line.enrol(name, "self", command="revoke")
+    (found,) = line.vault.find([identity_of_name(name)]).values()
+    return found
+
+
+def codes(worked: Worked) -> list[str]:
+    return [finding.code for finding in worked.refused]
+
+
+def test_nobody_speaks_for_a_revoked_device(line: Line) -> None:
+    device = revoked_meter(line, "meter-1")
+    assert codes(line.take("meter-1", "cim", cim(("meter-1", END, "1")))) == ["sender-revoked"]
+    line.enrol("headend", "any")
+    line.enrol("portal", "list", allowed=[device])
+    for sender in ("headend", "portal"):
+        worked = line.take(sender, "cim", cim(("meter-1", END, "1")))
+        assert (kinds(worked), codes(worked)) == (["refused"], ["device-revoked"])
+    mixed = line.take("headend", "cim", cim(("meter-1", END, "1"), ("meter-2", END, "2")))
+    assert kinds(mixed) == ["device", "reading", "refused", "message"]
+    line.enrol("meter-1", "self")  # in service again
+    assert kinds(line.take("headend", "cim", cim(("meter-1", END, "3")))) == ["reading"]
+
+
+def test_a_revocation_counts_for_a_sender_that_spoke_for_the_device_before(line: Line) -> None:
+    line.enrol("headend", "any")
+    line.enrol("meter-1", "self")
+    assert kinds(line.take("headend", "cim", cim(("meter-1", END, "1")))) == ["reading"]
+    line.enrol("meter-1", "self", command="revoke")
+    assert codes(line.take("headend", "cim", cim(("meter-1", END, "2")))) == ["device-revoked"]
+
+
+def test_a_list_does_not_take_a_revoked_device_back_into_service(line: Line) -> None:
+    device = revoked_meter(line, "meter-1")
+    item = {"device": device, "group": "g", "zone": "UTC", "kind": "meter"}
+    line.enrol("portal", "list", allowed=[device], devices=[item])
+    assert codes(line.take("portal", "cim", cim(("meter-1", END, "1")))) == ["device-revoked"]
+
+
+def test_another_group_does_not_learn_that_a_device_is_revoked(line: Line) -> None:
+    revoked_meter(line, "meter-1")
+    line.enrol("south", "any", groups=["south"], group="south")
+    assert codes(line.take("south", "cim", cim(("meter-1", END, "1")))) == ["subject-not-allowed"]
+
+
 def test_the_registry_is_a_fold_of_the_records(line: Line) -> None:
     line.enrol("headend", "any")
     drafts = line.take("headend", "cim", cim(("a", END, "1"))).drafts
