@@ -6,6 +6,7 @@ is a new file, so a process that was paused and resumes can do no harm.
 """
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -17,7 +18,14 @@ from bal.certify.tree import EMPTY_ROOT
 from bal.errors import Stop, Unavailable
 from bal.model import Digest, TreeHead
 from bal.ports import Clock, Commit, Heads
-from infra.files import make_folder, open_sqlite, replace_file, sync_file, sync_folder
+from infra.files import (
+    look_at_sqlite,
+    make_folder,
+    open_sqlite,
+    replace_file,
+    sync_file,
+    sync_folder,
+)
 from infra.sqlite_file import translated
 
 _SCHEMA = """
@@ -42,21 +50,17 @@ _LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 class FileLog:
     """LogStore and TileReader (bal.ports) over one folder."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self._folder = make_folder(folder)
-        self._staging = make_folder(folder / "staging")
+    def __init__(self, folder: Path, clock: Clock, *, read_only: bool = False) -> None:
+        """read_only: look at it, make and settle nothing, for an audit."""
+        self._folder = folder if read_only else make_folder(folder)
+        self._staging = folder / "staging" if read_only else make_folder(folder / "staging")
         self._clock = clock
-        with translated("heads.db"):
-            self._db = open_sqlite(folder / "heads.db")
-            self._db.executescript(_SCHEMA)
+        self._read_only = read_only
+        self._db = self._database("heads.db", _SCHEMA, "FULL")
         # Headers are redone from staging after a power loss, so their commits need no fsync.
-        with translated("headers.db"):
-            self._headers = open_sqlite(folder / "headers.db", synchronous="NORMAL")
-            self._headers.executescript(_HEADERS)
+        self._headers = self._database("headers.db", _HEADERS, "NORMAL")
         # A checkpoint that a power cut takes back is followed by a larger one at the next start.
-        with translated("published.db"):
-            self._published = open_sqlite(folder / "published.db", synchronous="NORMAL")
-            self._published.executescript(_PUBLISHED)
+        self._published = self._database("published.db", _PUBLISHED, "NORMAL")
         self._lock = Lock()
         self._edges: dict[str, tuple[int, bytes]] = {}  # by level or "entries": (n, content)
         self._dirty: set[Path] = set()  # written, not fsynced
@@ -66,7 +70,8 @@ class FileLog:
 
     def close(self) -> None:
         """Settle and let go of the files."""
-        self.settle()
+        if not self._read_only:
+            self.settle()
         for database in (self._db, self._published, self._headers):
             database.close()
 
@@ -229,6 +234,12 @@ class FileLog:
                     folder.rmdir()  # where the tile is full and no partial one is left
 
     # -- files ------------------------------------------------------------------------------
+
+    def _database(self, name: str, schema: str, synchronous: str) -> sqlite3.Connection:
+        with translated(name):
+            if self._read_only:
+                return look_at_sqlite(self._folder / name, schema)
+            return open_sqlite(self._folder / name, schema, synchronous=synchronous)
 
     def _path(self, kind: str, n: int) -> Path:
         return self._folder / "tile" / kind / tile_index_path(n)

@@ -4,6 +4,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from bal.errors import Stop
+
 
 def make_folder(path: Path) -> Path:
     """A folder for this user only (0700), with its parents."""
@@ -61,10 +63,50 @@ def make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def open_sqlite(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
-    """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time."""
+def open_sqlite(path: Path, schema: str, *, synchronous: str = "FULL") -> sqlite3.Connection:
+    """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time.
+
+    schema: statements that make its tables where they are absent.
+    """
     make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
+    connection.executescript(schema)
     return connection
+
+
+def look_at_sqlite(path: Path, schema: str, form: int = 0) -> sqlite3.Connection:
+    """A SQLite database to look at only: nothing is written to it, and no such file is made.
+
+    Where there is none, this is an empty one in memory, of that schema and `user_version`. A
+    platform may be at work on it, or have been killed. On read-only media SQLite is told that
+    nobody writes. Raises Stop("data-folder") for a copy there that lacks what SQLite needs.
+    """
+    wal, shm = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    if not path.exists():
+        options = "mode=memory&cache=shared"
+    elif os.access(path.parent, os.W_OK):
+        options = "mode=ro"
+    elif not wal.exists() or wal.stat().st_size == 0:
+        options = "immutable=1"
+    elif shm.exists():
+        options = "mode=ro"
+    else:
+        text = f"{path.parent} can't be written, and {wal.name} lies there without {shm.name}: copy"
+        raise Stop("data-folder", f"{text} the data folder to where it can be written")
+    connection = sqlite3.connect(
+        f"file:{quoted(path)}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10,
+    )
+    if not path.exists() and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        connection.executescript(f"{schema} PRAGMA user_version={form};")
+    return connection
+
+
+def quoted(path: Path) -> str:
+    """As the path of a `file:` URI of SQLite."""
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -20,7 +20,7 @@ from bal.model import RawMessage, StoredRecord
 from bal.pipeline import SLOT_KINDS, Worked, Worker
 from bal.ports import ArchiveItem, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS
-from infra.files import make_folder, open_sqlite, sync_file
+from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
 from infra.sqlite_file import translated
 
 CATCH_UP_MESSAGES = 256  # stored in one go
@@ -82,12 +82,21 @@ class Projector:
     """Stores commits in order; `store` is called by one thread."""
 
     def __init__(
-        self, folder: Path, bus: Bus, customer_db: CustomerDb, archive: RawArchive
+        self,
+        folder: Path,
+        bus: Bus,
+        customer_db: CustomerDb,
+        archive: RawArchive,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self._path = make_folder(folder) / _FILE
+        """read_only: look at `progress.db` and store nothing, for an audit."""
+        self._path = folder / _FILE
         with translated(_FILE):
-            self._db = open_sqlite(self._path, synchronous="NORMAL")
-            self._db.executescript(_SCHEMA)
+            if read_only:
+                self._db = look_at_sqlite(self._path, _SCHEMA)
+            else:
+                self._db = open_sqlite(make_folder(folder) / _FILE, _SCHEMA, synchronous="NORMAL")
         self._lock = Lock()
         self._bus = bus
         self._customer_db = customer_db

@@ -52,7 +52,7 @@ def replay(path: Path) -> Audit:
     folder, audit = folder_of(path), Audit()
     with (
         audit.guarded("data folder"),
-        closing(Stores.open(folder, SystemClock(), registry=False)) as stores,
+        closing(Stores.open(folder, SystemClock(), read_only=True)) as stores,
     ):
         _Replay(stores, audit).run()
     return audit

@@ -83,9 +83,18 @@ class SqliteArchive:
         folder: Path,
         archive_key: bytes,
         salt_key: Callable[[Pseudonym, int], bytes | None],
+        *,
+        read_only: bool = False,
     ) -> None:
+        """read_only: look at it and keep nothing, for an audit."""
         self._file = SqliteFile(
-            folder / "archive.db", _SCHEMA, form=_FORM, page_bytes=_PAGE_BYTES, wipe=True, lazy=True
+            folder / "archive.db",
+            _SCHEMA,
+            form=_FORM,
+            page_bytes=_PAGE_BYTES,
+            wipe=True,
+            lazy=True,
+            read_only=read_only,
         )
         self._archive_key = archive_key
         self._salt_key = salt_key

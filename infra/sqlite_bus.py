@@ -9,7 +9,7 @@ from threading import Lock
 from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
-from infra.files import make_folder, open_sqlite
+from infra.files import look_at_sqlite, make_folder, open_sqlite
 from infra.sqlite_file import translated
 
 _FILE = "bus.db"
@@ -23,14 +23,17 @@ CREATE TABLE IF NOT EXISTS raw(offset INTEGER PRIMARY KEY, credential TEXT, form
 class SqliteBus:
     """Bus (bal.ports): topic `bal.raw.<epoch>` with one partition; WAL, synchronous=FULL."""
 
-    def __init__(self, folder: Path) -> None:
-        make_folder(folder)
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        """read_only: look at it and make nothing, for an audit."""
         self._lock, self._read_lock = Lock(), Lock()
         with translated(_FILE):
-            self._db = open_sqlite(folder / _FILE)
-            self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
-            self._db.executescript(_SCHEMA)
-            self._reader = open_sqlite(folder / _FILE)
+            if read_only:
+                self._db = look_at_sqlite(folder / _FILE, _SCHEMA)
+                self._reader = look_at_sqlite(folder / _FILE, _SCHEMA)
+            else:
+                self._db = open_sqlite(make_folder(folder) / _FILE, _SCHEMA)
+                self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
+                self._reader = open_sqlite(folder / _FILE, _SCHEMA)
             row = self._db.execute("SELECT epoch FROM topic").fetchone()
             if row is None:
                 row = (secrets.token_hex(8),)

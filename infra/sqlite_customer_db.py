@@ -63,14 +63,19 @@ class SqliteCustomerDb:
         merge_at: int = MERGE_AT,
         small_bytes: int = SMALL_BYTES,
         chunk_bytes: int = CHUNK_BYTES,
+        read_only: bool = False,
     ) -> None:
-        """Raises Stop where the file is damaged; `chunk_bytes` counts when the file is made."""
+        """Raises Stop where the file is damaged; `chunk_bytes` counts when the file is made.
+
+        read_only: look at it and store nothing, for an audit.
+        """
         self._file = SqliteFile(
             folder / "customer.db",
             _SCHEMA.replace(":chunk_bytes", str(chunk_bytes)),
             form=_FORM,
             page_bytes=_PAGE_BYTES,
             lazy=True,
+            read_only=read_only,
         )
         self._merge_at = merge_at
         self._small_bytes = small_bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from bal.errors import Stop, Unavailable
-from infra.files import make_folder, sync_file, sync_folder
+from infra.files import look_at_sqlite, make_folder, quoted, sync_file, sync_folder
 
 BUSY_TIMEOUT_S = 10
 READERS_IDLE_MAX = 8
@@ -50,8 +50,9 @@ class SqliteFile:
         page_bytes: int = 4096,
         wipe: bool = False,
         lazy: bool = False,
+        read_only: bool = False,
     ) -> None:
-        """wipe: overwrite with zeros what is deleted.
+        """wipe: overwrite with zeros what is deleted. read_only: as `look_at_sqlite`.
 
         lazy: a commit survives the end of the process, and a power cut only once `sync` returned;
         what is lost then is the newest, and the file stays whole (SQLite, WAL, synchronous=NORMAL).
@@ -59,14 +60,17 @@ class SqliteFile:
         self._path = path
         self._wipe = wipe
         self._lazy = lazy
+        self._read_only = read_only
+        self._schema, self._made_form = schema, form
         self._lock = Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         with self._translated():
-            make_folder(path.parent).chmod(0o700)
-            if not path.exists():
-                _create(path, schema, form, page_bytes)
-            if path.stat().st_size == 0:
+            if not read_only:
+                make_folder(path.parent).chmod(0o700)
+                if not path.exists():
+                    _create(path, schema, form, page_bytes)
+            if path.exists() and path.stat().st_size == 0:
                 raise Stop("store-damaged", f"{path.name} is empty: restore it from a backup.")
             self._writer = self._connect()
             found = self._form()
@@ -137,8 +141,10 @@ class SqliteFile:
             self._idle.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            return look_at_sqlite(self._path, self._schema, self._made_form)
         connection = sqlite3.connect(
-            f"file:{_quoted(self._path)}?mode=rw",
+            f"file:{quoted(self._path)}?mode=rw",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
@@ -220,7 +226,3 @@ def _create(path: Path, schema: str, form: int, page_bytes: int) -> None:
     finally:
         new.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -48,8 +48,13 @@ class SqliteVault:
         folder: Path,
         clock: Clock,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self._file = SqliteFile(folder / "vault.db", _SCHEMA, form=_FORM, wipe=True)
+        """read_only: look at it and make neither subject nor key, for an audit."""
+        self._file = SqliteFile(
+            folder / "vault.db", _SCHEMA, form=_FORM, wipe=True, read_only=read_only
+        )
         self._clock = clock
         self._random_bytes = random_bytes
         self._pseudonyms: dict[Identity, Pseudonym] = {}
@@ -134,14 +139,24 @@ class SqliteVault:
 
     def archive_key(self) -> bytes:
         """The key under which the raw archive knows a message again; made when first asked for."""
-        with self._file.writing() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO secret VALUES(?, ?)",
-                (_ARCHIVE_KEY, self._random_bytes(KEY_BYTES)),
-            )
-            row = db.execute("SELECT key FROM secret WHERE name = ?", (_ARCHIVE_KEY,)).fetchone()
+        wanted = "SELECT key FROM secret WHERE name = ?", (_ARCHIVE_KEY,)
+        with self._file.reading() as db:
+            row = db.execute(*wanted).fetchone()
+        if row is None:
+            with self._file.writing() as db:
+                db.execute(
+                    "INSERT OR IGNORE INTO secret VALUES(?, ?)",
+                    (_ARCHIVE_KEY, self._random_bytes(KEY_BYTES)),
+                )
+                row = db.execute(*wanted).fetchone()
         key: bytes = row[0]
         return key
+
+    def misnamed(self) -> list[Pseudonym]:
+        """The pseudonyms that are not those of their key P, for an audit."""
+        with self._file.reading() as db:
+            rows = db.execute("SELECT pseudonym, pseudonym_key FROM subject ORDER BY id")
+            return [Pseudonym(name) for name, key in rows if pseudonym_of(key) != name]
 
     def _open_epoch(self, db: sqlite3.Connection, identity: Identity) -> Pseudonym:
         key = self._random_bytes(KEY_BYTES)

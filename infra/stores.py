@@ -31,24 +31,30 @@ class Stores:
     anchored: Anchored | None = None
 
     @classmethod
-    def open(cls, folder: DataFolder, clock: Clock, *, registry: bool = True) -> "Stores":
+    def open(cls, folder: DataFolder, clock: Clock, *, read_only: bool = False) -> "Stores":
         """Open or make them all. Raises Stop("store-damaged") where one is not what it was.
 
-        The registry is as of what the projection has stored, or, for an audit, left empty.
+        The registry is as of what the projection has stored. read_only: for an audit; nothing is
+        made or written, a file that is absent is looked at as an empty one, and the registry is
+        left empty.
         """
         with ExitStack() as opened:
-            vault = SqliteVault(folder.vault, clock)
+            vault = SqliteVault(folder.vault, clock, read_only=read_only)
             opened.callback(vault.close)
-            archive = SqliteArchive(folder.archive, vault.archive_key(), vault.salt_key)
+            archive = SqliteArchive(
+                folder.archive, vault.archive_key(), vault.salt_key, read_only=read_only
+            )
             opened.callback(archive.close)
-            bus = SqliteBus(folder.bus)
+            bus = SqliteBus(folder.bus, read_only=read_only)
             opened.callback(bus.close)
-            customer_db = SqliteCustomerDb(folder.customer_db)
+            customer_db = SqliteCustomerDb(folder.customer_db, read_only=read_only)
             opened.callback(customer_db.close)
-            projector = Projector(folder.customer_db, bus, customer_db, archive)
+            projector = Projector(
+                folder.customer_db, bus, customer_db, archive, read_only=read_only
+            )
             opened.callback(projector.close)
-            known = _registry(projector) if registry else Registry()
-            log = FileLog(folder.log, clock)
+            known = Registry() if read_only else _registry(projector)
+            log = FileLog(folder.log, clock, read_only=read_only)
             opened.pop_all()
         return cls(bus, log, customer_db, archive, vault, projector, known)
 
