@@ -73,7 +73,8 @@ class Registry:
 
     def devices(self, groups: frozenset[str] | None) -> list[DeviceInfo]:
         """Devices of these groups (None: of all), by group and pseudonym."""
-        found = [d for d in self._devices.values() if groups is None or d.group in groups]
+        known = list(self._devices.values())  # at once: others ask while the worker adds one
+        found = [d for d in known if groups is None or d.group in groups]
         return sorted(found, key=lambda d: (d.group, d.device))
 
     def next_shard(self, group: str, more: int = 0) -> str:

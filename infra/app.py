@@ -37,6 +37,7 @@ from infra.engine import Engine
 from infra.enrolment import Enrolment
 from infra.files import make_private, replace_file
 from infra.http_api import create_app
+from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.intake_writer import IntakeWriter
 from infra.key_signer import CheckpointSigner, KeySigner
@@ -260,6 +261,7 @@ class Platform:
         app = create_app(
             self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
         )
+        self.gateway: Gateway = app.state.gateway
         settings = uvicorn.Config(
             app,
             ssl_certfile=self.folder.keys / "server.crt",
@@ -344,6 +346,8 @@ class Platform:
             "revoke": self._revoke,
             "devices": self._devices,
             "client-add": self._add_client,
+            "client-list": self._clients,
+            "client-revoke": self._revoke_client,
             "policy": self._policy,
             "status": self._status,
             "anchor": self._anchor_now,
@@ -378,6 +382,13 @@ class Platform:
             request["name"], request["scopes"], request["groups"]
         )
         return {"client_id": client_id, "client_secret": secret}
+
+    async def _clients(self, _: dict[str, Any]) -> list[dict[str, object]]:
+        return self.enrolment.clients()
+
+    async def _revoke_client(self, request: dict[str, Any]) -> dict[str, object]:
+        client_id = await self.enrolment.revoke_client(request["name"])
+        return {"client_id": client_id, "requests_ended": self.gateway.end(client_id)}
 
     async def _policy(self, _: dict[str, Any]) -> str:
         return policy_of(

@@ -18,6 +18,7 @@ examples:
   gridseal up --data DIR                          run a platform; prints one line of JSON
   gridseal device enrol meter-1 --data DIR --out meter-1/
   gridseal client add dso --scope "readings.read devices.read" --all-devices --data DIR
+  gridseal client revoke dso --data DIR           its tokens are refused from now on
   gridseal policy --data DIR > policy.txt
   gridseal verify receipt.tlog-proof --policy policy.txt --accept-own-chain
   gridseal fsck --data DIR                        re-derive everything, name what differs
@@ -174,7 +175,7 @@ def _add_device(commands: Any) -> None:
     revoke.add_argument("name", metavar="NAME")
     revoke.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     revoke.set_defaults(run=_revoke)
-    listing = verbs.add_parser("list", help="every device, with its identity")
+    listing = verbs.add_parser("list", help="every device and sender, with its identity")
     listing.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     listing.set_defaults(run=_list)
@@ -235,6 +236,14 @@ def _add_client(commands: Any) -> None:
     groups.add_argument("--all-devices", action="store_true", help="every group")
     add.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     add.set_defaults(run=_client_add)
+    listing = verbs.add_parser("list", help="every client, its scopes and groups; no secret")
+    listing.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.set_defaults(run=_client_list)
+    revoke = verbs.add_parser("revoke", help="withdraw a client and its tokens, at once")
+    revoke.add_argument("name", metavar="NAME|CLIENT_ID")
+    revoke.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    revoke.set_defaults(run=_client_revoke)
 
 
 def _client_add(arguments: argparse.Namespace) -> int:
@@ -246,6 +255,30 @@ def _client_add(arguments: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(made) + "\n")
     if groups == []:
         sys.stderr.write("gridseal: no --group and no --all-devices: it will see no row\n")
+    return 0
+
+
+def _client_list(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    for item in call(arguments.data, "client-list"):
+        if arguments.json:
+            sys.stdout.write(json.dumps(item) + "\n")
+        else:
+            groups = item["groups"]
+            shown = "(every device)" if groups is None else " ".join(groups) or "(no device)"
+            cells = (item["client_id"], item["name"], " ".join(item["scopes"]), shown)
+            sys.stdout.write("\t".join((*cells, item["state"])) + "\n")
+    return 0
+
+
+def _client_revoke(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    done = call(arguments.data, "client-revoke", name=arguments.name)
+    ended = done["requests_ended"]
+    requests = "1 open request was" if ended == 1 else f"{ended} open requests were"
+    sys.stdout.write(f"{done['client_id']} is revoked; {requests} ended\n")
     return 0
 
 

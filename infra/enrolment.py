@@ -7,6 +7,7 @@ import csv
 import io
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -14,11 +15,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bal import jcs
 from bal.errors import Rejected
-from bal.model import Identity, Pseudonym
+from bal.model import DeviceInfo, Identity, Pseudonym
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
-from bal.registry import Registry, Sender
+from bal.registry import Client, Registry, Sender
 from bal.subjects import identity_of_name
 from infra.certificates import Authority, check_name, fingerprint, issue_device
 
@@ -48,6 +49,7 @@ class Enrolment:
     ) -> None:
         self._ca, self._vault, self._registry = ca, vault, registry
         self._clock, self._put = clock, put
+        self._under_way: set[tuple[str, str]] = set()  # what a command makes that is not in force
 
     async def enrol(
         self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
@@ -62,6 +64,12 @@ class Enrolment:
         known = self._registry.senders.get(name)
         if known is not None and known.state == "active":
             raise Rejected("name-taken", f"{name} is enrolled; revoke it first", field="name")
+        with self._alone("sender", name):
+            return await self._enrol(name, subjects, listed, group, zone, bulk=bulk)
+
+    async def _enrol(
+        self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
+    ) -> Enrolled:
         devices = self._devices(name, subjects, listed, group, zone)
         certificate, key = issue_device(self._ca, name, self._clock)
         password = secrets.token_urlsafe(32)
@@ -100,8 +108,9 @@ class Enrolment:
     ) -> tuple[str, str]:
         """Add a client of the gateway; groups None = every device. Returns id and secret.
 
-        With the scope messages.write it is a sender too: it may speak for any device of its
-        groups, and what it names first comes into the first of them.
+        Raises Rejected: name-invalid, name-taken, scope-unknown, group-invalid. With the scope
+        messages.write it is a sender too: it may speak for any device of its groups, and what it
+        names first comes into the first of them.
         """
         check_name(name)
         unknown = sorted(set(scopes) - set(SCOPES))
@@ -110,20 +119,21 @@ class Enrolment:
             raise Rejected("scope-unknown", text, field="scope")
         for group in groups or []:
             _check_group(group)
+        if self._active_clients(name):
+            raise Rejected("name-taken", f"{name} is a client; revoke it first", field="name")
         client_id, secret = f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(32)
-        command: dict[str, object] = {
-            "command": "grant",
-            "client_id": client_id,
-            "name": name,
-            "secret": sha256(secret.encode()).hexdigest(),
-            "scopes": sorted(set(scopes)),
-        }
-        if groups is not None:
-            command["groups"] = sorted(set(groups))
+        client = Client(
+            client_id,
+            name,
+            sha256(secret.encode()).hexdigest(),
+            frozenset(scopes),
+            None if groups is None else frozenset(groups),
+            "active",
+        )
+        command = _client_command("grant", client)
         if "messages.write" in scopes:
             own = _sender_identity(client_id)
             pseudonym = self._vault.pseudonyms([own])[own]
-            limit = None if groups is None else frozenset(groups)
             first = sorted(groups)[0] if groups else "default"
             sender = Sender(
                 name=client_id,
@@ -132,18 +142,78 @@ class Enrolment:
                 password_sha256="",
                 subjects="any",
                 allowed=frozenset(),
-                groups=limit,
+                groups=client.groups,
                 group=first,
                 zone="UTC",
                 bulk=False,
                 state="active",
             )
             command["sender"] = _command("enrol", sender, [])
-        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        with self._alone("client", name):
+            await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
         return client_id, secret
 
+    async def revoke_client(self, given: str) -> str:
+        """Withdraw a client, by name or id, and its right to send; returns its id.
+
+        Raises Rejected("name-unknown") where no active client is meant.
+        """
+        client = self._registry.clients.get(given)
+        if client is None:
+            found = self._active_clients(given)
+            client = found[0] if found else None
+        if client is None or client.state != "active":
+            raise Rejected("name-unknown", f"no active client is named {given}", field="name")
+        command = _client_command("withdraw", client)
+        sender = self._registry.senders.get(client.client_id)
+        if sender is not None:
+            command["sender"] = _command("revoke", sender, [])
+        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        return client.client_id
+
+    def clients(self) -> list[dict[str, object]]:
+        """Every client, revoked ones too, by name; groups None = every device."""
+        clients = sorted(self._registry.clients.values(), key=lambda c: (c.name, c.client_id))
+        return [
+            {
+                "client_id": client.client_id,
+                "name": client.name,
+                "scopes": sorted(client.scopes),
+                "groups": None if client.groups is None else sorted(client.groups),
+                "state": client.state,
+            }
+            for client in clients
+        ]
+
+    def _active_clients(self, name: str) -> list[Client]:
+        clients = list(self._registry.clients.values())  # at once: the worker may add one
+        return [client for client in clients if client.name == name and client.state == "active"]
+
+    @contextmanager
+    def _alone(self, kind: str, name: str) -> Iterator[None]:
+        """One command at a time makes this name: the registry has it only when it is in force."""
+        if (kind, name) in self._under_way:
+            raise Rejected("name-taken", f"{name} is being added right now", field="name")
+        self._under_way.add((kind, name))
+        try:
+            yield
+        finally:
+            self._under_way.discard((kind, name))
+
     def devices(self) -> list[dict[str, str | None]]:
-        """Every device with its identity, for the operator's eyes."""
+        """Every device with its identity, for the operator's eyes; then senders that are none.
+
+        Those, head-ends and clients that may send, are of the kind `sender`.
+        """
+        registry = self._registry
+        found = registry.devices(None)
+        found += [
+            DeviceInfo(
+                sender.subject, sender.group, "", sender.zone, "sender", sender.name, sender.state
+            )
+            for sender in sorted(registry.senders.values(), key=lambda s: s.name)
+            if registry.device(sender.subject) is None
+        ]
         return [
             {
                 "identity": self._vault.identity(info.device),
@@ -154,7 +224,7 @@ class Enrolment:
                 "sender": info.sender,
                 "state": info.state,
             }
-            for info in self._registry.devices(None)
+            for info in found
         ]
 
     def _unique(self, command: dict[str, object]) -> dict[str, object]:
@@ -198,6 +268,19 @@ def _command(verb: str, sender: Sender, devices: Sequence[object]) -> dict[str, 
     }
     if sender.groups is not None:
         command["groups"] = sorted(sender.groups)
+    return command
+
+
+def _client_command(verb: str, client: Client) -> dict[str, object]:
+    command: dict[str, object] = {
+        "command": verb,
+        "client_id": client.client_id,
+        "name": client.name,
+        "secret": client.secret_sha256,
+        "scopes": sorted(client.scopes),
+    }
+    if client.groups is not None:
+        command["groups"] = sorted(client.groups)
     return command
 
 

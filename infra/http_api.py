@@ -65,6 +65,7 @@ def create_app(
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     app.add_middleware(Guard, limits=gateway.limits)
+    app.state.gateway = gateway  # for whoever revokes a client: `Gateway.end`
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 

@@ -2,7 +2,6 @@
 
 import ipaddress
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -102,7 +101,8 @@ class Gateway:
     messages: Slots = field(init=False)
     token_requests: Slots = field(init=False)
     rpc_requests: Slots = field(init=False)
-    _under_way: Counter[str] = field(default_factory=Counter, init=False)
+    _under_way: dict[str, set[anyio.CancelScope]] = field(default_factory=dict, init=False)
+    _ended: set[str] = field(default_factory=set, init=False)  # revoked since the start
 
     def __post_init__(self) -> None:
         self._threads = anyio.CapacityLimiter(self.limits.threads_max)
@@ -124,21 +124,37 @@ class Gateway:
     async def caller(self, request: Request, scope: str) -> AsyncIterator[Caller]:
         """Whoever presents a good token with `scope`; counted until the block ends.
 
-        Raises Refusal as RFC 6750 §3.1 says, and 429 when the client has too much under way.
+        Raises Refusal as RFC 6750 §3.1 says, also where the client is revoked meanwhile, and 429
+        when the client has too much under way.
         """
         found = await self.run(self._authenticate, bearer(request), scope)
         name = found.client.client_id
-        if self._under_way[name] >= self.limits.requests_per_client_max:
+        if name in self._ended:  # looked up before it was revoked, and continued after
+            raise _revoked()
+        under_way = self._under_way.setdefault(name, set())
+        if len(under_way) >= self.limits.requests_per_client_max:
             most = self.limits.requests_per_client_max
             problem = Problem(429, "too-many-requests", f"At most {most} at a time.")
             raise Refusal(problem, {"Retry-After": "1"})
-        self._under_way[name] += 1
+        work = anyio.CancelScope()
+        under_way.add(work)
         try:
-            yield found
+            with work:
+                yield found
         finally:
-            self._under_way[name] -= 1
-            if not self._under_way[name]:
-                del self._under_way[name]
+            under_way.discard(work)
+            if not under_way:
+                self._under_way.pop(name, None)
+        if work.cancel_called:
+            raise _revoked()
+
+    def end(self, client_id: str) -> int:
+        """End what a client that was just revoked has under way, with 401; how many requests."""
+        self._ended.add(client_id)
+        under_way = self._under_way.get(client_id, set())
+        for work in under_way:
+            work.cancel()
+        return len(under_way)
 
     async def body(self, request: Request, bytes_max: int) -> bytes:
         """The whole body, read as it comes; nothing over the limit is kept.
@@ -174,7 +190,7 @@ class Gateway:
             raise _invalid_token(str(error)) from error
         client = services.client(found.client_id)
         if client is None or client.state != "active":
-            raise _invalid_token("the client is unknown or revoked")
+            raise _revoked()
         scopes = usable_scopes(client, found.scopes)
         if scope not in scopes:
             problem = Problem(
@@ -266,6 +282,10 @@ def _too_large(bytes_max: int) -> Refusal:
     # not lost in the reset that closing on unread bytes causes.
     clause = "Gridseal docs/spec/limits-and-codes.md"
     return Refusal(Problem(413, "message-too-large", f"At most {bytes_max} bytes.", clause=clause))
+
+
+def _revoked() -> Refusal:
+    return _invalid_token("the client is unknown or revoked")
 
 
 def _invalid_token(why: str) -> Refusal:

@@ -72,11 +72,16 @@ class PlatformServices:
         return Submitted(accepted.message, accepted.as_json())
 
     async def command(self, credential: str, form: str, raw: bytes) -> None:
-        """Put a command of the platform's own on the bus; return once it is in force."""
+        """Put a command of the platform's own on the bus; return once it is in force.
+
+        Raises Rejected where the worker could not carry it out.
+        """
         message = sha256(raw).hexdigest()
         waiting = self._notifier.wait(credential, message)
         await asyncio.wrap_future(self._writer.submit(credential, form, raw))
-        await asyncio.wait_for(waiting, timeout=30)
+        summary = await asyncio.wait_for(waiting, timeout=30)
+        for refused in summary["refused"]:
+            raise Rejected(refused["code"], refused["text"], field=refused["field"])
 
     async def _accept(self, credential: str, form: str, raw: bytes) -> Accepted:
         sender = self._stores.registry.senders.get(credential)

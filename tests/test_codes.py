@@ -15,7 +15,7 @@ PACKAGES = ("bal", "contracts", "field", "infra", "market", "dsotp")
 ERRORS = ("Rejected", "Stop", "Finding", "Verdict", "VerifyError", "differ", "doubt", "_alarm")
 NO_CODES = {
     "anchor-within",  # a word of the policy file
-    "client-add",  # a command of the control socket
+    "client-add", "client-list", "client-revoke",  # commands of the control socket
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "intake-writer",  # a thread

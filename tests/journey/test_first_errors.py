@@ -52,7 +52,8 @@ def test_a_list_from_a_spreadsheet_is_taken(platform: Running, tmp_path: Path) -
     file.write_bytes(b"\xef\xbb\xbfidentity,group,zone,kind\r\nsheet-1,g,Europe/Berlin,meter\r\n")
     assert enrol(platform, "list-2", tmp_path / "out", "--subjects", file) == (0, "")
     listed = platform.cli("device", "list", "--data", platform.data, "--json").splitlines()
-    assert [d["group"] for d in map(json.loads, listed) if d["sender"] == "list-2"] == ["g"]
+    found = [(d["kind"], d["group"]) for d in map(json.loads, listed) if d["sender"] == "list-2"]
+    assert found == [("meter", "g"), ("sender", "default")]
 
 
 def test_nobody_is_enrolled_whose_key_could_not_be_kept(platform: Running, tmp_path: Path) -> None:

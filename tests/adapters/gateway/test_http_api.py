@@ -1,6 +1,7 @@
 """The gateway as a whole: its document, its matrix of rights, its guard, its refusals."""
 
 import asyncio
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -257,6 +258,41 @@ def test_a_client_with_too_much_under_way_is_told_so_and_others_are_not(
     assert third.headers["retry-after"] == "1"
     assert [one.status_code for one in (other, *waiting)] == [200] * 3
     assert api.get("/v1/devices", token=api.token("north")).status_code == 200
+
+
+def test_the_open_work_of_a_revoked_client_ends(make_api, platform, monkeypatch):
+    """Waiting for a certification, reading: the answer is that of a revoked client, at once."""
+    api = make_api()
+    reading, go = held(platform, monkeypatch, "devices", [])
+    waiting = asyncio.Event()
+
+    async def certified(*_):
+        waiting.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(platform, "certified", certified)
+    token = {name: [("Authorization", f"Bearer {api.token(name)}")] for name in ("all", "sender")}
+    gateway = api.app.state.gateway
+
+    async def play():
+        sent = asyncio.create_task(
+            api.send("POST", "/v1/messages?format=cim", token["sender"], b"<a/>")
+        )
+        read = asyncio.create_task(api.send("GET", "/v1/devices", token["all"]))
+        await waiting.wait()
+        while not reading:
+            await asyncio.sleep(0.005)
+        for client_id in ("sender", "all"):
+            platform.clients[client_id] = replace(platform.clients[client_id], state="revoked")
+        ended = gateway.end("sender"), gateway.end("all"), gateway.end("nobody")
+        go.set()
+        return ended, await sent, await read
+
+    ended, *answers = api.runner.run(play())
+    assert ended == (1, 1, 0)
+    for answer in answers:
+        assert (answer.status_code, code(answer)) == (401, "invalid-token")
+    assert api.get("/v1/devices", token=token["all"][0][1].split()[1]).status_code == 401
 
 
 def test_a_gateway_with_too_much_under_way_says_503(make_api, platform, monkeypatch):

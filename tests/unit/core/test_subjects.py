@@ -172,9 +172,9 @@ BAD_COMMANDS = [
     b'{"command":"nonsense","client_id":"c","name":"c","secret":"s","scopes":[]}',
     jcs.encode(
         {
-            "command": "enrol", "name": "x", "subject": "A" * 43, "certificate": "", "bulk": "false",
-            "password": "", "subjects": "any", "allowed": [], "group": "g", "zone": "UTC",
-            "devices": [],
+            "command": "enrol", "name": "x", "subject": "A" * 43, "certificate": "",
+            "bulk": "false", "password": "", "subjects": "any", "allowed": [], "group": "g",
+            "zone": "UTC", "devices": [],
         }
     ),  # a subject that the vault does not know
 ]  # fmt: skip

@@ -1,0 +1,151 @@
+"""The operator's commands over a real vault, registry and worker; no bus, no gateway."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bal import jcs
+from bal.errors import Rejected
+from bal.model import RawMessage
+from bal.pipeline import Worker
+from bal.registry import Registry
+from infra.certificates import create_ca, load_ca
+from infra.enrolment import Enrolment
+from infra.files import make_folder
+from infra.sqlite_vault import SqliteVault
+from infra.system_clock import SystemClock
+from tests.journey.conftest import cim
+
+AT_US = 1_768_471_200_000_000
+END = "2026-01-15T11:00:00+01:00"
+
+
+class Desk:
+    """An operator's desk: what is put is worked at once, as the platform would a little later."""
+
+    def __init__(self, folder: Path) -> None:
+        clock = SystemClock()
+        keys = make_folder(folder / "keys")
+        create_ca(keys, clock)
+        vault = SqliteVault(make_folder(folder / "vault"), clock)
+        self.registry = Registry()
+        self.worker = Worker(vault, self.registry)
+        self.enrolment = Enrolment(load_ca(keys), vault, self.registry, clock, self._put)
+        self.commands: list[bytes] = []
+
+    async def _put(self, credential: str, form: str, raw: bytes) -> None:
+        await asyncio.sleep(0)  # a command takes a while, and others may come meanwhile
+        self.commands.append(raw)
+        self.take(credential, form, raw)
+
+    def take(self, credential: str, form: str, raw: bytes) -> list[str]:
+        """The kinds of the records that a message becomes."""
+        message = RawMessage("e", 0, len(self.commands), credential, form, AT_US, raw)
+        worked = self.worker.process(message)
+        self.worker.apply(worked.drafts)
+        return [draft.kind for draft in worked.drafts]
+
+    def enrol(self, name: str, subjects: str = "self", listed: str = "") -> None:
+        enrolment = self.enrolment
+        asyncio.run(enrolment.enrol(name, subjects, listed, "g", "UTC", bulk=False))
+
+    def add(self, name: str, scopes: str = "readings.read") -> str:
+        return asyncio.run(self.enrolment.add_client(name, scopes.split(), None))[0]
+
+    def withdraw(self, given: str) -> str:
+        return asyncio.run(self.enrolment.revoke_client(given))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def refused(call: Callable[..., object], *given: object) -> tuple[str, str]:
+    with pytest.raises(Rejected) as caught:
+        call(*given)
+    return caught.value.code, caught.value.field
+
+
+def lines(desk: Desk) -> list[tuple[str | None, str | None, str | None, str | None]]:
+    found = [(d["identity"], d["kind"], d["sender"], d["state"]) for d in desk.enrolment.devices()]
+    return sorted(found, key=str)
+
+
+def test_the_list_shows_senders_that_are_no_devices(desk: Desk) -> None:
+    desk.enrol("headend", "any")
+    desk.enrol("meter-1")
+    desk.enrol("portal", "list", "meter-2\n")
+    client = desk.add("dso", "messages.write")
+    asyncio.run(desk.enrolment.revoke("headend"))
+    assert lines(desk) == [
+        ("name://meter-1", "meter", "meter-1", "active"),
+        ("name://meter-2", "meter", "portal", "active"),
+        (f"name:gridseal/sender/{client}", "sender", client, "active"),
+        ("name:gridseal/sender/headend", "sender", "headend", "revoked"),
+        ("name:gridseal/sender/portal", "sender", "portal", "active"),
+    ]
+    assert {tuple(line) for line in desk.enrolment.devices()} == {
+        ("identity", "device", "group", "zone", "kind", "sender", "state")
+    }
+
+
+def test_a_client_is_listed_and_withdrawn_by_name_or_id(desk: Desk) -> None:
+    first = desk.add("dso", "readings.read messages.write")
+    second = desk.add("auditor")
+    assert desk.enrolment.clients() == [
+        {"client_id": second, "name": "auditor", "scopes": ["readings.read"], "groups": None,
+         "state": "active"},
+        {"client_id": first, "name": "dso", "scopes": ["messages.write", "readings.read"],
+         "groups": None, "state": "active"},
+    ]  # fmt: skip
+    assert desk.take(first, "cim", cim(("a", END, "1"))) == ["device", "reading"]
+    assert (desk.withdraw("dso"), desk.withdraw(second)) == (first, second)
+    assert [client["state"] for client in desk.enrolment.clients()] == ["revoked", "revoked"]
+    assert desk.take(first, "cim", cim(("a", END, "2"))) == ["refused"]
+    assert [jcs.decode(raw)["command"] for raw in desk.commands[2:]] == ["withdraw", "withdraw"]
+
+
+def test_a_client_keeps_what_it_was_granted_when_it_is_withdrawn(desk: Desk) -> None:
+    groups = ["north", "south"]
+    asyncio.run(desk.enrolment.add_client("dso", ["messages.write"], groups))
+    desk.withdraw("dso")
+    (client,) = desk.registry.clients.values()
+    assert (client.groups, client.scopes) == (frozenset(groups), frozenset({"messages.write"}))
+    assert desk.registry.senders[client.client_id].state == "revoked"
+
+
+def test_a_name_is_one_active_client(desk: Desk) -> None:
+    desk.add("dso")
+    assert refused(desk.add, "dso") == ("name-taken", "name")
+    assert len(desk.commands) == 1
+    desk.withdraw("dso")
+    assert desk.add("dso") != desk.add("dso-2")
+
+
+@pytest.mark.parametrize("given", ["nobody", "dso-00000000", ""])
+def test_nobody_is_withdrawn_who_is_not_there(desk: Desk, given: str) -> None:
+    desk.add("dso")
+    assert refused(desk.withdraw, given) == ("name-unknown", "name")
+    desk.withdraw("dso")
+    assert refused(desk.withdraw, "dso") == ("name-unknown", "name")
+
+
+def test_two_at_once_do_not_get_one_name(desk: Desk) -> None:
+    enrolment = desk.enrolment
+
+    def both(make: Callable[[], Awaitable[object]]) -> list[object]:
+        async def run() -> list[object]:
+            return list(await asyncio.gather(make(), make(), return_exceptions=True))
+
+        return asyncio.run(run())
+
+    for made in (
+        both(lambda: enrolment.add_client("dso", ["readings.read"], None)),
+        both(lambda: enrolment.enrol("m", "self", "", "g", "UTC", bulk=False)),
+    ):
+        (failed,) = [one for one in made if isinstance(one, Rejected)]
+        assert failed.code == "name-taken"
+    assert (len(desk.registry.clients), len(desk.registry.senders)) == (1, 1)
