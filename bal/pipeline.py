@@ -82,19 +82,19 @@ class Worked:
         received = year(self.message.received_us)
         return [
             StoredRecord(
-                first + i,
-                draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
                 draft.subject.pseudonym,
+                draft.end_us,
                 draft.kind,
                 draft.register,
                 draft.begin_us,
-                draft.end_us,
+                index,
                 draft.rank,
                 TYPE_RECORD,
                 received,
                 draft.record,
+                draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
             )
-            for i, draft in enumerate(self.drafts)
+            for index, draft in enumerate(self.drafts, first)
         ]
 
 
@@ -156,7 +156,7 @@ class Worker:
             resolve=self._subjects.resolver(sender, message, new_devices),
             platform=platform,
             sender=own,
-            commit_part=_commit_part,
+            commit_parts=_commit_parts,
         )
 
     def apply(self, drafts: Sequence[Draft]) -> None:
@@ -213,13 +213,17 @@ def _named(message: RawMessage, platform: Subject) -> list[MeterNames]:
         resolve=note,
         platform=platform,
         sender=platform,
-        commit_part=lambda _, __: EMPTY_ROOT,
+        commit_parts=lambda subjects, _: [EMPTY_ROOT] * len(subjects),
     )
     return list(named)
 
 
 def _commit_part(subject: Subject, part: bytes) -> Digest:
     return commitment(subject.salt_key, TYPE_PART, part)
+
+
+def _commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Digest]:
+    return commitments(TYPE_PART, [subject.salt_key for subject in subjects], parts)
 
 
 def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Worked:

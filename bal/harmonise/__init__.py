@@ -7,10 +7,10 @@ what is understood of the formats.
 
 from bal.errors import Rejected
 from bal.harmonise import cim, der
-from bal.harmonise.names import CommitPart, MeterNames, Resolve
+from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Harmonised, Subject
 
-__all__ = ["FORMATS", "CommitPart", "MeterNames", "Resolve", "harmonise"]
+__all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
 
 FORMATS = ("cim", "der")
 
@@ -22,7 +22,7 @@ def harmonise(
     resolve: Resolve,
     platform: Subject,
     sender: Subject,
-    commit_part: CommitPart,
+    commit_parts: CommitParts,
 ) -> Harmonised:
     """What one raw message means.
 
@@ -38,4 +38,4 @@ def harmonise(
         read = der.harmonise
     else:
         raise Rejected("format-unknown", "the format is neither cim nor der", field="format")
-    return read(raw, resolve=resolve, platform=platform, sender=sender, commit_part=commit_part)
+    return read(raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts)

@@ -6,22 +6,23 @@ or is of a device that the sender may not speak for, is refused. One bad reading
 another.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml, reading_type, record
-from bal.harmonise.cim_xml import MeterReading, Sent
+from bal.harmonise.cim_xml import MeterReading, Said, Sent
 from bal.harmonise.instant import Instant, before, parse
-from bal.harmonise.names import CommitPart, MeterNames, Resolve, check_names
+from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
 from bal.harmonise.reading_type import ReadingType
 from bal.harmonise.record import Origin, Shape, Slot
 from bal.harmonise.report import Report
-from bal.model import Draft, Finding, Harmonised, Rank, Subject
+from bal.model import Digest, Draft, Finding, Harmonised, Rank, Subject
 
 CLAUSE = "IEC 61968-9 MeterReadings"
 CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
@@ -30,10 +31,11 @@ CLAUSE_READING = "IEC 61968-9 MeterReadings Reading"
 NAMES_KEPT_MAX = 1 << 16
 
 _SPACE = " \t\r\n"
+_new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_part: CommitPart
+    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     read = cim_scan.read(raw)
@@ -52,11 +54,9 @@ def harmonise(
         (one.start, one.end, sender if subject is None else subject)
         for one, subject in zip(read, subjects, strict=True)
     ]
-    parts, commitments = cut(raw, spans, platform, commit_part)
+    parts, commitments = cut(raw, spans, platform, commit_parts)
     readings = _Readings(report)
-    for one, subject, commitment in zip(read, subjects, commitments, strict=True):
-        if subject is not None:
-            readings.take(one, Origin(subject, commitment.hex()))
+    readings.take(read, subjects, commitments)
     return Harmonised(parts, readings.drafts, report.findings, report.refused)
 
 
@@ -135,17 +135,26 @@ class _Readings:
     report: Report
     drafts: list[Draft] = field(default_factory=list)
     kinds: dict[tuple[str | None, tuple[str, ...]], _Kind | None] = field(default_factory=dict)
-    cases: dict[tuple[object, ...], _Case] = field(default_factory=dict)  # by Sent after value
+    cases: dict[Said, _Case] = field(default_factory=dict)
 
-    def take(self, one: MeterReading, origin: Origin) -> None:
-        """All readings of one MeterReading."""
-        if one.ignored or not one.sent:
-            self._remark(one)
-        for sent in one.sent:
-            try:
-                self.drafts.append(self._draft(sent, origin))
-            except Rejected as error:
-                self.report.refuse(error, sent.line, field="Reading", clause=CLAUSE_READING)
+    def take(
+        self,
+        read: Sequence[MeterReading],
+        subjects: Sequence[Subject | None],
+        commitments: Sequence[Digest],
+    ) -> None:
+        """All readings; subjects and commitments: of each MeterReading, in the same order."""
+        for one, subject, commitment in zip(read, subjects, commitments, strict=True):
+            if subject is None:
+                continue
+            if one.ignored or not one.sent:
+                self._remark(one)
+            origin = _new(Origin, (subject, commitment.hex()))
+            for sent in one.sent:
+                try:
+                    self.drafts.append(self._draft(sent, origin))
+                except Rejected as error:
+                    self.report.refuse(error, sent.line, field="Reading", clause=CLAUSE_READING)
 
     def _remark(self, one: MeterReading) -> None:
         line = self.report.line(one.start)
@@ -157,16 +166,16 @@ class _Readings:
             self.report.refuse(error, line, field="MeterReading", clause=CLAUSE)
 
     def _draft(self, sent: Sent, origin: Origin) -> Draft:
-        case = self.cases.get(sent[2:])
+        case = self.cases.get(sent.said)
         if case is None or sent.value is None:
-            kind = self._kind(sent)
-            if sent.doubled or sent.value is None or not sent.notation:
+            kind = self._kind(sent.said)
+            if sent.said.doubled or sent.value is None or not sent.said.notation:
                 return self._incomplete(sent, origin, kind)
             if kind is None:
                 doubt = ("reading-type-unmapped", "the reading type has no meaning here")
-                return self._event("unmapped", sent, origin, _period(sent, None), (doubt,))
-            period = _period(sent, kind.type)
-            case = self.cases[sent[2:]] = _Case(
+                return self._event("unmapped", sent, origin, _period(sent.said, None), (doubt,))
+            period = _period(sent.said, kind.type)
+            case = self.cases[sent.said] = _Case(
                 record.slot(kind.shape, period.begin, period.end),
                 kind.type.multiplier,
                 kind.quality.rank,
@@ -177,18 +186,18 @@ class _Readings:
         told = record.findings_text(self._doubts(sent, doubts)) if doubts else ""
         return record.reading(slot, origin, value, rank, told)
 
-    def _kind(self, sent: Sent) -> _Kind | None:
+    def _kind(self, said: Said) -> _Kind | None:
         """None where the reading type is missing or has no meaning to us."""
-        key = (sent.notation, sent.qualities)
+        key = (said.notation, said.qualities)
         if key not in self.kinds:
-            self.kinds[key] = _kind(sent)
+            self.kinds[key] = _kind(said)
         return self.kinds[key]
 
     def _incomplete(self, sent: Sent, origin: Origin, kind: _Kind | None) -> Draft:
         """A reading that lacks a part or has one twice; or whose value is stated missing."""
         stated_missing = kind is not None and kind.quality.stated_missing
-        if kind is not None and stated_missing and sent.value is None and not sent.doubled:
-            period = _period(sent, kind.type)
+        if kind is not None and stated_missing and sent.value is None and not sent.said.doubled:
+            period = _period(sent.said, kind.type)
             return record.missing(
                 origin,
                 kind.type,
@@ -197,35 +206,35 @@ class _Readings:
                 end=period.end,
                 findings=self._doubts(sent, kind.doubts + period.doubts),
             )
-        texts = dict(sent.doubled)
+        texts = dict(sent.said.doubled)
         doubts = [
             ("reading-ambiguous", f"{name} stands {len(several)} times in one reading")
-            for name, several in sent.doubled
+            for name, several in sent.said.doubled
             if len(several) > 1
         ]
         if sent.value is None:
             doubts.append(("value-missing", "the reading has no value"))
-        if not sent.notation:
+        if not sent.said.notation:
             doubts.append(("reading-type-missing", "the reading has no ReadingType"))
-        if any(_has_19_fields(one) for one in texts.get("ReadingType", _given(sent.notation))):
+        if any(_has_19_fields(one) for one in texts.get("ReadingType", _given(sent.said.notation))):
             doubts.append(_NINETEEN)
         times = [parse(time) for name in _TIMES for time in texts.get(name, ())]
-        period = _Period(min(times), max(times)) if times else _period(sent, None)
+        period = _Period(min(times), max(times)) if times else _period(sent.said, None)
         return self._event("incomplete", sent, origin, period, tuple(doubts))
 
     def _event(
         self, name: str, sent: Sent, origin: Origin, period: _Period, doubts: _Doubts
     ) -> Draft:
-        verbatim = dict(sent.doubled) or {
-            "timeStamp": _given(sent.time),
+        verbatim = dict(sent.said.doubled) or {
+            "timeStamp": _given(sent.said.time),
             "value": _given(sent.value),
-            "ReadingType": _given(sent.notation),
-            "timePeriod.start": _given(sent.begin),
-            "timePeriod.end": _given(sent.end),
+            "ReadingType": _given(sent.said.notation),
+            "timePeriod.start": _given(sent.said.begin),
+            "timePeriod.end": _given(sent.said.end),
         }
         kept = {_MEMBERS[element]: texts for element, texts in verbatim.items() if texts}
         record.check_verbatim(kept)
-        codes = quality(sent.qualities)
+        codes = quality(sent.said.qualities)
         notations = verbatim["ReadingType"]
         return record.event(
             name,
@@ -269,10 +278,10 @@ _NINETEEN = (
 )
 
 
-def _kind(sent: Sent) -> _Kind | None:
+def _kind(said: Said) -> _Kind | None:
     """None where the reading type is missing or has no meaning to us."""
-    codes = quality(sent.qualities)
-    notation = (sent.notation or "").strip(_SPACE)
+    codes = quality(said.qualities)
+    notation = (said.notation or "").strip(_SPACE)
     decoded = reading_type.decode(notation) if notation else None
     if decoded is None:
         return None
@@ -289,20 +298,20 @@ def _quality_doubts(codes: Quality) -> _Doubts:
     return (("quality-malformed", "a quality code is not of the form system.category.index"),)
 
 
-def _period(sent: Sent, decoded: ReadingType | None) -> _Period:
+def _period(said: Said, decoded: ReadingType | None) -> _Period:
     """When a reading holds. decoded: None where the type is not known; only stated times count.
 
     IEC 61968-9: the timeStamp of an IntervalReading is the end of its interval; a timePeriod,
     where it is given, says the period itself.
     """
-    stated = sent.end if sent.end is not None else sent.time
+    stated = said.end if said.end is not None else said.time
     if stated is None:
         raise Rejected("time-missing", "the reading has no time", field="timeStamp")
     end = parse(stated)
     doubts: _Doubts = ()
     length_s = decoded.interval_s if decoded is not None else None
-    if sent.begin is not None:
-        begin = parse(sent.begin)
+    if said.begin is not None:
+        begin = parse(said.begin)
         if begin.us > end.us:
             raise Rejected(
                 "interval-reversed", "the interval ends before it begins", field="timePeriod"

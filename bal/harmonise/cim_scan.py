@@ -3,7 +3,9 @@
 A head-end writes a thousand MeterReading elements alike but for their texts. The first one is
 cut out and read by `cim_xml` with every text replaced by a marker; where a marker turns up in
 what was read tells what the text at that place means. The same tags, with other texts, are then
-a regular expression. An element that does not match is learnt in its turn.
+a regular expression. An element that does not match is learnt in its turn. What follows a match
+is first compared with it: most often one element differs from the next in the device's names and
+the values alone.
 
 Why this reads the same as `cim_xml`: outside the captured texts a match is equal to the sample,
 but for white space between tags; a captured text holds no markup, no reference, no control
@@ -19,13 +21,14 @@ from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import cim_xml
-from bal.harmonise.cim_xml import MeterReading, Sent
+from bal.harmonise.cim_xml import MeterReading, Said, Sent
 
 MESSAGE_MIN = 4_096  # bytes; below it learning costs more than it saves
 ELEMENT_MAX = 16_384  # bytes; a longer one is many readings of one device, which gain nothing
 SHAPES_MAX = 8  # a message of more shapes is not regular
 GAP_MAX = 4_096  # characters of white space between two elements
 CAPTURES_MAX = 48  # in one shape
+VAIN_MAX = 16  # elements without a like one behind them, until that is no longer expected
 
 _START = re.compile(r"<((?:[A-Za-z_][\w.-]*:)?MeterReading)[\s/>]", re.ASCII)
 _TOKEN = re.compile(r"""<(?:[^"'<>]|"[^"<]*"|'[^'<]*')*>|[^<]+""")
@@ -51,6 +54,16 @@ class _Shape(NamedTuple):
 
     match: Callable[[str, int], re.Match[str] | None]
     build: _Build
+    own: "_Own"
+
+
+class _Own(NamedTuple):
+    """The texts that are each device's own, numbered in their order; -1 for one that is absent."""
+
+    groups: tuple[int, ...]
+    mrid: int
+    names: tuple[int, ...]
+    values: tuple[int, ...]
 
 
 def read(raw: bytes) -> list[MeterReading] | None:
@@ -67,16 +80,17 @@ def read(raw: bytes) -> list[MeterReading] | None:
     line = _lines(text)
     shapes: list[_Shape] = []
     found: list[MeterReading] = []
-    at = start
+    at, vain = start, 0
     while at < stop:
         for shape in shapes:
             match = shape.match(text, at)
             if match is not None:
                 found.append(shape.build(match))
-                at = match.end()
-                if not text.startswith("<", at):
-                    gap = text[at : at + GAP_MAX]
-                    at += len(gap) - len(gap.lstrip(_SPACE))
+                at = _after_gap(text, match.end())
+                if vain < VAIN_MAX:
+                    count = len(found)
+                    at = _read_like(text, at, match, shape.own, found)
+                    vain += len(found) == count
                 break
         else:
             end = text.find(end_tag, at, stop) + len(end_tag)
@@ -86,6 +100,80 @@ def read(raw: bytes) -> list[MeterReading] | None:
                 return None
             shapes.insert(0, learnt)
     return found
+
+
+def _after_gap(text: str, at: int) -> int:
+    if text.startswith("<", at):
+        return at
+    gap = text[at : at + GAP_MAX]
+    return at + len(gap) - len(gap.lstrip(_SPACE))
+
+
+def _read_like(
+    text: str, at: int, match: re.Match[str], own: _Own, found: list[MeterReading]
+) -> int:
+    """Read on from `at`, which is returned, while elements are like the last one found.
+
+    They are where they differ from it in `own` alone. This takes 60 % of the time of matching
+    them: a search for the next `<` and a comparison of the tags up to the next text, each text.
+    """
+    places = [match.span(group) for group in own.groups]
+    tags = [text[end:start] for (_, end), (start, _) in pairwise([*places, (at, at)])]
+    # a text ends at the next `<`; without a line feed it leaves the lines as they are
+    if not tags or not all(tag.startswith("<") for tag in tags):
+        return at
+    if not all(text[start:end].isprintable() for start, end in places):
+        return at
+    head, follow = text[match.start() : places[0][0]], [(tag, len(tag)) for tag in tags]
+    gap, lines = at - match.end(), text.count("\n", match.start(), at)
+    build = _builder_like(found[-1], own)
+    find, follows, length_of_head, down = text.find, text.startswith, len(head), 0
+    while follows(head, at):
+        end = at + length_of_head
+        texts: list[str | None] = []
+        for tag, length in follow:
+            start, end = end, find("<", end)
+            one = text[start:end]
+            if not follows(tag, end) or not one.isprintable():
+                return _after_gap(text, at)
+            texts.append(one)
+            end += length
+        texts.append(None)
+        down += lines
+        found.append(build(at, end - gap, texts, down))
+        at = end
+    return _after_gap(text, at)
+
+
+def _builder_like(
+    one: MeterReading, own: _Own
+) -> Callable[[int, int, list[str | None], int], MeterReading]:
+    """What makes a MeterReading like `one` from start, end, `own` texts and how far down it is."""
+    named = [(*name[:2], place) for name, place in zip(one.names, own.names, strict=True)]
+    said = [(sent.line, place, sent.said) for sent, place in zip(one.sent, own.values, strict=True)]
+    _, _, named_by, elements, _, _, _, ignored = one
+    mrid = own.mrid
+
+    def build(start: int, end: int, texts: list[str | None], down: int) -> MeterReading:
+        names = tuple([(authority, kind, texts[place]) for authority, kind, place in named])
+        sent = tuple([_new(Sent, (line + down, texts[place], what)) for line, place, what in said])
+        return _new(
+            MeterReading, (start, end, named_by, elements, texts[mrid], names, sent, ignored)
+        )
+
+    if len(named) != 1 or len(said) != 1:
+        return build
+    [(authority, kind, name)], [(line, value, what)] = named, said
+
+    def build_one(start: int, end: int, texts: list[str | None], down: int) -> MeterReading:
+        """The same for one name and one reading, in half the time."""
+        names = ((authority, kind, texts[name]),)
+        sent = (_new(Sent, (line + down, texts[value], what)),)
+        return _new(
+            MeterReading, (start, end, named_by, elements, texts[mrid], names, sent, ignored)
+        )
+
+    return build_one
 
 
 def _lines(text: str) -> _Line:
@@ -140,7 +228,7 @@ def _learn(head: str, sample: str, tail: str, line: _Line) -> _Shape | None:
     read = read_twice[0]
     pattern, numbers, starts = _pattern(marked)
     # one doubled is not one text; readings elsewhere than where they belong have no tag of theirs
-    if any(one.doubled for one in read.sent) or len(read.sent) != len(starts):
+    if any(one.said.doubled for one in read.sent) or len(read.sent) != len(starts):
         return None
     if len(numbers) > CAPTURES_MAX:
         return None
@@ -153,7 +241,20 @@ def _learn(head: str, sample: str, tail: str, line: _Line) -> _Shape | None:
         build = _builder(read, number, starts, line)
     except KeyError:  # a text that is not one marker
         return None
-    return _Shape(compiled.match, build)
+    return _Shape(compiled.match, build, _own(read, numbers))
+
+
+def _own(read: MeterReading, numbers: dict[str, int]) -> _Own:
+    """numbers: marker → group."""
+    names, values = [name for _, _, name in read.names], [sent.value for sent in read.sent]
+    groups = sorted(numbers[text] for text in [read.mrid, *names, *values] if text is not None)
+
+    def place(text: str | None) -> int:
+        return -1 if text is None else groups.index(numbers[text])
+
+    return _Own(
+        tuple(groups), place(read.mrid), tuple(map(place, names)), tuple(map(place, values))
+    )
 
 
 class _Token(NamedTuple):
@@ -234,17 +335,18 @@ def _builder(
     named_by, elements, ignored = read.named_by, read.elements, read.ignored
     mrid = number(read.mrid)
     names = [itemgetter(*map(number, name)) for name in read.names]
-    texts = [itemgetter(*map(number, sent[1:6])) for sent in read.sent]  # value to end
-    qualities = [[number(code) for code in sent.qualities] for sent in read.sent]
+    values = [number(sent.value) for sent in read.sent]
+    texts = [itemgetter(*map(number, sent.said[:4])) for sent in read.sent]  # time to end
+    qualities = [[number(code) for code in sent.said.qualities] for sent in read.sent]
 
     def build(match: re.Match[str]) -> MeterReading:
         groups = match.groups()
         span = match.span()
         found = tuple([pick(groups) for pick in names])
         sent: list[Sent] = []
-        for start, pick, codes in zip(starts, texts, qualities, strict=True):
-            quality = tuple([groups[code] for code in codes])
-            sent.append(_new(Sent, (line(match.start(start)), *pick(groups), quality, ())))
+        for start, value, pick, codes in zip(starts, values, texts, qualities, strict=True):
+            said = _new(Said, (*pick(groups), tuple([groups[code] for code in codes]), ()))
+            sent.append(_new(Sent, (line(match.start(start)), groups[value], said)))
         return _new(
             MeterReading,
             (*span, named_by, elements, groups[mrid], found, tuple(sent), ignored),
@@ -252,12 +354,13 @@ def _builder(
 
     if len(names) != 1 or len(texts) != 1 or qualities != [[]]:
         return build
-    [start], [name], [text] = starts, names, texts
+    [start], [name], [value], [text] = starts, names, values, texts
 
     def build_one(match: re.Match[str]) -> MeterReading:
         """The same for one name and one reading without qualities, in half the time."""
         groups = match.groups()
-        sent = (_new(Sent, (line(match.start(start)), *text(groups), (), ())),)
+        said = _new(Said, (*text(groups), (), ()))
+        sent = (_new(Sent, (line(match.start(start)), groups[value], said)),)
         return _new(
             MeterReading,
             (*match.span(), named_by, elements, groups[mrid], (name(groups),), sent, ignored),

@@ -34,20 +34,23 @@ Name = tuple[str | None, str | None, str | None]
 """Authority, type and name of one Names element, as sent; None where the element is absent."""
 
 
-class Sent(NamedTuple):
-    """One Readings or IntervalReading element; texts as sent, None where absent.
+class Said(NamedTuple):
+    """What tells what a value means: mostly the same from device to device."""
 
-    What follows `value` is mostly the same from device to device, and tells what a value means.
-    """
-
-    line: int  # of its start tag, from 1
-    value: str | None
     time: str | None
     notation: str | None
     begin: str | None
     end: str | None
     qualities: tuple[str, ...]
     doubled: tuple[tuple[str, tuple[str, ...]], ...]  # every text by element, if one is doubled
+
+
+class Sent(NamedTuple):
+    """One Readings or IntervalReading element; texts as sent, None where absent."""
+
+    line: int  # of its start tag, from 1
+    value: str | None
+    said: Said
 
 
 class MeterReading(NamedTuple):
@@ -272,9 +275,7 @@ class _Reader:
                 ("timePeriod.start", tuple(begins)),
                 ("timePeriod.end", tuple(ends)),
             )
-        return Sent(
-            element.sourceline or 1,
-            values[0] if values else None,
+        said = Said(
             times[0] if times else None,
             notations[0] if notations else None,
             begins[0] if begins else None,
@@ -282,6 +283,7 @@ class _Reader:
             tuple(qualities),
             doubled,
         )
+        return Sent(element.sourceline or 1, values[0] if values else None, said)
 
     def _reference(self, element: etree._Element) -> str:
         """What a ReadingType or ReadingQualityType refers to: by attribute, mRID, name or text."""

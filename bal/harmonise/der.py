@@ -8,7 +8,7 @@ from bal.harmonise import der_json, record
 from bal.harmonise import quantity as q
 from bal.harmonise.der_json import Item, Number
 from bal.harmonise.instant import Instant, parse
-from bal.harmonise.names import CommitPart, MeterNames, Resolve, check_names
+from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
 from bal.harmonise.quality import quality
 from bal.harmonise.quantity import Quantity, decimal_text
@@ -59,7 +59,7 @@ _DEVICE_MEMBERS = frozenset({"mRID", "name", "type", "authority"})
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_part: CommitPart
+    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     items = der_json.read(raw)
@@ -71,7 +71,7 @@ def harmonise(
         (item.start, item.end, sender if subject is None else subject)
         for item, subject in zip(items, subjects, strict=True)
     ]
-    parts, commitments = cut(raw, spans, platform, commit_part)
+    parts, commitments = cut(raw, spans, platform, commit_parts)
     drafts: list[Draft] = []
     for item, subject, commitment in zip(items, subjects, commitments, strict=True):
         if subject is not None:

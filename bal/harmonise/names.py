@@ -1,7 +1,7 @@
 """How a message names the device that measured, and what harmonise asks of its caller about it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -34,8 +34,8 @@ class MeterNames(NamedTuple):
 Resolve = Callable[[MeterNames], Subject]
 """The subject behind names; raises Rejected where the sender may not speak for it."""
 
-CommitPart = Callable[[Subject, bytes], Digest]
-"""The commitment, of type TYPE_PART, to one subject's part of the raw message."""
+CommitParts = Callable[[Sequence[Subject], Sequence[bytes]], Sequence[Digest]]
+"""The commitments, of type TYPE_PART, to parts of the raw message, each of one subject."""
 
 
 def check_names(mrid: str | None, names: tuple[tuple[str, str, str], ...]) -> MeterNames:

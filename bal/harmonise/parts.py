@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bal.harmonise.names import CommitPart
+from bal.harmonise.names import CommitParts
 from bal.model import Digest, Part, Subject
 
 Span = tuple[int, int, Subject]
@@ -10,7 +10,7 @@ Span = tuple[int, int, Subject]
 
 
 def cut(
-    raw: bytes, spans: Sequence[Span], platform: Subject, commit_part: CommitPart
+    raw: bytes, spans: Sequence[Span], platform: Subject, commit_parts: CommitParts
 ) -> tuple[list[Part], list[Digest]]:
     """Cut `raw` into consecutive parts; and for each span, in order, the part it lies in.
 
@@ -18,20 +18,23 @@ def cut(
     one part of that subject; otherwise each span is a part, and the bytes around them are parts
     of the platform's.
     """
-    if len({subject.pseudonym for _, _, subject in spans}) == 1:
-        subject = spans[0][2]
-        commitment = commit_part(subject, raw)
+    subject = spans[0][2]
+    if all(owner.pseudonym == subject.pseudonym for _, _, owner in spans):
+        [commitment] = commit_parts([subject], [raw])
         return [Part(0, len(raw), subject, commitment)], [commitment] * len(spans)
-    parts: list[Part] = []
-    commitments: list[Digest] = []
+    pieces: list[Span] = []
+    places: list[int] = []  # of the spans in `pieces`
     at = 0
-    for start, end, subject in spans:
+    for span in spans:
+        start, end, _ = span
         if at < start:
-            parts.append(Part(at, start, platform, commit_part(platform, raw[at:start])))
-        commitment = commit_part(subject, raw[start:end])
-        parts.append(Part(start, end, subject, commitment))
-        commitments.append(commitment)
+            pieces.append((at, start, platform))
+        places.append(len(pieces))
+        pieces.append(span)
         at = end
     if at < len(raw):
-        parts.append(Part(at, len(raw), platform, commit_part(platform, raw[at:])))
-    return parts, commitments
+        pieces.append((at, len(raw), platform))
+    starts, ends, owners = zip(*pieces, strict=True)
+    commitments = commit_parts(owners, [raw[start:end] for start, end, _ in pieces])
+    parts = list(map(Part, starts, ends, owners, commitments))
+    return parts, [commitments[place] for place in places]

@@ -53,6 +53,12 @@ def decimal_text(text: str, shift: int) -> str:
     Normalised: no exponent, no plus sign, no leading or trailing zero, no point at the end, no
     `-0`. Raises Rejected("value-not-decimal") for anything else, an empty text included.
     """
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    missing = shift - len(fraction)
+    if missing >= 0 and digits.isdigit() and digits.isascii() and len(text) <= VALUE_LENGTH_MAX:
+        # most often digits alone, none of which stays behind the point: half the time
+        return (digits + "0" * missing).lstrip("0") or "0"
     number = text.strip(_SPACE)
     length = len(number)
     sign = number[:1]

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -35,9 +35,13 @@ def commit_part(subject: Subject, part: bytes) -> Digest:
     return Digest(hashlib.sha256(subject.salt_key + part).digest())
 
 
+def commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Digest]:
+    return list(map(commit_part, subjects, parts))
+
+
 def take_message(raw: bytes, form: str = "cim") -> Harmonised:
     found = harmonise(
-        raw, form, resolve=resolve, platform=PLATFORM, sender=SENDER, commit_part=commit_part
+        raw, form, resolve=resolve, platform=PLATFORM, sender=SENDER, commit_parts=commit_parts
     )
     check_parts(raw, found)
     return found

@@ -72,6 +72,31 @@ def test_a_prefix_is_learnt_with_the_shape() -> None:
     assert found == cim_xml.read(raw)
 
 
+@pytest.mark.parametrize("gap", ["", "\n", "\r\n  "])
+@pytest.mark.parametrize("shape", ["plain", "quality", "period", "no value", "in place", "two"])
+def test_elements_that_say_the_same_of_other_devices_share_it(shape: str, gap: str) -> None:
+    raw = document([element(7, f"{n}.25", f"M{n}", shape) for n in range(50)], gap)
+    found = cim_scan.read(raw)
+    assert found is not None
+    assert found == cim_xml.read(raw)
+    assert {id(sent.said) for one in found[1:-1] for sent in one.sent} <= {
+        id(sent.said) for sent in found[0].sent
+    }
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_a_device_may_have_an_mrid_and_several_names_of_its_own(gap: str) -> None:
+    def named(n: int) -> str:
+        more = f"<mRID>{n:08d}</mRID><Names><NameType><name>T</name></NameType></Names>"
+        return element(7).replace("</Meter>", f"{more}<Names><name>N{n}</name></Names></Meter>")
+
+    raw = document([named(n) for n in range(20)], gap)
+    found = cim_scan.read(raw)
+    assert found is not None
+    assert found == cim_xml.read(raw)
+    assert (found[9].mrid, found[9].names[2][2]) == ("00000009", "N9")
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -142,9 +167,26 @@ def test_both_ways_agree(parts: list[tuple[str, str, str]], gap: str, stray: str
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_both_ways_agree_on_damaged_messages(data: st.DataObject) -> None:
-    raw = bytearray(document([element(n) for n in range(4)], "\n"))
+@given(
+    st.lists(st.tuples(st.sampled_from(["plain", "two"]), texts, texts), max_size=4),
+    st.sampled_from(["", "\n", " \r\n\t"]),
+    st.integers(0, 3),
+)
+def test_both_ways_agree_on_elements_that_are_alike(
+    parts: list[tuple[str, str, str]], gap: str, further: int
+) -> None:
+    odd = [element(7, value, name, shape) for shape, value, name in parts]
+    alike = [element(7, f"{n}", f"M{n}", "two" if n // 3 % 2 else "plain") for n in range(12)]
+    raw = document([*alike, *odd, *[gap + one for one in alike[further:]]], gap)
+    found = cim_scan.read(raw)
+    assert found is None or found == exact(raw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.data())
+def test_both_ways_agree_on_damaged_messages(alike: bool, data: st.DataObject) -> None:
+    elements = [element(7 if alike else n, name=f"M{n}") for n in range(4)]
+    raw = bytearray(document(elements, "\n"))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(raw) - cim_scan.MESSAGE_MIN))
         raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))

@@ -20,7 +20,9 @@ def test_parts_are_consecutive_and_cover_all(
     pairs = list(zip(marks[::2], marks[1::2], strict=False))
     spans = [(start, end, subject(data.draw(st.sampled_from("abc")))) for start, end in pairs]
     platform = subject("platform")
-    parts, commitments = cut(raw, spans, platform, commit)
+    parts, commitments = cut(
+        raw, spans, platform, lambda owners, parts: list(map(commit, owners, parts))
+    )
     assert b"".join(raw[part.start : part.end] for part in parts) == raw
     assert [part.start for part in parts[1:]] == [part.end for part in parts[:-1]]
     assert all(
