@@ -158,6 +158,18 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """One close of the book of days (ARCHITECTURE §6), as its public record in the log says."""
+
+    k: int  # from 1, without gaps
+    date: str  # YYYY-MM-DD, the local date that was closed
+    prefix: int  # log size up to which rows were read
+    index: int  # of the close record in the log
+    day_book: Digest  # root of that day's book
+    book: Digest  # root of the book of days; what goes on chain
+
+
+@dataclass(frozen=True, slots=True)
 class ReadingsQuery:
     """What a caller asks of the shared customer database; [from_us, to_us) on the end."""
 
