@@ -8,13 +8,14 @@ import sqlite3
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bal.errors import Stop, Unavailable
-from bal.model import Anchor
+from bal.model import Anchor, Digest, TreeHead
+from infra.files import look_at_sqlite
 
 FORMAT_VERSION = 1  # PRAGMA user_version of the file
 
@@ -51,6 +52,20 @@ class Attempt:
     gas: int | None
     signed_us: int
     seen_us: int | None  # when it was first seen on chain
+
+
+def kept_heads(path: Path) -> Iterator[tuple[TreeHead, State, bytes]]:
+    """The heads of a journal that are anchored or final, with their notes, by size.
+
+    For an audit: nothing is made or written. Raises sqlite3.Error where it can't be read.
+    """
+    with closing(look_at_sqlite(path, _TABLES)) as db:
+        rows = db.execute(
+            "SELECT size, root, state, note FROM attempt WHERE state IN ('anchored', 'final')"
+            " ORDER BY size"
+        )
+        for size, root, state, note in rows:
+            yield TreeHead(size, Digest(root)), state, note
 
 
 class AnchorJournal:

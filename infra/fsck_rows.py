@@ -1,8 +1,10 @@
-"""The part of fsck that looks at what was projected: rows, registry and raw messages."""
+"""The part of fsck that looks at what was projected: rows, registry, raw messages and vault."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -10,44 +12,64 @@ from bal import jcs
 from bal.certify.commitment import commitment
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
-from bal.model import TYPE_PART, Rank, StoredRecord
+from bal.model import TYPE_PART, Pseudonym, Rank, StoredRecord
 from bal.pipeline import SLOT_KINDS
-from bal.ports import Heads
 from bal.registry import KINDS, Registry
 from bal.subjects import PLATFORM_SHARD
-from bal.times import rfc3339
+from bal.times import rfc3339, year
 from infra.audit import Audit, chunks
+from infra.fsck_log import LogCheck
 from infra.sqlite_archive import StoredPart
 from infra.stores import Stores
 
 ROWS_AT_ONCE = 4096
-Place = tuple[str, int, int]
+Batch = tuple[str, int, int]  # epoch, partition, offset of a message on the bus
+
+
+@dataclass(slots=True)
+class _Message:
+    """The message whose parts are looked at."""
+
+    place: Batch
+    where: str
+    first: int
+    count: int = 0  # entries in all its parts
+    year: int | None = None  # of its receipt; None where that can't be read
+    owners: AbstractSet[Pseudonym] = frozenset()  # whose bytes it has
+    evidence: AbstractSet[str] | None = None  # commitments to its parts; None: can't be made
+    summary: dict[str, Any] | None = None
 
 
 class RowsCheck:
-    """One run; `entries` are the log's commitments, `stored` the size that was projected."""
+    """One run over the rows of the entries below `stored`, after `log` was looked at."""
 
-    def __init__(
-        self, audit: Audit, stores: Stores, entries: Sequence[bytes | None], stored: int
-    ) -> None:
+    def __init__(self, audit: Audit, stores: Stores, log: LogCheck, stored: int) -> None:
         self.audit = audit
-        self._stores, self._entries = stores, entries
-        self._stored = min(stored, len(entries))
+        self._stores, self._stored = stores, stored
+        self._entry, self._years, self._size = log.commitment, log.years, log.size
         self._registry = Registry()
-        self._evidence: set[str] | None = None  # of the message whose parts are looked at
+        self._message: _Message | None = None
+        self._window: tuple[int, int, list[StoredRecord]] = (0, 0, [])
 
-    def projection(self, heads: Heads) -> None:
+    def projection(self) -> None:
         """What is projected belongs together, and to this log."""
         progress, size = self._stores.projector.progress(), self._stores.customer_db.size()
         if size < progress.size:
             text = f"it holds rows up to {size}, and up to {progress.size} were stored"
             self.audit.differ("projection-differs", "customer database", text)
-        if self._stored > heads.size:
-            text = f"rows are stored up to {self._stored}, the log ends at {heads.size}"
+        ahead, reached = max(size, progress.size), self._stores.log.heads().size  # in this order
+        if ahead > reached:
+            text = f"rows are stored up to {ahead}, the log ends at {reached}"
             self.audit.differ("projection-ahead", "customer database", text)
-        if self._stored < len(self._entries):
-            waiting = len(self._entries) - self._stored
+        if self._stored < self._size:
+            waiting = self._size - self._stored
             self.audit.unchecked["entries whose rows the next start makes"] += waiting
+
+    def vault(self) -> None:
+        """Every pseudonym is that of its key."""
+        for name in self._stores.vault.misnamed():
+            text = f"pseudonym {name} is not that of its key: one of them was altered"
+            self.audit.differ("pseudonym-differs", "vault/vault.db", text)
 
     # -- rows -------------------------------------------------------------------------------
 
@@ -66,9 +88,10 @@ class RowsCheck:
                     "store-damaged", [i for i in damaged if damaged[i] == text], text
                 )
             seen = {row.index for row in rows} | damaged.keys()
-            wanted = (i for i in range(start, end) if self._entries[i] is not None)
+            wanted = (i for i in range(start, end) if self._entry(i) is not None)
             missing = [index for index in wanted if index not in seen]
             self.audit.differ_at("row-missing", missing, "there is no row for it")
+            self.audit.step("rows", end, self._stored)
         kept = self._stores.projector.registry_records(self._stored)
         for index in sorted(kept.keys() | registry.keys()):
             if kept.get(index) != registry.get(index):
@@ -90,12 +113,13 @@ class RowsCheck:
     def _row(self, row: StoredRecord) -> None:
         where = f"entry {row.index}"
         self.audit.counts["rows"] += 1
-        key = self._stores.vault.salt_key(row.device, row.year)
-        if key is None:
-            self.audit.unchecked["rows whose key is gone"] += 1
-            return
-        entry = self._entries[row.index]
-        if entry is None or commitment(key, row.type, row.record) != entry:
+        if self._stores.vault.salt_key(row.device, row.year) is None:
+            other = next((y for y in sorted(self._years) if self._opens(row, y)), None)
+            if other is not None:
+                text = f"its row names the key of {row.year}, and it opens with that of {other}"
+                self.audit.differ("row-altered", where, text)
+            return  # else its message shows whether the key was destroyed: `_keyless`
+        if not self._opens(row, row.year):
             text = f"the row of {row.device} does not open the entry: it was altered"
             self.audit.differ("row-altered", where, text)
             return
@@ -104,6 +128,11 @@ class RowsCheck:
             self._registry.apply(row.record)
         if not self._is_in_place(row, record):
             self.audit.differ("row-misplaced", where, "its key is not what its record says")
+
+    def _opens(self, row: StoredRecord, of_year: int) -> bool:
+        """Whether the row and the subject's key of that year lead to the entry."""
+        key, entry = self._stores.vault.salt_key(row.device, of_year), self._entry(row.index)
+        return None not in {key, entry} and commitment(key or b"", row.type, row.record) == entry
 
     def _is_in_place(self, row: StoredRecord, record: dict[str, Any]) -> bool:
         """The key of a row must be what its record says, or a query would miss or show it."""
@@ -126,70 +155,116 @@ class RowsCheck:
 
     # -- archive ----------------------------------------------------------------------------
 
-    def archive(self, batches: Sequence[dict[str, Any]]) -> None:
-        """Every message that the log took can be read again, and its parts are the evidence."""
-        counts: dict[Place, int] = {}
-        for data in batches:
-            place = _place(data)
-            counts[place] = counts.get(place, 0) + int(data["count"])
-        for data in batches:
-            if int(data["first"]) + int(data["count"]) > self._stored:
-                continue
-            where = "/".join(map(str, _place(data)))
-            with self.audit.guarded(f"message {where}"):
-                self._batch(data, counts[_place(data)])
+    def archive(self, batches: Iterable[dict[str, Any]]) -> None:
+        """Every message that the log took can be read again, and its parts are the evidence.
 
-    def _batch(self, data: dict[str, Any], count: int) -> None:
-        place, first = _place(data), int(data["first"])
-        where = f"message {'/'.join(map(str, place))}"
-        if "again" in data:
-            epoch, partition, offset = data["again"].split("/")
-            with suppress(Stop):  # one that is damaged is told of at its own place
-                if self._stores.archive.parts(epoch, int(partition), int(offset)) is None:
-                    self.audit.differ("archive-missing", where, "what it repeats is not archived")
-            return
-        rows = self._records(first, first + int(data["count"]), {})
+        batches: the headers of messages, in log order.
+        """
+        for data in batches:
+            first, count = int(data["first"]), int(data["count"])
+            if data["part"] == "0":
+                self._end_message()
+            if first + count > self._stored:
+                self._message = None
+                continue
+            with self.audit.guarded(f"message {_batch_name(_batch(data))}"):
+                if "again" in data:
+                    self._retry(data)
+                else:
+                    self._part(data, first, count)
+            self.audit.step("messages", first + count, self._stored)
+        self._end_message()
+
+    def _retry(self, data: dict[str, Any]) -> None:
+        epoch, partition, offset = data["again"].split("/")
+        with suppress(Stop):  # one that is damaged is told of at its own place
+            if self._stores.archive.parts(epoch, int(partition), int(offset)) is None:
+                where, text = _batch_name(_batch(data)), "what it repeats is not archived"
+                self.audit.differ("archive-missing", f"message {where}", text)
+
+    def _part(self, data: dict[str, Any], first: int, count: int) -> None:
         if data["part"] == "0":
-            self._evidence = None
             self.audit.counts["raw messages"] += 1
-            self._evidence = self._message(place, where, rows, first, count)
-        for row in rows if self._evidence is not None else []:
-            if row.kind in SLOT_KINDS and not _names(row, self._evidence):
+            place = _batch(data)
+            self._message = _Message(place, f"message {_batch_name(place)}", first)
+            self._read(self._message)
+        message = self._message
+        if message is None:
+            return
+        message.count += count
+        for row in self._rows_of(first, count):
+            if self._stores.vault.salt_key(row.device, row.year) is None:
+                self._keyless(row, message)
+            if (
+                row.kind in SLOT_KINDS
+                and message.evidence is not None
+                and not _names(row, message.evidence)
+            ):
                 text = "its evidence is no part of the message"
                 self.audit.differ("evidence-differs", f"entry {row.index}", text)
 
-    def _message(
-        self, place: Place, where: str, rows: list[StoredRecord], first: int, count: int
-    ) -> set[str] | None:
-        """The commitments to a message's parts; None where they can't be made any more."""
+    def _rows_of(self, first: int, count: int) -> Sequence[StoredRecord]:
+        """The rows of one batch; of many small ones side by side read at once."""
+        start, end, rows = self._window
+        if not start <= first <= first + count <= end:
+            start, end = first, min(self._stored, max(first + count, first + ROWS_AT_ONCE))
+            rows = self._records(start, end, {})
+            self._window = (start, end, rows)
+        return [row for row in rows if first <= row.index < first + count]
+
+    def _keyless(self, row: StoredRecord, message: _Message) -> None:
+        """A row whose key is not in the vault: destroyed, or the row names what never was.
+
+        `_row` told of those that another year's key opens.
+        """
+        if any(self._opens(row, one) for one in self._years):
+            return
+        where = f"entry {row.index}"
+        if message.year not in {None, row.year}:
+            text = f"its row names the key of {row.year}, and its message came in {message.year}"
+            self.audit.differ("row-altered", where, text)
+        elif self._years and not min(self._years) - 1 <= row.year <= max(self._years) + 1:
+            text = f"its row names the key of {row.year}, when there was no log"
+            self.audit.differ("row-altered", where, text)
+        elif (
+            row.kind in SLOT_KINDS
+            and message.owners
+            and row.device not in message.owners
+            and self._stores.vault.identity(row.device) is None
+        ):
+            text = f"its row is of {row.device}: nobody in the vault, and not in its message"
+            self.audit.differ("row-altered", where, text)
+        else:
+            self.audit.unchecked["rows whose key is gone"] += 1
+
+    def _read(self, message: _Message) -> None:
+        """What the archive has of a message."""
+        archive = self._stores.archive
         try:
-            parts = self._stores.archive.parts(*place)
-            message = self._stores.archive.raw(*place)
+            parts, opened = archive.parts(*message.place), archive.raw(*message.place)
         except Unavailable:
             raise
         except GridsealError as error:
-            self.audit.differ("archive-damaged", where, str(error))
-            return None
+            self.audit.differ("archive-damaged", message.where, str(error))
+            return
         if parts is None:
-            self.audit.differ("archive-missing", where, "it is not in the archive")
-            return None
-        evidence = self._commitments(parts, rows[0].year) if rows else None
-        if evidence is None or message is None:
+            self.audit.differ("archive-missing", message.where, "it is not in the archive")
+            return
+        message.owners = {owner for _, _, owner, _ in parts}
+        if opened is None:
             self.audit.unchecked["messages of which a key is gone"] += 1
-            return None
-        digest = sha256(message.raw).digest()
-        kept = self._stores.archive.summary(message.credential, digest)
+            return
+        message.year = year(opened.received_us)
+        message.evidence = self._commitments(parts, message.year)
+        digest = sha256(opened.raw).digest()
+        kept = archive.summary(opened.credential, digest)
         if kept is None:
             text = "without its summary the same message would be taken again"
-            self.audit.differ("summary-missing", where, text)
-            return evidence
-        summary = json.loads(kept)
-        batch = "/".join(map(str, place))
-        if [summary[name] for name in ("batch", "first_index", "count")] != [batch, first, count]:
-            self.audit.differ("summary-differs", where, "its summary names another place")
-        return evidence
+            self.audit.differ("summary-missing", message.where, text)
+            return
+        message.summary = json.loads(kept)
 
-    def _commitments(self, parts: list[StoredPart], message_year: int) -> set[str] | None:
+    def _commitments(self, parts: Sequence[StoredPart], message_year: int) -> set[str] | None:
         evidence = set()
         for _, _, owner, content in parts:
             key = self._stores.vault.salt_key(owner, message_year)
@@ -198,14 +273,28 @@ class RowsCheck:
             evidence.add(commitment(key, TYPE_PART, content).hex())
         return evidence
 
+    def _end_message(self) -> None:
+        """All parts were seen: the summary must name them."""
+        message, self._message = self._message, None
+        if message is None or message.summary is None:
+            return
+        stated = [message.summary.get(name) for name in ("batch", "first_index", "count")]
+        if stated != [_batch_name(message.place), message.first, message.count]:
+            text = "its summary names another place"
+            self.audit.differ("summary-differs", message.where, text)
 
-def _place(data: dict[str, Any]) -> Place:
+
+def _batch(data: dict[str, Any]) -> Batch:
     return data["epoch"], int(data["partition"]), int(data["offset"])
 
 
-def _names(row: StoredRecord, evidence: set[str] | None) -> bool:
+def _batch_name(batch: Batch) -> str:
+    return "/".join(map(str, batch))
+
+
+def _names(row: StoredRecord, evidence: AbstractSet[str]) -> bool:
     """Whether a record names one of these; an altered one is told of elsewhere."""
     try:
-        return evidence is None or jcs.decode(row.record)["evidence"] in evidence
+        return jcs.decode(row.record)["evidence"] in evidence
     except (ValueError, TypeError, KeyError):
         return True

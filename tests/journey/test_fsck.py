@@ -1,10 +1,12 @@
 """fsck and replay against one alteration at a time: each is named, with its check and its place."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,17 +14,22 @@ import bal.pipeline
 from bal.certify.note import checkpoint_text
 from bal.certify.tiles import split_bundle
 from bal.errors import Stop
-from bal.model import Digest, TreeHead
+from bal.model import Digest, Pseudonym, StoredRecord, TreeHead
 from infra.audit import Audit
 from infra.fsck import fsck
 from infra.key_signer import CheckpointSigner
 from infra.replay import replay
+from infra.sqlite_customer_db import SqliteCustomerDb
 from tests.journey.small_platform import Small, cim
 
 METERS = range(20)
 MANY = range(100, 700)  # new ones: 1,201 entries
 VALUE = b'"value":"15'
 PART = 64  # entries, in place of 8,192
+FILES = [
+    "log/heads.db", "log/headers.db", "log/published.db", "scd/customer.db", "scd/progress.db",
+    "archive/archive.db", "vault/vault.db", "bus/bus.db",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,6 +111,89 @@ def test_nothing_differs_where_nothing_was_altered(data: Path) -> None:
     small.close()
 
 
+# -- it only looks ---------------------------------------------------------------------------------
+
+
+def content(data: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(data)): p.read_bytes() for p in data.rglob("*") if p.is_file()}
+
+
+def unlocked(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Without what SQLite needs to read beside a writer; none of it holds data."""
+    return {
+        name: data
+        for name, data in files.items()
+        if not name.endswith("-shm") and not (name.endswith("-wal") and not data)
+    }
+
+
+@pytest.mark.parametrize("audit", [fsck, replay])
+def test_nothing_is_written(data: Path, audit: Callable[[Path], Audit]) -> None:
+    before = content(data)
+    assert audit(data).differences == []
+    assert unlocked(content(data)) == before
+
+
+def test_no_absent_file_is_made(data: Path) -> None:
+    for name in FILES:
+        (data / name).unlink()
+    before = content(data)
+    audit = fsck(data)
+    replay(data)
+    assert unlocked(content(data)) == before
+    assert {"log/heads.db", "archive/archive.db", "vault/vault.db"} <= {
+        where for check, where in found(audit) if check == "store-missing"
+    }
+
+
+@pytest.mark.parametrize("file", ["vault/vault.db", "archive/archive.db", "log/published.db"])
+def test_a_file_that_was_deleted(data: Path, file: str) -> None:
+    (data / file).unlink()
+    assert ("store-missing", file) in found(fsck(data))
+
+
+def refuse_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system that is mounted read-only answers."""
+    access = os.access
+
+    def refused(path: Path, mode: int) -> bool:
+        return not mode & os.W_OK and access(path, mode)
+
+    monkeypatch.setattr(os, "access", refused)
+
+
+def test_a_copy_on_read_only_media(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_writing(monkeypatch)
+    before = content(data)
+    for audit in (fsck(data), replay(data)):
+        assert audit.differences == []
+    assert content(data) == before
+
+
+def test_a_copy_that_lacks_what_sqlite_needs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_writing(monkeypatch)
+    (data / "log" / "heads.db-wal").write_bytes(b"not yet in heads.db")
+    ((check, _),) = found(fsck(data))
+    assert check == "data-folder"
+    (text,) = [one.text for one in fsck(data).differences]
+    assert "heads.db-wal" in text
+    assert "copy the data folder to where it can be written" in text
+
+
+def test_beside_a_platform_and_after_its_end(data: Path) -> None:
+    small = Small(data)
+    small.start()
+    small.take("headend", cim(20, METERS))
+    assert fsck(data).differences == []
+    small.kill()
+    assert fsck(data).differences == []
+    again = Small(data)
+    again.start()
+    again.take("headend", cim(21, METERS))
+    again.close()
+    assert fsck(data).differences == []
+
+
 # -- the customer database -----------------------------------------------------------------------
 
 
@@ -164,9 +254,8 @@ def test_any_byte_of_a_key_table(data: Path, at: int) -> None:
     altered = flipped(keys, at % len(keys))
     execute(path, "UPDATE segment SET keys = ? WHERE id = ?", altered, number)
     audit = fsck(data)
-    assert audit.differences or audit.unchecked["rows whose key is gone"]
-    wheres = " ".join(where for _, where in found(audit))
-    assert not audit.differences or str(indexes[0])[:-2] in wheres
+    assert audit.differences
+    assert str(indexes[0])[:-2] in " ".join(where for _, where in found(audit))
 
 
 def test_a_customer_database_that_was_deleted(data: Path) -> None:
@@ -194,6 +283,80 @@ def test_a_projection_that_was_deleted_is_made_again(data: Path, trimmed: bool) 
     assert audit.differences == []
     assert audit.unchecked == {}
     assert audit.counts["rows"] > 1_000
+
+
+# -- rows and the vault ----------------------------------------------------------------------------
+
+
+def rewrite(data: Path, change: Callable[[StoredRecord], StoredRecord]) -> list[StoredRecord]:
+    """The customer database with other rows, as whoever may write it could make it; what it had."""
+    size = last_size(data)
+    with closing(SqliteCustomerDb(data / "scd")) as db:
+        rows = db.records(0, size)
+    for file in (data / "scd").glob("customer.db*"):
+        file.unlink()
+    with closing(SqliteCustomerDb(data / "scd")) as db:
+        db.store([change(row) for row in rows], size)
+    return rows
+
+
+def but(row: StoredRecord, **changes: object) -> StoredRecord:
+    members: dict[str, Any] = {name: getattr(row, name) for name in StoredRecord.__annotations__}
+    return StoredRecord(**{**members, **changes})
+
+
+def a_reading(data: Path) -> StoredRecord:
+    with closing(SqliteCustomerDb(data / "scd")) as db:
+        rows = db.records(0, last_size(data))
+    return [row for row in rows if row.kind == "reading"][40]
+
+
+@pytest.mark.parametrize("year", [1998, 2025, 2027, 2031])
+def test_another_year_is_no_erasure(data: Path, year: int) -> None:
+    index = a_reading(data).index
+    rewrite(data, lambda row: but(row, year=year) if row.index == index else row)
+    audit = fsck(data)
+    assert found(audit) == {("row-altered", f"entry {index}")}
+    assert audit.unchecked == {}
+
+
+def test_another_year_where_the_years_own_key_was_destroyed(data: Path) -> None:
+    """The one it should have opened with is gone too: still no other year is believed."""
+    path, subject = salt_key(data)
+    reading = "SELECT pseudonym FROM subject WHERE id = ?"
+    device = value(path, reading, subject)
+    execute(path, "DELETE FROM salt_key WHERE subject = ?", subject)
+    rewrite(data, lambda row: but(row, year=1998) if row.device == device else row)
+    audit = fsck(data)
+    assert checks(audit) == {"row-altered"}
+    assert len(audit.differences) == 8
+
+
+def test_another_device_is_no_erasure(data: Path) -> None:
+    index, nobody = a_reading(data).index, Pseudonym("A" * 43)
+    rewrite(data, lambda row: but(row, device=nobody) if row.index == index else row)
+    audit = fsck(data)
+    assert found(audit) == {("row-altered", f"entry {index}")}
+    assert audit.unchecked == {}
+
+
+def test_an_erased_subject_is_no_difference(data: Path) -> None:
+    """Neither key nor name is left in the vault, and the rows are still to be removed."""
+    path, subject = salt_key(data)
+    execute(path, "DELETE FROM salt_key WHERE subject = ?", subject)
+    execute(path, "DELETE FROM subject WHERE id = ?", subject)
+    audit = fsck(data)
+    assert audit.differences == []
+    assert audit.unchecked["rows whose key is gone"] == 8
+
+
+@pytest.mark.parametrize("column", ["pseudonym", "pseudonym_key"])
+def test_a_pseudonym_that_is_not_its_keys(data: Path, column: str) -> None:
+    path, subject = salt_key(data)
+    kept = value(path, f"SELECT {column} FROM subject WHERE id = ?", subject)
+    other = "B" * 43 if column == "pseudonym" else flipped(kept, 3)
+    execute(path, f"UPDATE subject SET {column} = ? WHERE id = ?", other, subject)
+    assert ("pseudonym-differs", "vault/vault.db") in found(fsck(data))
 
 
 # -- the log ---------------------------------------------------------------------------------------
@@ -487,12 +650,6 @@ def mangled(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\x55" * (len(content) - 4096)
     path.write_bytes(content)
-
-
-FILES = [
-    "log/heads.db", "log/headers.db", "log/published.db", "scd/customer.db", "scd/progress.db",
-    "archive/archive.db", "vault/vault.db", "bus/bus.db",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", [shortened, overwritten, mangled])
