@@ -1,7 +1,7 @@
-"""Worker, sequencer and publisher of one process, in one thread; the storer in another.
+"""Worker, sequencer and publisher of one process, in one thread (infra/storer.py has another).
 
 The loop takes what the bus has and makes batches of it as it comes; once a checkpoint is due, or
-many have come together, it commits them in one version, hands the rows to the storer, and publishes.
+many have come together, it commits them in one version, hands the rows to the storer and publishes.
 What is visible is what is published and stored.
 """
 
@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from queue import SimpleQueue
 from threading import Condition, Lock, Thread
 from time import monotonic
 
 from bal.certify.log import Batch, Sequencer, tick
-from bal.errors import GridsealError, Stop, Unavailable
+from bal.errors import GridsealError, Stop
 from bal.model import RawMessage, StoredRecord, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
 from bal.ports import Bus, Clock, RawArchive
 from infra.projector import Committed, Progress, Projector
+from infra.storer import Job, Storer
 
 logger = logging.getLogger("gridseal.engine")
 
@@ -29,8 +29,6 @@ READ_MESSAGES = 256
 GATHER_S = 0.01  # between two looks at the bus, where messages come one by one
 COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
-STORE_QUEUE_MAX = 32  # commits; above, the loop waits for the storer
-STORE_MESSAGES_MAX = 256  # in one go
 TRIM_EVERY = 2_000  # messages
 SETTLE_EVERY_S = 1.0
 
@@ -65,12 +63,6 @@ class _Open:
     full: bool = False  # takes nothing more
 
 
-@dataclass(slots=True)
-class _Job:
-    commits: list[Committed]
-    progress: Progress
-
-
 class Engine:
     """Runs the pipeline. `on_certified` and `on_stop` are called from its threads."""
 
@@ -98,8 +90,7 @@ class Engine:
         self._stopping = False
         self._work = False
         self._recent: dict[tuple[str, bytes], Committed] = {}
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._queued = 0
+        self._storer = Storer(projector, self._stored)
         self._emit_lock = Lock()
         self._pending: deque[tuple[int, CertifiedMessage]] = deque()  # visible from this size on
         self._published: TreeHead | None = None
@@ -115,7 +106,7 @@ class Engine:
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
                 ("pipeline", self._run),
-                ("storer", self._run_storer),
+                ("storer", self._storer.run),
                 ("settler", self._run_settler),
             )
         ]
@@ -162,6 +153,7 @@ class Engine:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
+        self._storer.hurry()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=10)
@@ -183,7 +175,8 @@ class Engine:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        self._jobs.put(None)
+        self._storer.hurry()
+        self._storer.finish()
         self._on_stop(error)
 
     def _run(self) -> None:
@@ -207,7 +200,7 @@ class Engine:
         if self._open.works:
             self._commit([])
         self._publish()
-        self._jobs.put(None)
+        self._storer.finish()
 
     def _wait(self) -> None:
         waits = [1.0]
@@ -311,10 +304,14 @@ class Engine:
                 row = worked.rows(commit.first)[0] if single else None
                 certified = CertifiedMessage(credential, digest.hex(), summary, row)
                 self._pending.append((size, certified))
-        with self._wake:
-            self._wake.wait_for(lambda: self._queued < STORE_QUEUE_MAX or self._stopping)
-            self._queued += 1
-        self._jobs.put(_Job(commits, Progress(heads.version, heads.size, self._next)))
+        self._storer.put(Job(commits, Progress(heads.version, heads.size, self._next)))
+
+    def _stored(self, job: Job) -> None:
+        """Called by the storer."""
+        for commit in job.commits:
+            self._recent.pop((commit.worked.message.credential, commit.message_id), None)
+        self.stored_size = job.progress.size
+        self._emit()
 
     # -- publisher --------------------------------------------------------------------------
 
@@ -345,46 +342,7 @@ class Engine:
         if ready:
             self._on_certified(ready)
 
-    # -- storer -----------------------------------------------------------------------------
-
-    def _run_storer(self) -> None:
-        """Store what is queued, several commits at once where the log was quicker."""
-        while (job := self._jobs.get()) is not None:
-            taken, ended = 1, False
-            while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
-                more = self._jobs.get()
-                if more is None:
-                    ended = True
-                    break
-                job = _Job(job.commits + more.commits, more.progress)
-                taken += 1
-            stored = self._store(job)
-            with self._wake:
-                self._queued -= taken
-                self._wake.notify_all()
-            if ended or not stored:
-                return
-
-    def _store(self, job: _Job) -> bool:
-        """Store what is in a job; False where the platform ends before that was possible.
-
-        Then nothing behind it may be stored either: the next start makes it all again.
-        """
-        while True:
-            try:
-                self._projector.store(job.commits, job.progress)
-            except Unavailable as error:  # a full disk: the log has it, so wait and try again
-                logger.error("storing waits: %s", error)  # noqa: TRY400
-                with self._wake:
-                    if self._wake.wait_for(lambda: self._stopping, timeout=error.retry_after_s):
-                        return False
-            else:
-                break
-        for commit in job.commits:
-            self._recent.pop((commit.worked.message.credential, commit.message_id), None)
-        self.stored_size = job.progress.size
-        self._emit()
-        return True
+    # -- settler ----------------------------------------------------------------------------
 
     def _run_settler(self) -> None:
         while True:

@@ -90,7 +90,7 @@ def test_a_full_disk_while_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_commit_that_nobody_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between swap and store, for many commits."""
     small = begun(tmp_path)
-    monkeypatch.setattr(small.engine, "_store", lambda _: True)
+    monkeypatch.setattr(small.engine._storer, "_store", lambda _: True)
     for number in range(1, 8):
         size = small.sequencer.heads.version
         small.put("headend", cim(number, range(number, number + 7)))
@@ -133,7 +133,7 @@ def test_a_store_that_waits_is_not_overtaken(
     small = begun(tmp_path)
     full = Unavailable("the disk is full", retry_after_s=600)
     projector = small.stores.projector
-    monkeypatch.setattr("infra.engine.STORE_MESSAGES_MAX", 1)
+    monkeypatch.setattr("infra.storer.STORE_MESSAGES_MAX", 1)
     monkeypatch.setattr(projector, "store", once(projector.store, full))
     for number in range(1, 4):
         version = small.sequencer.heads.version
@@ -176,7 +176,7 @@ def test_a_message_of_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Of 8,192 entries each; caught up with, and replayed."""
     small = begun(tmp_path)
     many = range(1000, 5300)
-    monkeypatch.setattr(small.engine, "_store", lambda _: True)
+    monkeypatch.setattr(small.engine._storer, "_store", lambda _: True)
     version = small.sequencer.heads.version
     small.put("headend", cim(1, many), cim(2, METERS))
     while small.sequencer.heads.taken[f"{small.stores.bus.epoch}/0"] < 3:
@@ -199,7 +199,7 @@ def test_another_worker_is_noticed_in_every_part(
 ) -> None:
     monkeypatch.setattr("bal.pipeline.BATCH_ENTRIES_MAX", 4)
     small = begun(tmp_path)
-    monkeypatch.setattr(small.engine, "_store", lambda _: True)
+    monkeypatch.setattr(small.engine._storer, "_store", lambda _: True)
     version = small.sequencer.heads.version
     small.put("headend", cim(1, METERS))
     while small.sequencer.heads.version == version:

@@ -1,0 +1,87 @@
+"""The storer of one process: a thread that projects what the log committed, in order."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Condition
+
+from bal.errors import Unavailable
+from infra.projector import Committed, Progress, Projector
+
+logger = logging.getLogger("gridseal.storer")
+
+QUEUE_MAX = 32  # commits; above, the engine waits for the storer
+STORE_MESSAGES_MAX = 256  # in one go
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one commit or several in a row brought, and where the log stands after them."""
+
+    commits: Sequence[Committed]
+    progress: Progress
+
+
+class Storer:
+    """`run` in a thread of its own; `put` by the engine's, in order."""
+
+    def __init__(self, projector: Projector, on_stored: Callable[[Job], None]) -> None:
+        self._projector, self._on_stored = projector, on_stored
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._changed = Condition()
+        self._queued = 0
+        self._stopping = False
+
+    def put(self, job: Job) -> None:
+        """Queue a commit; waits while too many are queued."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queued < QUEUE_MAX or self._stopping)
+            self._queued += 1
+        self._jobs.put(job)
+
+    def finish(self) -> None:
+        """Nothing more will be put: store what is queued, then end."""
+        self._jobs.put(None)
+
+    def hurry(self) -> None:
+        """Wait for no disk any more: what can't be stored now is made again at the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Store what is queued, several commits at once where the log was quicker."""
+        while (job := self._jobs.get()) is not None:
+            taken, ended = 1, False
+            while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
+                more = self._jobs.get()
+                if more is None:
+                    ended = True
+                    break
+                job = Job([*job.commits, *more.commits], more.progress)
+                taken += 1
+            stored = self._store(job)
+            with self._changed:
+                self._queued -= taken
+                self._changed.notify_all()
+            if ended or not stored:
+                return
+
+    def _store(self, job: Job) -> bool:
+        """Store a job; False where the platform ends before that was possible.
+
+        Then nothing behind it may be stored either.
+        """
+        while True:
+            try:
+                self._projector.store(job.commits, job.progress)
+            except Unavailable as error:  # a full disk: the log has it, so wait and try again
+                logger.error("storing waits: %s", error)  # noqa: TRY400
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._stopping, timeout=error.retry_after_s):
+                        return False
+            else:
+                break
+        self._on_stored(job)
+        return True
