@@ -8,14 +8,13 @@ another.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml, reading_type, record
-from bal.harmonise.cim_xml import MeterReading, Said, Sent
+from bal.harmonise.cim_xml import MeterReading, Name, Said, Sent
 from bal.harmonise.instant import Instant, before, parse
-from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
+from bal.harmonise.names import NAMES_MAX, CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
@@ -29,6 +28,7 @@ CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
 CLAUSE_READING = "IEC 61968-9 MeterReadings Reading"
 
 NAMES_KEPT_MAX = 1 << 16
+NAMES_KEPT_LENGTH_MAX = 512  # characters as sent: spaces around a name have no limit of their own
 
 _SPACE = " \t\r\n"
 _new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
@@ -74,12 +74,14 @@ def _names(one: MeterReading) -> MeterNames:
         raise Rejected(
             "meter-ambiguous", f"{one.elements} {one.named_by} elements", field=one.named_by
         )
-    return _checked(one.mrid, one.names)
+    return _names_kept.get((one.mrid, one.names)) or _checked(one.mrid, one.names)
 
 
-@lru_cache(maxsize=NAMES_KEPT_MAX)
-def _checked(sent_mrid: str | None, sent: tuple[tuple[str | None, ...], ...]) -> MeterNames:
-    """The names as sent, stripped and checked; a head-end sends the same ones all day."""
+_names_kept: dict[tuple[str | None, tuple[Name, ...]], MeterNames] = {}
+
+
+def _checked(sent_mrid: str | None, sent: tuple[Name, ...]) -> MeterNames:
+    """The names as sent, stripped and checked; kept, as a head-end sends the same ones all day."""
     names = [
         (
             authority.strip(_SPACE) if authority else "",
@@ -96,7 +98,13 @@ def _checked(sent_mrid: str | None, sent: tuple[tuple[str | None, ...], ...]) ->
             "neither a Meter nor, where there is no Meter, a UsagePoint is named",
             field="Meter",
         )
-    return check_names(mrid or None, tuple(names))
+    checked = check_names(mrid or None, tuple(names))
+    length = sum(len(text) for name in [(sent_mrid,), *sent] for text in name if text)
+    if len(sent) <= NAMES_MAX and length <= NAMES_KEPT_LENGTH_MAX:
+        if len(_names_kept) >= NAMES_KEPT_MAX:
+            _names_kept.clear()
+        _names_kept[sent_mrid, sent] = checked
+    return checked
 
 
 _Doubts = tuple[tuple[str, str], ...]  # code and text of what is doubtful about one reading

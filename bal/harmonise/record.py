@@ -91,6 +91,7 @@ def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: 
     )
 
 
+@lru_cache(maxsize=1024)  # a quarter-hour's messages of one reading each share it
 def slot(of: Shape, begin: Instant, end: Instant) -> Slot:
     """The fixed text of readings of one register over [begin, end), or at `end` if equal."""
     if begin.us == end.us:
