@@ -14,19 +14,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import tzdata
 import uvicorn
 
 from bal.certify.log import Sequencer, genesis, rules, target
 from bal.collect.guard import Limits
 from bal.errors import GridsealError, Stop
 from bal.model import Anchor
-from bal.pipeline import Worker, rules_digest
+from bal.pipeline import Worker
 from infra.anchorer import Anchorer
 from infra.certificates import create_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
@@ -44,6 +41,7 @@ from infra.key_signer import CheckpointSigner, KeySigner
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.policy_file import policy_of
+from infra.rules import rules_parts, running_rules
 from infra.services import PlatformServices, load_token_keys
 from infra.stores import Stores
 from infra.system_clock import SystemClock
@@ -51,16 +49,6 @@ from infra.system_clock import SystemClock
 logger = logging.getLogger("gridseal")
 
 STOP_WITHIN_S = 5
-
-
-def rules_parts() -> dict[str, str]:
-    """What the mapping of messages to records depends on, beside the message itself."""
-    context = files("ontology").joinpath("context-v1.jsonld").read_bytes()
-    return {
-        "mapper": version("gridseal"),
-        "context": rules_digest({"context": context.decode()}),
-        "tzdata": tzdata.IANA_VERSION,
-    }
 
 
 class Platform:
@@ -95,8 +83,9 @@ class Platform:
             create_ca(self.folder.keys, self.clock)
         self.sequencer = Sequencer(self.stores.log, self.stores.log, self.signer, origin)
         self.worker = Worker(self.stores.vault, self.stores.registry)
+        heads = self.sequencer.heads
         self._next_offset = self.stores.projector.catch_up(
-            self.stores.log, self.worker, self.sequencer.heads.version, self.sequencer.heads.size
+            self.stores.log, self.worker, heads.version, heads.size, self.facts.rules
         )
         self._write_public_records(facts)
 
@@ -115,7 +104,7 @@ class Platform:
             contract=chain.contract.address,
             code_hash=chain.contract.code_hash(),
             anchor_interval_s=self.config.anchor.interval_s,
-            rules=rules_digest(rules_parts()),
+            rules=running_rules(),
         )
 
     def _write_public_records(self, old: Facts | None) -> None:
@@ -130,7 +119,7 @@ class Platform:
             public.append(rules(new.rules, rules_parts()))
         if old is None or first or (old.contract, old.chain_id) != (new.contract, new.chain_id):
             public.append(target(new.chain_id, new.chain_kind, new.contract, new.code_hash))
-        if old != new:
+        if first:
             self.folder.write_facts(new)
         if public:
             self.sequencer.commit([], public)
@@ -138,6 +127,8 @@ class Platform:
             done = replace(self.stores.projector.progress(), version=heads.version, size=heads.size)
             self.stores.projector.store([], done)
             self.stores.projector.sync()
+        if old != new:  # not before the log says so: a record twice is better than none
+            self.folder.write_facts(new)
 
     # -- running ----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ lies beyond is made again from the bus by the same `Worker`, and compared with t
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +21,8 @@ from bal.pipeline import SLOT_KINDS, Worked, Worker
 from bal.ports import ArchiveItem, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS
 from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
+from infra.log_reader import batch_headers
+from infra.rules import described, rules_in_log, rules_parts
 from infra.sqlite_file import translated
 
 CATCH_UP_MESSAGES = 256  # stored in one go
@@ -160,22 +162,32 @@ class Projector:
                 sync_file(self._path.with_name(f"{_FILE}-wal"))
         return stored
 
-    def catch_up(self, tiles: TileReader, worker: Worker, version: int, size: int) -> int:
+    def catch_up(
+        self, tiles: TileReader, worker: Worker, version: int, size: int, rules: str
+    ) -> int:
         """Make and store what the log has and the projection has not; return the next offset.
 
-        Where there is no projection at all, it is made from the raw archive. Raises
-        Stop("bus-went-backwards") where neither bus nor archive has a message that is needed,
-        Stop("worker-differs") where the same message leads to other entries than the log holds,
-        and Stop("projection-differs") where the database is not the one that was projected into.
+        rules: digest of those that `worker` goes by. Where there is no projection at all, it is
+        made from the raw archive. Raises Stop("bus-went-backwards") where neither bus nor archive
+        has a message that is needed, Stop("worker-differs") where the same message leads to other
+        entries than the log holds, or Stop("rules-differ") where other rules made those, and
+        Stop("projection-differs") where the database is not the one that was projected into.
         """
         progress = self.progress()
         self._check_database(progress, version, size)
         next_offset, at = progress.next_offset, progress.version
         commits: list[Committed] = []
         expected: list[str] = []  # of the parts of the last message that are still to come
-        for place, header in _headers(tiles, at):
+        made_by = rules  # the last message
+
+        def check(ours: Sequence[str], logged: Sequence[str]) -> None:
+            if list(ours) != list(logged):
+                raise _differs(tiles, size, made_by, rules)
+
+        for place, header in batch_headers(tiles, after=at):
             data = jcs.decode(header)
             if place[0] != at:
+                check(expected, [])
                 if len(commits) >= CATCH_UP_MESSAGES:
                     self.store(commits, Progress(at, int(data["first"]), next_offset))
                     commits.clear()
@@ -183,15 +195,16 @@ class Projector:
             if data["epoch"] == OWN_SOURCE:
                 continue
             if data["part"] == "0":
-                _check_parts(expected, [])
+                check(expected, [])
+                made_by = data["inputs"].get("rules", "")
                 commit = self._again(data, worker)
                 commits.append(commit)
                 expected = [] if commit.worked.again else commit.worked.row_digests()
                 next_offset = int(data["offset"]) + 1
             if "again" not in data:
-                _check_parts(expected[:1], [data["rows"]])
+                check(expected[:1], [data["rows"]])
                 expected = expected[1:]
-        _check_parts(expected, [])
+        check(expected, [])
         if version > progress.version:
             self.store(commits, Progress(version, size, next_offset))
             self.sync()
@@ -237,14 +250,15 @@ class Projector:
         return archived
 
 
-def _headers(tiles: TileReader, version: int) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """All batch headers behind a version."""
-    place = (version, 1 << 60)
-    while found := tiles.headers(place, 256):
-        place = found[-1][0]
-        yield from found
-
-
-def _check_parts(ours: Sequence[str], logged: Sequence[str]) -> None:
-    if list(ours) != list(logged):
-        raise Stop("worker-differs", "a message leads to other entries than those in the log")
+def _differs(tiles: TileReader, size: int, made_by: str, rules: str) -> Stop:
+    """Why a message does not lead to its entries any more: other rules, or something is wrong."""
+    if made_by == rules:
+        return Stop("worker-differs", "a message leads to other entries than those in the log")
+    named = rules_in_log(tiles, size)
+    theirs, ours = described(named.get(made_by)), described(named.get(rules, rules_parts()))
+    return Stop(
+        "rules-differ",
+        f"messages that are in the log and not stored yet were mapped by {theirs}; this is {ours},"
+        " which maps them otherwise. Start that version once more, end it by SIGTERM, then start"
+        " this one: nothing is lost",
+    )

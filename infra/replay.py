@@ -1,24 +1,27 @@
 """`gridseal replay`: makes every entry again from its raw message, and compares every root.
 
-Order and boundaries come from the batch headers. Where a raw message or a key is gone, the entries
-are taken from the log, and what the registry needs from the rows.
+Order and boundaries come from the batch headers. Where a raw message or a key is gone, or other
+rules made the entries and the ones of this version lead elsewhere, the entries are taken from the
+log, and what the registry needs from the rows.
 """
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE, Frontier
-from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.certify.tree import leaf_hash
 from bal.errors import GridsealError, Unavailable
 from bal.model import Digest, Identity, Pseudonym, TreeHead
-from bal.pipeline import Worker
+from bal.pipeline import Worked, Worker
 from bal.registry import KINDS, Registry
 from infra.audit import Audit
+from infra.log_reader import Entries, batch_headers
+from infra.rules import described, parse_rules, running_rules
 from infra.sqlite_vault import SqliteVault
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
@@ -47,30 +50,60 @@ class _KeptVault:
         return kept
 
 
-def replay(path: Path) -> Audit:
-    """Replay the data folder at `path`. Raises Stop("data-folder") where it is none."""
+@dataclass(slots=True)
+class _Message:
+    """The message at hand: what it leads to by the rules of this version."""
+
+    where: str
+    rules: str  # that its header names
+    worked: Worked | None = None  # None: it can't be made again
+    compared: int = 0  # of its entries
+
+    def take(self, count: int) -> list[Digest]:
+        """The entries that belong to its next part."""
+        if self.worked is None:
+            return []
+        start, self.compared = self.compared, self.compared + count
+        return self.worked.entries[start : self.compared]
+
+    def left(self) -> int:
+        """Entries that no part had."""
+        return 0 if self.worked is None else max(0, len(self.worked.entries) - self.compared)
+
+
+def replay(path: Path, rules: str = "") -> Audit:
+    """Replay the data folder at `path`. Raises Stop("data-folder") where it is none.
+
+    rules: digest of those that the worker goes by; "": those of this version.
+    """
     folder, audit = folder_of(path), Audit()
     with (
         audit.guarded("data folder"),
         closing(Stores.open(folder, SystemClock(), read_only=True)) as stores,
     ):
-        _Replay(stores, audit).run()
+        _Replay(stores, audit, rules or running_rules()).run()
     return audit
+
+
+def _rows(entries: Sequence[bytes]) -> str:
+    """What a header names as `rows`."""
+    return sha256(b"".join(entries)).hexdigest()
 
 
 class _Replay:
     """One run."""
 
-    def __init__(self, stores: Stores, audit: Audit) -> None:
+    def __init__(self, stores: Stores, audit: Audit, rules: str) -> None:
         self._stores = stores
         self._audit = audit
         self._registry = Registry()
         self._worker = Worker(_KeptVault(stores.vault), self._registry)
         self._heads = stores.log.heads()
         self._frontier = Frontier.empty()
-        self._made: list[Digest] | None = None  # of the message at hand, still to be compared
-        self._where = ""
-        self._bundle: tuple[int, list[bytes]] = (-1, [])
+        self._rules = rules
+        self._named: dict[str, dict[str, str]] = {}  # rules records so far; the newest is last
+        self._message: _Message | None = None
+        self._entries = Entries(stores.log, self._heads.size)
         published = stores.log.checkpoint()
         self._roots = {self._heads.size: self._heads.root}
         if published is not None:
@@ -78,12 +111,9 @@ class _Replay:
 
     def run(self) -> None:
         """Follow the headers from the first to the heads row."""
-        place = (0, -1)
-        while found := self._stores.log.headers(place, 1024):
-            for place, header in found:
-                if place[0] <= self._heads.version:
-                    with self._audit.guarded(f"batch header {place[0]}/{place[1]}"):
-                        self._batch(jcs.decode(header))
+        for place, header in batch_headers(self._stores.log, last=self._heads.version):
+            with self._audit.guarded(f"batch header {place[0]}/{place[1]}"):
+                self._batch(jcs.decode(header))
         self._end_message()
         head = self._frontier.head()
         if head != TreeHead(self._heads.size, self._heads.root):
@@ -96,46 +126,99 @@ class _Replay:
         if first != self._frontier.size:
             text = f"it begins at {first}, the one before it ends at {self._frontier.size}"
             self._audit.differ("header-gap", f"entry {first}", text)
-        logged = [self._entry(i) for i in range(first, first + count)]
+        logged = [self._entries[i] for i in range(first, first + count)]
+        if data["epoch"] == OWN_SOURCE:
+            self._note_rules(logged)
         if data["epoch"] == OWN_SOURCE or "again" in data:
             self._audit.counts["public records" if count else "retries"] += count or 1
         else:
             self._part(data, logged, first)
         self._extend(logged)
 
+    def _note_rules(self, entries: Sequence[bytes]) -> None:
+        for entry in entries:
+            rules = parse_rules(entry)
+            if rules is not None:
+                self._named.pop(rules[0], None)  # the newest is last
+                self._named[rules[0]] = rules[1]
+
     def _part(self, data: dict[str, Any], logged: list[bytes], first: int) -> None:
         """Work the message again; what the log has decides what follows, difference or not."""
         if data["part"] == "0":
             self._end_message()
-            self._where = f"message {data['epoch']}/{data['partition']}/{data['offset']}"
-            self._made = self._make(data, self._where)
-            what = "messages made again"
-            if self._made is None:
-                self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
-            else:
-                self._audit.counts[what] += 1
-        if self._made is None:
-            with self._audit.guarded(f"rows from entry {first} on"):
-                for row in self._stores.customer_db.records(first, first + len(logged)):
-                    if row.kind in KINDS:
-                        self._registry.apply(row.record)
+            self._message = self._begin(data)
+        at = self._message
+        if at is None:
             return
-        made, self._made = self._made[: len(logged)], self._made[len(logged) :]
+        made = at.take(len(logged))
+        if at.worked is not None:
+            if at.rules != self._rules and _rows(made) != data["rows"]:
+                self._made_by_others(at)
+            else:
+                self._compare(at, data, made, logged, first)
+        if at.worked is None:
+            if _rows(logged) != data["rows"]:
+                text = "the header names other entries than the log has"
+                self._audit.differ("header-differs", at.where, text)
+            self._apply_rows(first, len(logged))
+        elif data["part"] == "0":
+            self._worker.apply(at.worked.drafts)
+
+    def _begin(self, data: dict[str, Any]) -> _Message:
+        where = f"message {data['epoch']}/{data['partition']}/{data['offset']}"
+        rules = str(data["inputs"].get("rules", ""))
+        if rules != next(reversed(self._named), ""):
+            # Else whoever alters a header could have any difference put down to other rules.
+            text = "the header names other rules than the newest rules record of the log"
+            self._audit.differ("header-differs", where, text)
+            rules = self._rules
+        found = _Message(where, rules, self._make(data, where))
+        if found.worked is None:
+            self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
+        return found
+
+    def _compare(
+        self,
+        at: _Message,
+        data: dict[str, Any],
+        made: list[Digest],
+        logged: list[bytes],
+        first: int,
+    ) -> None:
+        if data["part"] == "0":
+            self._audit.counts["messages made again"] += 1
         for i, (ours, theirs) in enumerate(zip(made, logged, strict=False)):
             if ours != theirs:
-                text = f"{self._where} leads to another entry than the log's"
+                text = f"{at.where} leads to another entry than the log's"
                 self._audit.differ("replay-differs", f"entry {first + i}", text)
-        if sha256(b"".join(made)).hexdigest() != data["rows"]:
+        if _rows(made) != data["rows"]:
             text = "the header names other entries than the message leads to"
-            self._audit.differ("header-differs", self._where, text)
+            self._audit.differ("header-differs", at.where, text)
+
+    def _made_by_others(self, at: _Message) -> None:
+        """No difference: the version that made the entries could make them again."""
+        at.worked = None
+        text = f"messages that this version maps otherwise: {described(self._named.get(at.rules))}"
+        self._audit.unchecked[text] += 1
+        self._audit.other_rules += 1
+
+    def _apply_rows(self, first: int, count: int) -> None:
+        with self._audit.guarded(f"rows from entry {first} on"):
+            for row in self._stores.customer_db.records(first, first + count):
+                if row.kind in KINDS:
+                    self._registry.apply(row.record)
 
     def _end_message(self) -> None:
-        if self._made:
-            text = f"it leads to {len(self._made)} more entries than its headers name"
-            self._audit.differ("header-differs", self._where, text)
-        self._made = None
+        at, self._message = self._message, None
+        if at is None or not at.left():
+            return
+        if at.rules != self._rules:
+            self._made_by_others(at)
+            return
+        text = f"it leads to {at.left()} more entries than its headers name"
+        self._audit.differ("header-differs", at.where, text)
 
-    def _make(self, data: dict[str, Any], where: str) -> list[Digest] | None:
+    def _make(self, data: dict[str, Any], where: str) -> Worked | None:
         place = (data["epoch"], int(data["partition"]), int(data["offset"]))
         try:
             message = self._stores.archive.raw(*place)
@@ -147,15 +230,7 @@ class _Replay:
         except GridsealError as error:
             self._audit.differ("archive-damaged", where, str(error))
             return None
-        self._worker.apply(worked.drafts)
-        return worked.entries
-
-    def _entry(self, index: int) -> bytes:
-        n, i = divmod(index, TILE_WIDTH)
-        if self._bundle[0] != n:
-            width = tile_width(self._heads.size, 0, n)
-            self._bundle = (n, split_bundle(self._stores.log.bundle(n, width)))
-        return self._bundle[1][i]
+        return worked
 
     def _extend(self, entries: list[bytes]) -> None:
         """Grow the tree, and compare with every root that was signed or stands in the heads row."""

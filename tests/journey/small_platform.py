@@ -15,10 +15,10 @@ from bal.ports import Intake
 from infra.data_folder import DataFolder, Facts
 from infra.engine import CertifiedMessage, Engine
 from infra.key_signer import CheckpointSigner
+from infra.rules import rules_parts
 from infra.stores import Stores
 
 ORIGIN = "gridseal.invalid/0123456789abcdef"
-RULES = {"mapper": "test"}
 READING_TYPE = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
 WAIT_S = 60
 
@@ -50,8 +50,13 @@ def cim(number: int, meters: Sequence[int], value: str = "1.5") -> bytes:
 class Small:
     """Opened on a folder, it recovers; `start` runs the engine."""
 
-    def __init__(self, root: Path, clock: Hand | None = None) -> None:
+    def __init__(
+        self, root: Path, clock: Hand | None = None, rules_of: dict[str, str] | None = None
+    ) -> None:
+        """rules_of: another version's; what `infra.app` writes when they change is written."""
         self.clock = clock or Hand()
+        self.rules_parts = rules_of or rules_parts()
+        self.rules = rules_digest(self.rules_parts)
         self.folder = DataFolder(root)
         self.folder.create()
         self.folder.lock()
@@ -72,15 +77,15 @@ class Small:
         self.sequencer = Sequencer(log, log, signer, ORIGIN)
         self.worker = Worker(self.stores.vault, self.stores.registry)
         heads = self.sequencer.heads
-        self.next = self.stores.projector.catch_up(log, self.worker, heads.version, heads.size)
-        if heads.size == 0:
-            digest = rules_digest(RULES)
-            self.sequencer.commit(
-                [], [genesis(ORIGIN, signer.vkey, "", 1, self.clock.now), rules(digest, RULES)]
-            )
-            self.folder.write_facts(Facts(ORIGIN, signer.vkey, "", 1, "own", "", "", 1, digest))
-            heads = self.sequencer.heads
-            self.next = self.stores.projector.catch_up(log, self.worker, heads.version, heads.size)
+        self.next = self._catch_up()
+        facts = self.folder.facts()
+        if facts is None or facts.rules != self.rules:
+            public = [rules(self.rules, self.rules_parts)]
+            if heads.size == 0:
+                public.insert(0, genesis(ORIGIN, signer.vkey, "", 1, self.clock.now))
+            self.sequencer.commit([], public)
+            self.folder.write_facts(Facts(ORIGIN, signer.vkey, "", 1, "own", "", "", 1, self.rules))
+            self.next = self._catch_up()
         self.engine = Engine(
             bus=self.stores.bus,
             sequencer=self.sequencer,
@@ -88,12 +93,18 @@ class Small:
             projector=self.stores.projector,
             archive=self.stores.archive,
             clock=self.clock,
-            rules=rules_digest(RULES),
+            rules=self.rules,
             next_offset=self.next,
             interval_s=0.01,
             settle=log.settle,
             on_certified=self._on_certified,
             on_stop=self._on_stop,
+        )
+
+    def _catch_up(self) -> int:
+        heads, projector = self.sequencer.heads, self.stores.projector
+        return projector.catch_up(
+            self.stores.log, self.worker, heads.version, heads.size, self.rules
         )
 
     def _on_certified(self, found: Sequence[CertifiedMessage]) -> None:

@@ -5,6 +5,17 @@ import pytest
 from infra.audit import Audit, report
 
 
+def test_what_only_another_version_can_make_again_is_no_difference(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    audit = Audit(other_rules=1)
+    assert report("replay", audit, as_json=False) == 2
+    assert "1 message must be looked at" in capsys.readouterr().out
+    assert report("replay", audit, as_json=True) == 2
+    audit.differ("root-differs", "size 1", "the entries lead to another")
+    assert [report("replay", audit, as_json=as_json) for as_json in (True, False)] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("count", "last", "code"),
     [

@@ -1,0 +1,78 @@
+"""The rules by which messages become records: those of this version, and those that a log names.
+
+A batch header names the rules that made its entries by the digest of a public `rules` record
+(docs/spec/log.md).
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from importlib.resources import files
+
+import tzdata
+
+from bal import jcs
+from bal.certify.commitment import COMMITMENT_BYTES
+from bal.certify.log import OWN_SOURCE
+from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
+from bal.pipeline import rules_digest
+from bal.ports import TileReader
+
+_HEADERS = 1024  # read at once
+
+
+def rules_parts() -> dict[str, str]:
+    """What the mapping of messages to records depends on, beside the message itself."""
+    context = files("ontology").joinpath("context-v1.jsonld").read_bytes()
+    return {
+        "mapper": version("gridseal"),
+        "context": rules_digest({"context": context.decode()}),
+        "tzdata": tzdata.IANA_VERSION,
+    }
+
+
+def running_rules() -> str:
+    """The digest of this version's rules, as batch headers name it."""
+    return rules_digest(rules_parts())
+
+
+def parse_rules(entry: bytes) -> tuple[str, dict[str, str]] | None:
+    """Digest and parts of a public `rules` record; None for any other entry."""
+    if len(entry) == COMMITMENT_BYTES:
+        return None
+    try:
+        data = jcs.decode(entry)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("type") != "rules":
+        return None
+    parts = {name: str(data[name]) for name in data if name not in {"type", "v", "digest"}}
+    return str(data.get("digest")), parts
+
+
+def described(parts: Mapping[str, str] | None) -> str:
+    """Rules for people: what to install to have them."""
+    if parts is None:
+        return "rules that the log does not describe"
+    return ", ".join(f"{name} {parts[name][:12]}" for name in sorted(parts, reverse=True))
+
+
+def rules_in_log(tiles: TileReader, size: int) -> dict[str, dict[str, str]]:
+    """The parts of all rules that a log of `size` entries names, by digest; reads every header."""
+    found: dict[str, dict[str, str]] = {}
+    for index in _public(tiles):
+        if index < size:
+            n, i = divmod(index, TILE_WIDTH)
+            rules = parse_rules(split_bundle(tiles.bundle(n, tile_width(size, 0, n)))[i])
+            if rules is not None:
+                found[rules[0]] = rules[1]
+    return found
+
+
+def _public(tiles: TileReader) -> Iterator[int]:
+    place = (0, -1)
+    while headers := tiles.headers(place, _HEADERS):
+        place = headers[-1][0]
+        for _, header in headers:
+            data = jcs.decode(header)
+            if data["epoch"] == OWN_SOURCE:
+                yield from range(int(data["first"]), int(data["first"]) + int(data["count"]))
