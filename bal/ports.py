@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bal.model import (
+    Close,
     DeviceInfo,
     Digest,
     Identity,
@@ -199,6 +200,30 @@ class CustomerDb(Protocol):
 
     def records(self, start: int, stop: int) -> list[StoredRecord]:
         """All rows with start <= index < stop, by index; for fsck and replay."""
+        ...
+
+
+class Book(Protocol):
+    """Which days were closed, and which have records: a projection of the log."""
+
+    def add(self, close: Close) -> None:
+        """Keep the next close; idempotent. ValueError where k is not the last one's plus 1."""
+        ...
+
+    def closes(self, after: int = 0) -> list[Close]:
+        """All closes with k > `after`, in order of k."""
+        ...
+
+    def touch(self, dates: Mapping[str, int]) -> None:
+        """Note the highest log index of a slot's record by local date (YYYY-MM-DD)."""
+        ...
+
+    def touched(self) -> dict[str, int]:
+        """By date the highest index that was noted."""
+        ...
+
+    def sync(self) -> None:
+        """What was noted survives the loss of power, too, once this returns."""
         ...
 
 

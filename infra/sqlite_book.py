@@ -1,0 +1,70 @@
+"""Book (bal.ports) on SQLite: the closes of the book of days, and which dates have records."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bal.model import Close, Digest
+from infra.sqlite_file import SqliteFile
+
+_FORM = 1
+_SCHEMA = """
+CREATE TABLE close(
+    k INTEGER PRIMARY KEY, date TEXT NOT NULL, prefix INTEGER NOT NULL, log_index INTEGER NOT NULL,
+    day_book BLOB NOT NULL, book BLOB NOT NULL);
+CREATE TABLE touched(date TEXT PRIMARY KEY, log_index INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class SqliteBook:
+    """Book over one file `book.db`; a commit survives a power cut once `sync` returned."""
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        """Raises Stop where the file is damaged."""
+        self._file = SqliteFile(
+            folder / "book.db", _SCHEMA, form=_FORM, lazy=True, read_only=read_only
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def add(self, close: Close) -> None:
+        """Keep the next close; idempotent. ValueError where k is not the last one's plus 1."""
+        row = (close.k, close.date, close.prefix, close.index, close.day_book, close.book)
+        with self._file.writing() as db:
+            last = db.execute("SELECT max(k) FROM close").fetchone()[0] or 0
+            if close.k > last + 1:
+                raise ValueError(f"close {close.k} does not follow {last}")
+            if close.k == last + 1:
+                db.execute("INSERT INTO close VALUES(?, ?, ?, ?, ?, ?)", row)
+                return
+            kept = db.execute("SELECT * FROM close WHERE k = ?", (close.k,)).fetchone()
+            if tuple(kept) != row:
+                raise ValueError(f"close {close.k} is another one already")
+
+    def closes(self, after: int = 0) -> list[Close]:
+        """All closes with k > `after`, in order of k."""
+        with self._file.reading() as db:
+            rows = db.execute("SELECT * FROM close WHERE k > ? ORDER BY k", (after,)).fetchall()
+        return [
+            Close(k, date, prefix, index, Digest(bytes(day_book)), Digest(bytes(book)))
+            for k, date, prefix, index, day_book, book in rows
+        ]
+
+    def touch(self, dates: Mapping[str, int]) -> None:
+        """Note the highest log index of a slot's record by local date (YYYY-MM-DD)."""
+        with self._file.writing() as db:
+            db.executemany(
+                "INSERT INTO touched VALUES(?, ?) ON CONFLICT(date) DO UPDATE SET"
+                " log_index = max(log_index, excluded.log_index)",
+                dates.items(),
+            )
+
+    def touched(self) -> dict[str, int]:
+        """By date the highest index that was noted."""
+        with self._file.reading() as db:
+            return dict(db.execute("SELECT date, log_index FROM touched"))
+
+    def sync(self) -> None:
+        """Make what was noted survive a power cut."""
+        self._file.sync()

@@ -1,0 +1,53 @@
+"""Every Book keeps the closes in order, once each, and the newest record of each date."""
+
+from pathlib import Path
+
+import pytest
+
+from bal.model import Close, Digest
+from bal.ports import Book
+from infra.sqlite_book import SqliteBook
+
+
+def close(k: int, date: str = "2026-01-15") -> Close:
+    return Close(k, date, 100 * k, 100 * k + 7, Digest(bytes([k]) * 32), Digest(bytes([99]) * 32))
+
+
+class BookSuite:
+    """What every adapter does; `make` opens what was there before."""
+
+    def make(self, folder: Path) -> Book:
+        raise NotImplementedError
+
+    def test_closes_are_kept_in_order(self, tmp_path: Path) -> None:
+        book = self.make(tmp_path)
+        assert book.closes() == []
+        for k in (1, 2, 3):
+            book.add(close(k))
+        assert book.closes() == [close(1), close(2), close(3)]
+        assert book.closes(2) == [close(3)]
+        book.sync()
+        assert self.make(tmp_path).closes() == book.closes()
+
+    def test_a_close_is_added_once(self, tmp_path: Path) -> None:
+        book = self.make(tmp_path)
+        book.add(close(1))
+        book.add(close(1))
+        with pytest.raises(ValueError, match="another"):
+            book.add(close(1, "2026-01-16"))
+        with pytest.raises(ValueError, match="follow"):
+            book.add(close(3))
+        assert book.closes() == [close(1)]
+
+    def test_touched_dates_keep_the_highest_index(self, tmp_path: Path) -> None:
+        book = self.make(tmp_path)
+        book.touch({"2026-01-15": 7, "2026-01-16": 9})
+        book.touch({"2026-01-15": 5, "2026-01-16": 12})
+        book.touch({})
+        book.sync()
+        assert self.make(tmp_path).touched() == {"2026-01-15": 7, "2026-01-16": 12}
+
+
+class TestSqliteBook(BookSuite):
+    def make(self, folder: Path) -> Book:
+        return SqliteBook(folder)
