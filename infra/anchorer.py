@@ -53,6 +53,7 @@ class Anchorer:
         consistency: Callable[[int, int], list[bytes]],
         interval_s: float,
         depth: int,
+        own: bool,
         clock: Clock,
         on_anchored: Callable[[Anchor, bytes], None],
         on_alarm: Callable[[str, str], None],
@@ -61,7 +62,8 @@ class Anchorer:
 
         log: keccak256(origin); newest: the newest published head and its note, read afresh at each
         call; consistency: RFC 9162 proof between two sizes; depth: blocks on top of a head's until
-        it is final, unless the chain's `finalized` comes first; 0 means at once (own chain).
+        it is final. own: whether it is the platform's own chain, whose `finalized` says nothing; on
+        another one a head is final, too, when that tag reaches it, and only then at depth 0.
         on_anchored(anchor, note) is called once for each head that is seen on chain, again if it
         moves; one may be missed in a crash, so at start ask `covering`. on_alarm(code, text) is
         called when the anchorer stops for good, or met a defect. Both run in the calling thread.
@@ -75,6 +77,7 @@ class Anchorer:
         self._consistency = consistency
         self._interval_s = interval_s
         self._depth = depth
+        self._own = own
         self._clock = clock
         self._on_anchored = on_anchored
         self._on_alarm = on_alarm
@@ -257,7 +260,7 @@ class Anchorer:
         if known is None or known.state != "final" or size >= known.size:
             return
         text = f"the chain ends at {size} entries, but {known.size} were final there"
-        if self._depth == 0:
+        if self._own:
             raise Stop("anchor-lost", f"{text}: was an older chain restored?")
         raise Unavailable(f"{text}: the node lags")
 
@@ -308,8 +311,12 @@ class Anchorer:
             self._journal.finish(attempt.tx)
 
     def _is_final(self, block: int) -> bool:
-        if self._depth == 0 or self._contract.head_number() - block >= self._depth:
+        if self._own and self._depth == 0:
             return True
+        if self._depth and self._contract.head_number() - block >= self._depth:
+            return True
+        if self._own:
+            return False
         finalized = self._contract.finalized_number()
         return finalized is not None and finalized >= block
 
@@ -401,6 +408,6 @@ class Anchorer:
 
     def _record(self, attempt: Attempt, block: int, gas: int) -> None:
         self._journal.seen(attempt.tx, block, gas, self._clock.now_us())
-        if self._depth == 0:
+        if self._own and self._depth == 0:
             self._journal.finish(attempt.tx)
         self._on_anchored(self._journal.anchor(replace(attempt, block=block)), attempt.note)

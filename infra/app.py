@@ -224,6 +224,7 @@ class Platform:
             consistency=self.receipts.consistency,
             interval_s=self.config.anchor.interval_s,
             depth=self.config.anchor.depth,
+            own=self.chain.kind == "own",
             clock=self.clock,
             on_anchored=self._anchored,
             on_alarm=self._alarm,

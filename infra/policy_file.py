@@ -22,7 +22,7 @@ def policy_of(facts: Facts, http: str, rpc: str, depth: int) -> str:
         contracts=[(facts.contract, facts.code_hash)],
         rpc_url=rpc,
         log_url=f"{http}/log" if http else "",
-        depth=0 if own else depth or None,
+        depth=depth if own else depth or None,
         anchor_within_s=ANCHOR_WITHIN * facts.anchor_interval_s + ANCHOR_SLACK_S,
     )
 

@@ -112,6 +112,7 @@ class Ground:
         provider: BaseProvider | None = None,
         *,
         depth: int = 0,
+        own: bool = True,
         interval_s: float = 3600,
         key: bytes = ANCHORER,
         journal: str = "journal.db",
@@ -126,6 +127,7 @@ class Ground:
             consistency=lambda first, second: self.log.consistency(first, second),  # noqa: PLW0108
             interval_s=interval_s,
             depth=depth,
+            own=own,
             clock=self.clock,
             on_anchored=lambda anchor, note: self.anchored.append((anchor, note)),
             on_alarm=lambda code, _: self.alarms.append(code),

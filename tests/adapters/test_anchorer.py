@@ -87,6 +87,21 @@ def test_all_is_known_after_a_restart(ground) -> None:
     assert ground.count() == 2
 
 
+def test_a_configured_depth_holds_on_the_own_chain(ground) -> None:
+    """Its `finalized` is its latest block, which says nothing."""
+    ground.log.size = 5
+    anchorer = ground.anchorer(depth=3)
+    anchor = anchorer.anchor_now()
+    assert ground.contract.finalized_number() == anchor.block
+    assert anchorer.covering(0)[2] == "anchored"
+    ground.mine(2)
+    anchorer.anchor_now()
+    assert anchorer.covering(0)[2] == "anchored"
+    ground.mine(1)
+    anchorer.anchor_now()
+    assert anchorer.covering(0)[2] == "final"
+
+
 # -- lost answers, kills -------------------------------------------------------------------------
 
 

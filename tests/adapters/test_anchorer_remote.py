@@ -65,7 +65,7 @@ class Reorg:
 def test_a_head_is_final_when_blocks_lie_on_it(ground) -> None:
     remote = Remote(ground.chain)
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=3)
+    anchorer = ground.anchorer(remote, depth=3, own=False)
     anchor = anchorer.anchor_now()
     assert anchorer.covering(0)[2] == "anchored"
     ground.mine(2)
@@ -80,9 +80,23 @@ def test_a_head_is_final_when_blocks_lie_on_it(ground) -> None:
 def test_a_head_is_final_when_the_chain_says_so(ground) -> None:
     remote = Remote(ground.chain)
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=1_000)
+    anchorer = ground.anchorer(remote, depth=1_000, own=False)
     anchor = anchorer.anchor_now()
     remote.final = anchor.block - 1
+    anchorer.anchor_now()
+    assert anchorer.covering(0)[2] == "anchored"
+    remote.final = anchor.block
+    anchorer.anchor_now()
+    assert anchorer.covering(0)[2] == "final"
+
+
+def test_without_a_depth_only_the_chain_says_what_is_final(ground) -> None:
+    """On a chain of others nothing is final at once, whatever the configuration leaves out."""
+    remote = Remote(ground.chain)
+    ground.log.size = 5
+    anchorer = ground.anchorer(remote, depth=0, own=False)
+    anchor = anchorer.anchor_now()
+    ground.mine(20)
     anchorer.anchor_now()
     assert anchorer.covering(0)[2] == "anchored"
     remote.final = anchor.block
@@ -94,7 +108,7 @@ def test_a_reorg_takes_a_head_back_and_it_is_sent_again(ground) -> None:
     remote = Remote(ground.chain)
     reorg = Reorg(ground, remote)
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=10)
+    anchorer = ground.anchorer(remote, depth=10, own=False)
     first = anchorer.anchor_now()
     reorg.remember()
     for size in (8, 11):
@@ -120,7 +134,7 @@ def test_a_block_that_only_moved_moves_the_anchor(ground) -> None:
     reorg = Reorg(ground, remote)
     reorg.remember()
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=10)
+    anchorer = ground.anchorer(remote, depth=10, own=False)
     first = anchorer.anchor_now()
     raw = ground.chain.request("eth_getTransactionByHash", [first.tx])
     signed = anchorer._journal.newest().raw
@@ -140,7 +154,7 @@ def test_another_root_after_a_reorg_stops(ground) -> None:
     reorg = Reorg(ground, remote)
     reorg.remember()
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=10)
+    anchorer = ground.anchorer(remote, depth=10, own=False)
     anchorer.anchor_now()
     reorg.happen()
     forged = Log(5, b"another ").newest()[0]
@@ -153,7 +167,7 @@ def test_a_transaction_that_no_block_takes_is_sent_again_then_made_dearer(ground
     remote = Remote(ground.chain)
     remote.forget_sends = True
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=1)
+    anchorer = ground.anchorer(remote, depth=1, own=False)
     for _ in range(3):
         with anchorer._turn:
             anchorer._step()
@@ -181,7 +195,7 @@ def test_a_nonce_used_up_by_others_is_no_dead_end(ground) -> None:
     remote = Remote(ground.chain)
     remote.forget_sends = True
     ground.log.size = 5
-    anchorer = ground.anchorer(remote, depth=1)
+    anchorer = ground.anchorer(remote, depth=1, own=False)
     with anchorer._turn:
         anchorer._step()
     remote.forget_sends = False
