@@ -7,7 +7,7 @@ Times are integers of microseconds since 1970-01-01T00:00:00Z unless a name says
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 
 Digest = NewType("Digest", bytes)  # SHA-256 output, 32 bytes
 Pseudonym = NewType("Pseudonym", str)  # base64url without padding, 43 characters
@@ -109,21 +109,23 @@ class Harmonised:
     refused: list[Finding] = field(default_factory=list)
 
 
-@dataclass(slots=True, unsafe_hash=True)  # not frozen: made once a reading, thrice as quick
-class StoredRecord:
-    """A row of the shared customer database: a certified record at its place in the log."""
+class StoredRecord(NamedTuple):  # a tuple: made and sorted once a reading
+    """A row of the shared customer database: a certified record at its place in the log.
 
-    index: int
-    shard: str
+    The first six fields are the order in which the rows of a segment stand.
+    """
+
     device: Pseudonym
+    end_us: int
     kind: str
     register: str
     begin_us: int
-    end_us: int
+    index: int  # type: ignore[assignment]  # not the method of tuples
     rank: Rank
     type: bytes  # one byte, TYPE_RECORD for now
     year: int  # whose salt key the commitment used
     record: bytes
+    shard: str
 
 
 @dataclass(frozen=True, slots=True)

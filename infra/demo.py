@@ -30,7 +30,7 @@ from field.mqtt_client import FieldClient
 from field.simbench import CREDIT, GRID, ZONE, GridMeter, Quarter, fetch_wheel, meters, play
 from field.simulator import Delivery, HeadEnd
 from infra.demo_platform import Failure, Gateway, Platform, gridseal
-from infra.demo_tamper import alter_stored_byte, changed_receipt, copy_folder
+from infra.demo_tamper import alter_stored_digit, changed_receipt, copy_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 METERS = 20
@@ -264,14 +264,14 @@ def _verdicts(story: Story, receipt: Path, policy: Path) -> dict[str, Any]:
 
 
 def tamper(story: Story, item: Mapping[str, Any]) -> Path:
-    """Step 7: one byte altered on disk, in a copy, and the check that catches it."""
-    story.head("One stored byte is altered, in a copy of the data folder")
+    """Step 7: one digit altered on disk, in a copy, and the check that catches it."""
+    story.head("One stored digit is altered, in a copy of the data folder")
     copy = story.work / "copy"
     with story.waiting("copying the data folder and checking the copy"):
         copy_folder(story.platform.data, copy)
     story.say("gridseal fsck on the untouched copy: everything re-derives.")
     records = [item["record"], *(one["record"] for one in story.items)]
-    path, record, value = alter_stored_byte(copy, records)
+    path, record, value = alter_stored_digit(copy, records)
     where = path.relative_to(story.work)
     story.say(
         f"{where}, {record['device'][:12]}… {record['begin']}: {record['value']} → {value} Wh"
@@ -283,7 +283,7 @@ def tamper(story: Story, item: Mapping[str, Any]) -> Path:
         if line.startswith(("✘", "fsck")):
             story.say(escape(line))
     if code == 0:
-        raise Failure("fsck did not notice the altered byte")
+        raise Failure("fsck did not notice the altered digit")
     return copy
 
 
@@ -322,7 +322,7 @@ def tell(story: Story, wheel: Path, *, once: bool) -> None:
     value = f"{item['record']['value']} Wh"
     story.say(f"Proved: {value} is entry {item['index']} of a log whose root stands on a chain.")
     story.say("Refused: the same receipt with another value in it.")
-    story.say("Caught: one byte altered where the platform keeps its rows.")
+    story.say("Caught: one digit altered where the platform keeps its rows.")
     if not once:
         stay(story, gateway, receipt, policy, copy)
 

@@ -1,10 +1,11 @@
-"""The demo's burglar: changes one character of a receipt, one byte of a copied data folder."""
+"""The demo's burglar: changes one character of a receipt, one digit in a copied data folder."""
 
 import base64
 import binascii
 import json
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -62,10 +63,10 @@ def copy_folder(data: Path, copy: Path) -> None:
     raise Failure(f"fsck finds fault with an untouched copy of the data: {said.strip()[-300:]}")
 
 
-def alter_stored_byte(
+def alter_stored_digit(
     copy: Path, records: Iterable[Mapping[str, Any]]
 ) -> tuple[Path, Mapping[str, Any], str]:
-    """Change one byte of the first of these records that is found in the customer database.
+    """Change one digit of the first of these records that is found in the customer database.
 
     As somebody with access to the disk could. Returns the file, the record as it was, and the
     value that it has now. Raises Failure where none is found.
@@ -83,22 +84,25 @@ def alter_stored_byte(
 def _overwrite(
     db: sqlite3.Connection, place: tuple[str, str], record: Mapping[str, Any], value: str
 ) -> bool:
-    """Overwrite the value's first digit where the record's bytes stand; whether they do."""
+    """Overwrite the value's first digit where the record's bytes are deflated; whether they are."""
     table, column = place
     data = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    found = db.execute(
-        f'SELECT rowid, instr("{column}", :data) FROM "{table}"'  # noqa: S608 - the schema's own
-        f' WHERE instr("{column}", :data) > 0',
-        {"data": data},
-    ).fetchone()
-    if found is None:
-        return False
     opening = b'"value":"'
-    at = found[1] - 1 + data.rindex(opening + value.encode() + b'"') + len(opening)
-    with db.blobopen(table, column, found[0]) as blob:
-        blob[at] = ord(other_digit(value)[0])
-    db.commit()
-    return True
+    for number, stored in db.execute(f'SELECT rowid, "{column}" FROM "{table}"'):  # noqa: S608 - the schema's own
+        try:
+            content = bytearray(zlib.decompress(stored))
+        except (zlib.error, TypeError):
+            continue
+        if (start := content.find(data)) >= 0:
+            at = start + data.rindex(opening + value.encode() + b'"') + len(opening)
+            content[at] = ord(other_digit(value)[0])
+            db.execute(
+                f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?',  # noqa: S608
+                (zlib.compress(content), number),
+            )
+            db.commit()
+            return True
+    return False
 
 
 def _blob_columns(db: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -3,9 +3,9 @@
 import json
 import sqlite3
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 
 from bal.model import ReadingsQuery
 from bal.store import index_map, versions
@@ -16,8 +16,9 @@ from infra.sqlite_file import SqliteFile
 
 PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
 CHUNKS_MAX = 1 << 20  # of a segment; chunk n of segment s is row s x CHUNKS_MAX + n
+CHUNKS_HELD_MAX = 128  # inflated, by one reader; 4 MiB
 INT64_MAX = (1 << 63) - 1
-DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError)
+DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, zlib.error)
 
 
 class Snapshot:
@@ -28,6 +29,7 @@ class Snapshot:
         self._file = file
         self._chunk_bytes = chunk_bytes
         self._found: dict[int, list[Key]] = {}  # of the query in hand, by segment
+        self._chunks: dict[int, bytes] = {}  # inflated, by row
 
     def keys(self, stretch: Stretch, query: ReadingsQuery) -> list[Key]:
         """The keys of a stretch that the query asks for, all versions below its as-of size."""
@@ -92,27 +94,34 @@ class Snapshot:
     def records(self, keys: Sequence[Key]) -> list[bytes]:
         """The certified bytes of each key, in the order of `keys`."""
         records = [b""] * len(keys)
-        order = sorted(range(len(keys)), key=lambda at: keys[at].segment)
-        for segment, members in groupby(order, key=lambda at: keys[at].segment):
-            chunks: dict[int, bytes] = {}
-            for at in members:
-                records[at] = self._cut(segment, keys[at].start, keys[at].stop, chunks)
+        for at in sorted(range(len(keys)), key=lambda at: keys[at].segment):
+            records[at] = self._cut(keys[at].segment, keys[at].start, keys[at].stop)
         return records
 
-    def _cut(self, segment: int, start: int, stop: int, chunks: dict[int, bytes]) -> bytes:
+    def _cut(self, segment: int, start: int, stop: int) -> bytes:
         first, step = start // self._chunk_bytes, self._chunk_bytes
-        for number in range(first, (stop + step - 1) // step):
-            if number not in chunks:
-                found = self._db.execute(
-                    "SELECT data FROM chunk WHERE id = ?", (segment * CHUNKS_MAX + number,)
-                ).fetchone()
-                chunks[number] = b"" if found is None else found[0]
         last = max(first, (stop - 1) // step)
-        data = b"".join(chunks.get(number, b"") for number in range(first, last + 1))
+        if first == last:
+            data = self._chunk(segment, first)
+        else:
+            data = b"".join(self._chunk(segment, number) for number in range(first, last + 1))
         record = data[start - first * step : stop - first * step]
         if len(record) != stop - start:
             raise self._file.damaged(f"segment {segment} lacks bytes {start} to {stop}")
         return record
+
+    def _chunk(self, segment: int, number: int) -> bytes:
+        """One chunk of a segment; empty where there is none, as behind a record without bytes."""
+        row = segment * CHUNKS_MAX + number
+        chunk = self._chunks.get(row)
+        if chunk is None:
+            found = self._db.execute("SELECT data FROM chunk WHERE id = ?", (row,)).fetchone()
+            with self._decoding(segment):
+                chunk = b"" if found is None else zlib.decompress(found[0])
+            if len(self._chunks) >= CHUNKS_HELD_MAX:
+                self._chunks.clear()
+            self._chunks[row] = chunk
+        return chunk
 
     @contextmanager
     def _decoding(self, number: int) -> Iterator[None]:
@@ -123,10 +132,10 @@ class Snapshot:
 
 
 def whole_records(db: sqlite3.Connection, number: int) -> bytes:
-    """All records of one segment."""
+    """All records of one segment. Raises one of DECODING_ERRORS where a chunk is damaged."""
     first = number * CHUNKS_MAX
     return b"".join(
-        data
+        zlib.decompress(data)
         for (data,) in db.execute(
             "SELECT data FROM chunk WHERE id >= ? AND id < ? ORDER BY id",
             (first, first + CHUNKS_MAX),

@@ -6,39 +6,41 @@ merging segments leaves it true.
 
 import struct
 from collections.abc import Sequence
+from zlib import crc32
 
 Home = tuple[int, int]  # number of the shard, UTC day
 
-_HOME = struct.Struct(">Iq")
+_RUN = struct.Struct(">QIIq")  # first index, rows, number of the shard, day
 
 
 def encode(places: Sequence[tuple[int, Home]]) -> bytes:
     """The map of at least one (index, home), given in ascending order of index.
 
-    Layout, big-endian: rows u32 | homes u32 | first index u64 | homes x (shard u32, day i64) |
-    rows x u32 index - first | rows x u32 number of the home.
+    Layout, big-endian: for each run of successive indexes of one home first index u64 | rows u32 |
+    shard u32 | day i64, then CRC-32 of all before. Raises ValueError where an index comes twice.
     """
-    indexes, homes = zip(*places, strict=True)
-    first = indexes[0]
-    distinct = list(dict.fromkeys(homes))
-    number = {home: at for at, home in enumerate(distinct)}
-    count = len(places)
-    return b"".join((
-        struct.pack(">IIQ", count, len(distinct), first),
-        *(_HOME.pack(*home) for home in distinct),
-        struct.pack(f">{count}I", *[index - first for index in indexes]),
-        struct.pack(f">{count}I", *[number[home] for home in homes]),
-    ))  # fmt: skip
+    runs: list[bytes] = []
+    first, home = places[0]
+    following = first
+    for index, where in places:
+        if index != following or where != home:
+            if index < following:
+                raise ValueError("two rows claim one index")
+            runs.append(_RUN.pack(first, following - first, *home))
+            first, home = index, where
+        following = index + 1
+    runs.append(_RUN.pack(first, following - first, *home))
+    data = b"".join(runs)
+    return data + struct.pack(">I", crc32(data))
 
 
 def decode(data: bytes) -> list[tuple[int, Home]]:
     """What `encode` was given. Raises ValueError where the bytes are damaged."""
-    try:
-        count, home_count, first = struct.unpack_from(">IIQ", data)
-        homes = [_HOME.unpack_from(data, 16 + _HOME.size * at) for at in range(home_count)]
-        at = 16 + _HOME.size * home_count
-        deltas = struct.unpack_from(f">{count}I", data, at)
-        numbers = struct.unpack_from(f">{count}I", data, at + 4 * count)
-        return [(first + d, homes[n]) for d, n in zip(deltas, numbers, strict=True)]
-    except (struct.error, IndexError) as error:
-        raise ValueError(f"not an index map: {error}") from error
+    whole = len(data) > _RUN.size and len(data) % _RUN.size == 4
+    if not whole or crc32(data[:-4]) != int.from_bytes(data[-4:], "big"):
+        raise ValueError("not an index map, or not as it was written")
+    return [
+        (index, (shard, day))
+        for first, rows, shard, day in _RUN.iter_unpack(data[:-4])
+        for index in range(first, first + rows)
+    ]

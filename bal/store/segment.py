@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 from zlib import crc32
 
@@ -22,9 +22,7 @@ DEVICE_BYTES = 43  # a pseudonym; shorter names are padded with NUL
 _MAGIC = b"GSSG\x01"
 _HEADER = struct.Struct(">5sIIH")  # magic, rows, devices, series
 _RANKS = tuple(Rank)
-_CELLS = attrgetter(
-    "device", "end_us", "kind", "register", "begin_us", "index", "rank", "type", "year", "record"
-)
+_device = itemgetter(0)
 
 
 class Key(NamedTuple):
@@ -68,9 +66,12 @@ def encode(rows: Iterable[StoredRecord]) -> Segment:
     Raises ValueError for a device that is not 1 to 43 ASCII characters or a type that is not one
     byte, struct.error for a number that does not fit its column.
     """
+    ordered = sorted(rows, key=_device)
+    if len(set(map(_device, ordered))) < len(ordered):
+        ordered.sort()
     # A column at a time: each is one call into C, and a search by index reads one column only.
-    devices, ends, kinds, registers, begins, indexes, ranks, types, years, records = zip(
-        *sorted(map(_CELLS, rows)), strict=True
+    devices, ends, kinds, registers, begins, indexes, ranks, types, years, records, _ = zip(
+        *ordered, strict=True
     )
     count = len(devices)
     names = list(dict.fromkeys(devices))
@@ -89,7 +90,7 @@ def encode(rows: Iterable[StoredRecord]) -> Segment:
         struct.pack(f">{count}q", *begins),
         struct.pack(f">{count}Q", *indexes),
         struct.pack(f">{count + 1}I", *accumulate(map(len, records), initial=0)),
-        struct.pack(f">{count}H", *[ordinal[pair] for pair in pairs]),
+        struct.pack(f">{count}H", *map(ordinal.__getitem__, pairs)),
         struct.pack(f">{count}H", *years),
         bytes(ranks),
         type_column,
@@ -205,17 +206,17 @@ class KeyTable:
 def row(key: Key, shard: str, record: bytes) -> StoredRecord:
     """The row that a key and its record's bytes make."""
     return StoredRecord(
-        index=key.log_index,
-        shard=shard,
-        device=Pseudonym(key.device),
-        kind=key.kind,
-        register=key.register,
-        begin_us=key.begin_us,
-        end_us=key.end_us,
-        rank=_RANKS[key.rank],
-        type=key.type,
-        year=key.year,
-        record=record,
+        Pseudonym(key.device),
+        key.end_us,
+        key.kind,
+        key.register,
+        key.begin_us,
+        key.log_index,
+        _RANKS[key.rank],
+        key.type,
+        key.year,
+        record,
+        shard,
     )
 
 

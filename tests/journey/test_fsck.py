@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -197,18 +198,34 @@ def test_beside_a_platform_and_after_its_end(data: Path) -> None:
 # -- the customer database -----------------------------------------------------------------------
 
 
+def chunk_with(data: Path, what: bytes) -> tuple[int, bytes]:
+    """Number and stored bytes of the last chunk of records that has these bytes."""
+    with closing(sqlite3.connect(data / "scd" / "customer.db")) as db:
+        rows = db.execute("SELECT id, data FROM chunk ORDER BY id DESC").fetchall()
+    return next((number, stored) for number, stored in rows if what in zlib.decompress(stored))
+
+
 def test_a_byte_of_a_record(data: Path) -> None:
-    path = data / "scd" / "customer.db"
-    number = value(path, "SELECT max(id) FROM chunk WHERE instr(data, ?)", VALUE)
-    chunk = value(path, "SELECT data FROM chunk WHERE id = ?", number)
-    assert isinstance(chunk, bytes)
-    at = chunk.index(VALUE) + 9
-    execute(path, "UPDATE chunk SET data = ? WHERE id = ?", flipped(chunk, at), number)
+    number, stored = chunk_with(data, VALUE)
+    chunk = zlib.decompress(stored)
+    altered = zlib.compress(flipped(chunk, chunk.index(VALUE) + 9))
+    sql = "UPDATE chunk SET data = ? WHERE id = ?"
+    execute(data / "scd" / "customer.db", sql, altered, number)
     audit = fsck(data)
     assert checks(audit) == {"row-altered"}
     ((_, where),) = found(audit)
     assert where.startswith("entry ")
     assert replay(data).differences == []  # it makes the entries from the messages
+
+
+@pytest.mark.parametrize("at", [0, 1, 30, -1])
+def test_a_byte_as_the_disk_has_it(data: Path, at: int) -> None:
+    number, stored = chunk_with(data, VALUE)
+    altered = flipped(stored, at % len(stored))
+    sql = "UPDATE chunk SET data = ? WHERE id = ?"
+    execute(data / "scd" / "customer.db", sql, altered, number)
+    assert checks(fsck(data)) == {"store-damaged"}
+    assert replay(data).differences == []
 
 
 def segment(data: Path, smaller_than: int = 1000) -> tuple[object, list[int]]:

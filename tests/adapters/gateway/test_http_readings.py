@@ -254,7 +254,7 @@ def test_a_receipt_without_the_right_looks_like_none(api, platform):
     token = api.token("north")
     platform.add("north", "hidden", 1, "1")
     platform.published = 16
-    platform.rows[15] = replace(platform.rows[15], kind="telemetry")
+    platform.rows[15] = platform.rows[15]._replace(kind="telemetry")
     paths = ["2", "16", "17", "999999999999999999", "15"]
     answers = [api.get(f"/v1/receipts/{path}", token=token) for path in paths]
     assert {a.status_code for a in answers} == {404}

@@ -45,7 +45,7 @@ def a_row(index: int, **changes: object) -> StoredRecord:
         year=2026,
         record=b"record of %d" % index,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return plain._replace(**changes)
 
 
 def all_of(groups: Sequence[str] | None = None, **changes: object) -> ReadingsQuery:

@@ -1,7 +1,6 @@
 """CustomerDb against its definition: any history of storing, any question."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,7 +61,7 @@ class CustomerDbMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 5))
     def store_again(self, back: int) -> None:
-        again = [replace(row, record=b"another") for row in self.rows[-3:]]
+        again = [row._replace(record=b"another") for row in self.rows[-3:]]
         self.db.store(again, max(0, self.size - back))
 
     @rule()

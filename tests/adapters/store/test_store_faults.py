@@ -7,7 +7,6 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -307,7 +306,7 @@ def test_single_rows_end_up_in_few_segments(tmp_path: Path) -> None:
     """One reading a message, two shards, a thousand messages on one day."""
     with closing(SqliteCustomerDb(tmp_path / "s", merge_at=4)) as db:
         for index in range(1000):
-            row = replace(child.row(index), end_us=43_200_000_000, register=f"r{index}")
+            row = child.row(index)._replace(end_us=43_200_000_000, register=f"r{index}")
             db.store([row], index + 1)
         assert len(db.records(0, 1000)) == 1000
     found = segments_of(tmp_path / "s")

@@ -1,8 +1,9 @@
-"""The burglar changes exactly one character, or one byte, and says which."""
+"""The burglar changes exactly one character, or one digit, and says which."""
 
 import base64
 import json
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.demo_platform import Failure
-from infra.demo_tamper import alter_stored_byte, changed_receipt, other_digit
+from infra.demo_tamper import alter_stored_digit, changed_receipt, other_digit
 
 RECORD = {"device": "P" * 43, "hasResult": {"hasValue": "210"}, "unit": "Wh", "value": "210"}
 
@@ -79,21 +80,23 @@ def copy(tmp_path: Path) -> Path:
         db.execute("CREATE TABLE other(name TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID")
         db.execute("CREATE TABLE chunk(id INTEGER PRIMARY KEY, data BLOB NOT NULL)")
         data = b"\x00\x01 before " + canonical(RECORD).encode() + b" after"
-        db.execute("INSERT INTO chunk VALUES(3, ?)", (b"nothing",))
-        db.execute("INSERT INTO chunk VALUES(4, ?)", (data,))
+        db.execute("INSERT INTO chunk VALUES(3, ?)", (zlib.compress(b"nothing"),))
+        db.execute("INSERT INTO chunk VALUES(4, ?)", (zlib.compress(data),))
+        db.execute("INSERT INTO chunk VALUES(5, ?)", (b"no deflated bytes",))
         db.commit()
     return tmp_path
 
 
 def chunks(copy: Path) -> list[bytes]:
     with closing(sqlite3.connect(copy / "scd" / "customer.db")) as db:
-        return [row[0] for row in db.execute("SELECT data FROM chunk ORDER BY id")]
+        rows = db.execute("SELECT data FROM chunk WHERE id < 5 ORDER BY id").fetchall()
+        return [zlib.decompress(data) for (data,) in rows]
 
 
-def test_one_stored_byte_is_another(copy: Path) -> None:
+def test_one_stored_digit_is_another(copy: Path) -> None:
     before = chunks(copy)
     absent = RECORD | {"value": "5"}
-    path, record, value = alter_stored_byte(copy, [absent, RECORD])
+    path, record, value = alter_stored_digit(copy, [absent, RECORD])
     assert path == copy / "scd" / "customer.db"
     assert (record, value) == (RECORD, "710")
     after = chunks(copy)
@@ -105,4 +108,4 @@ def test_one_stored_byte_is_another(copy: Path) -> None:
 
 def test_a_record_that_is_not_stored_is_said(copy: Path) -> None:
     with pytest.raises(Failure, match="no reading was found"):
-        alter_stored_byte(copy, [RECORD | {"value": "5"}])
+        alter_stored_digit(copy, [RECORD | {"value": "5"}])

@@ -47,8 +47,8 @@ def ask(
 
 def row(record: dict[str, Any], index: int = 0) -> StoredRecord:
     return StoredRecord(
-        index, "north/0", Pseudonym(DEVICE), "reading", "r", 0, 1, Rank.MEASURED, b"\x01", 2026,
-        jcs.encode(record),
+        Pseudonym(DEVICE), 1, "reading", "r", 0, index, Rank.MEASURED, b"\x01", 2026,
+        jcs.encode(record), "north/0",
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_a_record_in_a_graph_has_its_own_base() -> None:
 
 
 def test_a_row_that_holds_no_record_stops_the_read() -> None:
-    broken = replace(row({"kind": "reading"}), record=b'{"kind":')
+    broken = row({"kind": "reading"})._replace(record=b'{"kind":')
     with pytest.raises(Stop, match="record-unreadable"):
         page_json([broken], ["final"], None, 1)
     with pytest.raises(Stop, match="record-unreadable"):
