@@ -14,6 +14,8 @@ from lxml import etree
 from bal.errors import Rejected
 
 MARKUP_MAX = 524_288  # `<` in one message: bounds memory, which the bytes alone don't
+TAGS_KEPT_MAX = 4_096
+TAG_KEPT_LENGTH_MAX = 1_024  # characters, the namespace's included
 
 # A prolog up to a document type declaration (XML 1.0 §2.8 allows it nowhere else).
 _DOCTYPE = re.compile(
@@ -67,11 +69,19 @@ class MeterReading(NamedTuple):
 
 
 class _LocalNames(dict[object, str]):
-    """Tag → name without namespace; a message has few different tags."""
+    """Tag → name without namespace; all messages together have few different tags."""
 
     def __missing__(self, tag: object) -> str:
-        name = self[tag] = str(tag).rpartition("}")[2]
+        text = str(tag)
+        name = text.rpartition("}")[2]
+        if len(text) <= TAG_KEPT_LENGTH_MAX:
+            if len(self) >= TAGS_KEPT_MAX:
+                self.clear()
+            self[tag] = name
         return name
+
+
+_local_names = _LocalNames()
 
 
 def read(raw: bytes) -> list[MeterReading]:
@@ -158,7 +168,7 @@ class _Reader:
     """Reads the elements of one message."""
 
     def __init__(self) -> None:
-        self._names = _LocalNames()
+        self._names = _local_names
 
     def meter_readings(self, element: etree._Element) -> Iterator[etree._Element]:
         """The outermost MeterReading elements in document order."""

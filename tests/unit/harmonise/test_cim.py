@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from bal import jcs
+from bal.harmonise import cim
+from bal.harmonise.cim_xml import MeterReading
 from bal.model import Draft, Harmonised, Rank, Subject
 
 Take = Callable[..., Harmonised]
@@ -322,3 +324,14 @@ def test_events_of_the_device_are_not_dropped_in_silence(take: Take) -> None:
     assert len(found.records) == 1
     found = take(message("<isCoincidentTrigger>false</isCoincidentTrigger>"))
     assert [finding.code for finding in found.refused] == ["no-reading"]
+
+
+def test_names_are_kept_unless_spaces_make_them_long() -> None:
+    def named(name: str) -> MeterReading:
+        return MeterReading(0, 1, "Meter", 1, None, ((None, None, name),), (), ())
+
+    assert cim._names(named(" kept ")).names == (("", "", "kept"),)
+    assert cim._names(named(" kept ")) is cim._names(named(" kept "))
+    long = named("not kept" + " " * cim.NAMES_KEPT_LENGTH_MAX)
+    assert cim._names(long).names == (("", "", "not kept"),)
+    assert cim._names(long) is not cim._names(long)

@@ -250,3 +250,13 @@ def test_spans_are_where_another_parser_sees_them(text: str) -> None:
 def test_lines_are_counted_beyond_16_bits() -> None:
     raw = b"<a>" + b"\n" * 70_000 + element(1).encode() + b"</a>"
     assert cim_xml.read(raw)[0].sent[0].line == 70_001
+
+
+def test_tags_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cim_xml, "TAGS_KEPT_MAX", 3)
+    monkeypatch.setattr(cim_xml, "TAG_KEPT_LENGTH_MAX", 30)
+    raw = document([element(n) for n in range(3)]).replace(b"<m>", b'<m xmlns="u">')
+    few = cim_xml.read(raw)
+    assert len(cim_xml._local_names) <= 3
+    monkeypatch.undo()
+    assert cim_xml.read(raw) == few
