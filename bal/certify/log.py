@@ -173,7 +173,7 @@ class Sequencer:
             own = Batch(OWN_SOURCE, 0, old.version, old.version - 1, public, {})
             headers.append(own.header(old.size + len(entries)))
             entries += public
-        if any(len(entry) != COMMITMENT_BYTES for entry in entries):
+        if set(map(len, entries)) - {COMMITMENT_BYTES}:
             for entry in entries:
                 is_public(entry)
         frontier = self._frontier.copy()
