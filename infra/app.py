@@ -41,6 +41,7 @@ from infra.key_signer import CheckpointSigner, KeySigner
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.policy_file import policy_of
+from infra.rpc_url import shown
 from infra.rules import rules_parts, running_rules
 from infra.services import PlatformServices, load_token_keys
 from infra.stores import Stores
@@ -161,7 +162,7 @@ class Platform:
         self.ready: dict[str, Any] = {
             "http": self.services.issuer,
             "mqtt": f"mqtts://{_host(mqtt[0])}:{mqtt_port}",
-            "rpc": self.config.anchor.rpc_url or f"{self.services.issuer}/rpc",
+            "rpc": shown(self.config.anchor.rpc_url) or f"{self.services.issuer}/rpc",
             "chain_id": self.facts.chain_id,
             "chain_kind": self.facts.chain_kind,
             "contract": self.facts.contract,

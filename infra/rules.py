@@ -4,7 +4,7 @@ A batch header names the rules that made its entries by the digest of a public `
 (docs/spec/log.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -13,11 +13,9 @@ import tzdata
 from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES
 from bal.certify.log import OWN_SOURCE
-from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.pipeline import rules_digest
 from bal.ports import TileReader
-
-_HEADERS = 1024  # read at once
+from infra.log_reader import Entries, batch_headers
 
 
 def rules_parts() -> dict[str, str]:
@@ -59,20 +57,13 @@ def described(parts: Mapping[str, str] | None) -> str:
 def rules_in_log(tiles: TileReader, size: int) -> dict[str, dict[str, str]]:
     """The parts of all rules that a log of `size` entries names, by digest; reads every header."""
     found: dict[str, dict[str, str]] = {}
-    for index in _public(tiles):
-        if index < size:
-            n, i = divmod(index, TILE_WIDTH)
-            rules = parse_rules(split_bundle(tiles.bundle(n, tile_width(size, 0, n)))[i])
-            if rules is not None:
-                found[rules[0]] = rules[1]
+    entries = Entries(tiles, size)
+    for _, header in batch_headers(tiles):
+        data = jcs.decode(header)
+        if data["epoch"] == OWN_SOURCE:
+            first = int(data["first"])
+            for index in range(first, min(size, first + int(data["count"]))):
+                rules = parse_rules(entries[index])
+                if rules is not None:
+                    found[rules[0]] = rules[1]
     return found
-
-
-def _public(tiles: TileReader) -> Iterator[int]:
-    place = (0, -1)
-    while headers := tiles.headers(place, _HEADERS):
-        place = headers[-1][0]
-        for _, header in headers:
-            data = jcs.decode(header)
-            if data["epoch"] == OWN_SOURCE:
-                yield from range(int(data["first"]), int(data["first"]) + int(data["count"]))
