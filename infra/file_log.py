@@ -44,6 +44,7 @@ _HEADERS = """
 CREATE TABLE IF NOT EXISTS header(version INTEGER, number INTEGER, header BLOB,
     PRIMARY KEY(version, number)) WITHOUT ROWID;
 """
+_Edge = tuple[int, int, bytes]  # number of the tile at the right, its width, its content
 _LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 
 
@@ -62,7 +63,7 @@ class FileLog:
         # A checkpoint that a power cut takes back is followed by a larger one at the next start.
         self._published = self._database("published.db", _PUBLISHED, "NORMAL")
         self._lock = Lock()
-        self._edges: dict[str, tuple[int, bytes]] = {}  # by level or "entries": (n, content)
+        self._edges: dict[str, _Edge] = {}  # by level or "entries"
         self._dirty: set[Path] = set()  # written, not fsynced
         self._superseded: set[Path] = set()  # fsynced partial tiles of which there is a wider one
         self._last: dict[str, Path] = {}  # the file written last, by level or "entries"
@@ -247,7 +248,7 @@ class FileLog:
     def _read(self, kind: str, n: int, width: int) -> bytes:
         edge = self._edges.get(kind)
         if edge is not None and edge[0] == n:
-            return edge[1]
+            return edge[2]
         full = self._path(kind, n)
         partial = full.with_name(f"{full.name}.p")
         for _ in range(8):  # a partial tile may become wider or full between two looks
@@ -269,50 +270,59 @@ class FileLog:
             return
         n, width = divmod(start, TILE_WIDTH)
         content = self._content(kind, n, width)
-        while items:
-            room = TILE_WIDTH - width
-            content += b"".join(items[:room])
-            width += len(items[:room])
-            items = items[room:]
-            self._write(kind, n, width, content)
+        begun = width > 0  # by an earlier commit
+        for at in range(-width, len(items), TILE_WIDTH):
+            added = items[max(0, at) : at + TILE_WIDTH]
+            content += b"".join(added)
+            width += len(added)
+            self._write(kind, n, width, content, begun=begun)
             if width == TILE_WIDTH:
-                n, width, content = n + 1, 0, b""
+                n, width, content, begun = n + 1, 0, b"", False
                 self._edges.pop(kind, None)
             else:
-                self._edges[kind] = (n, content)
+                self._edges[kind] = (n, width, content)
 
     def _content(self, kind: str, n: int, width: int) -> bytes:
+        """The first `width` items of a tile."""
         if width == 0:
             return b""
-        self._edges_of_another_width(kind, n, width)
+        edge = self._edges.get(kind)
+        if edge is not None and edge[:2] == (n, width):
+            return edge[2]
+        self._edges.pop(kind, None)  # another process wrote further: read its files
         return self.bundle(n, width) if kind == "entries" else self.tile(int(kind), n, width)
 
-    def _edges_of_another_width(self, kind: str, n: int, width: int) -> None:
-        edge = self._edges.get(kind)
-        if edge is not None and (edge[0] != n or (kind != "entries" and len(edge[1]) < 32 * width)):
-            del self._edges[kind]  # another process wrote further: read its files
-
-    def _write(self, kind: str, n: int, width: int, content: bytes) -> None:
+    def _write(self, kind: str, n: int, width: int, content: bytes, *, begun: bool) -> None:
+        """begun: other commits wrote narrower ones; else there is none, whatever came between."""
         full = self._path(kind, n)
         partial = full.with_name(f"{full.name}.p")
         path = full if width == TILE_WIDTH else partial / str(width)
-        last = self._last.get(kind)
         if not _holds(path, content):  # on a redo it may be the one copy that is fsynced
+            if width < TILE_WIDTH and not begun:
+                partial.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 replace_file(path, content, durable=False)
             except FileNotFoundError:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 replace_file(path, content, durable=False)
         self._dirty.add(path)
+        if begun:
+            self._supersede_in(partial, self._last.get(kind), width, path)
+        self._last[kind] = path
+
+    def _supersede_in(self, partial: Path, last: Path | None, width: int, by: Path) -> None:
+        """Remove the narrower ones: the file written last, or all where the tile is full.
+
+        All, too, where this process did not write the last; the folder goes where none is left.
+        """
         if width < TILE_WIDTH and last is not None and last.parent == partial:
-            self._supersede(last, path)
+            self._supersede(last, by)
         elif partial.is_dir():
             for old in partial.iterdir():
                 if old.name.isdigit() and int(old.name) < width:
-                    self._supersede(old, path)
+                    self._supersede(old, by)
             with suppress(OSError):
                 partial.rmdir()
-        self._last[kind] = path
 
     def _supersede(self, old: Path, by: Path) -> None:
         """Remove a narrower tile; one that is fsynced stays until the wider one is, too."""
@@ -326,10 +336,7 @@ class FileLog:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    try:
-        return path.read_bytes() == content
-    except FileNotFoundError:
-        return False
+    return path.exists() and path.read_bytes() == content
 
 
 def _encode_commit(commit: Commit) -> bytes:
