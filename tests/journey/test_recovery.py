@@ -73,6 +73,21 @@ def test_a_disk_that_refuses_a_commit(
     check(tmp_path, 4)
 
 
+def test_a_command_that_fails_stops_no_start(tmp_path: Path) -> None:
+    """It is refused, provably, and so it is when it is made again: at a start, by a replay."""
+    small = begun(tmp_path)
+    small.stores.projector.sync()
+    small.stores.projector.store = lambda *_: None  # type: ignore[method-assign]
+    small.command(command="nonsense")
+    assert "command-failed" in str(small.certified[-1].summary["refused"])
+    small.kill()
+    small = Small(tmp_path)
+    small.start()
+    small.take("headend", cim(1, METERS))
+    small.close()
+    check(tmp_path, 4)
+
+
 def test_a_full_disk_while_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = begun(tmp_path)
     refused = OSError(28, "No space left on device")
