@@ -77,6 +77,7 @@ def _measured(chain: EmbeddedChain) -> dict[str, object]:
         "deploy": int(deployment["gasUsed"], 16),
         "open": contract.open(_log(0), address_of(ANCHORER), ADMIN).gas,
         "anchor_first": contract.send_anchor(_log(0), usual, _root(), [], ANCHORER).gas,
+        "close": contract.send_close(_log(0), 1, usual, _root(), ANCHORER).gas,
         "replaceAnchorer": contract.replace_anchorer(_log(0), address_of(ADMIN), ADMIN).gas,
         "retire": contract.retire(_log(0), usual, ADMIN).gas,
         "anchor": {

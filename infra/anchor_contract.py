@@ -58,6 +58,15 @@ class OnChain:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedBook:
+    """`closeAt(log, k)`: a close of the book as the contract has it."""
+
+    prefix: int  # entries of the log that the book was made from
+    time_s: int  # Unix time of its block
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """A transaction ready to be sent, as often as need be: its nonce makes it happen once."""
 
@@ -154,6 +163,15 @@ class AnchorContract:
         root = bytes(self._read("rootAt", log, size))
         return root if any(root) else None
 
+    def closes(self, log: bytes, block: int | None = None) -> int:
+        """How often the book was closed, parents' closes included; at `block`, else the newest."""
+        return int(self._read("closes", log, block=block))
+
+    def close_at(self, log: bytes, k: int) -> ClosedBook | None:
+        """The k-th close; None where it isn't in this contract, but in a parent, or nowhere."""
+        found = ClosedBook(*self._read("closeAt", log, k))
+        return found if any(found.root) else None
+
     def is_retired(self, log: bytes) -> bool:
         """Whether the log has ended in this contract."""
         return bool(self._read("isRetired", log))
@@ -243,6 +261,10 @@ class AnchorContract:
         """Anchor one head and wait. The anchorer journals in between and uses the parts itself."""
         return self._execute(key, "anchor", log, size, root, list(proof))
 
+    def send_close(self, log: bytes, k: int, prefix: int, root: bytes, key: bytes) -> Mined:
+        """Put the k-th close on chain and wait. The closer journals in between."""
+        return self._execute(key, "close", log, k, prefix, root)
+
     def sign_anchor(
         self,
         log: bytes,
@@ -253,15 +275,30 @@ class AnchorContract:
         *,
         nonce: int | None = None,
         raises: int = 0,
+        gas: int | None = None,
     ) -> Signed:
         """Sign, but don't send, the anchoring of one head.
 
         nonce: that of the transaction to be replaced, else the next one; raises: how often the fee
-        was raised before, a quarter each time. Raises Reverted where it could not succeed now.
+        was raised before, a quarter each time; gas: the most it may take, else it is tried to find
+        out. Then raises Reverted where it could not succeed now.
         """
-        with self._translated():
-            call = self._contract.encode_abi("anchor", args=[log, size, root, list(proof)])
-            return self._signed(key, call, to=self.address, nonce=nonce, raises=raises)
+        arguments = [log, size, root, list(proof)]
+        return self._sign(key, "anchor", arguments, nonce=nonce, raises=raises)
+
+    def sign_close(
+        self,
+        log: bytes,
+        k: int,
+        prefix: int,
+        root: bytes,
+        key: bytes,
+        *,
+        nonce: int | None = None,
+        raises: int = 0,
+    ) -> Signed:
+        """Sign, but don't send, the k-th close; `nonce`, `raises` and errors as of a head."""
+        return self._sign(key, "close", [log, k, prefix, root], nonce=nonce, raises=raises)
 
     def send(self, signed: Signed) -> None:
         """Hand the transaction to the chain; again and again is harmless.
@@ -276,6 +313,19 @@ class AnchorContract:
                 if "already known" not in str(error) and "already imported" not in str(error):
                     raise
 
+    def _sign(
+        self,
+        key: bytes,
+        function: str,
+        arguments: Sequence[object],
+        *,
+        nonce: int | None,
+        raises: int,
+    ) -> Signed:
+        with self._translated():
+            call = self._contract.encode_abi(function, args=list(arguments))
+            return self._signed(key, call, to=self.address, nonce=nonce, raises=raises, gas=gas)
+
     def _execute(self, key: bytes, function: str, *arguments: object) -> Mined:
         with self._translated():
             call = self._contract.encode_abi(function, args=list(arguments))
@@ -289,12 +339,20 @@ class AnchorContract:
             raise Reverted("Unknown")  # it would have succeeded when it was signed
         return mined
 
-    def _read(self, function: str, *arguments: object) -> Any:
+    def _read(self, function: str, *arguments: object, block: int | None = None) -> Any:
+        at = "latest" if block is None else block
         with self._translated():
-            return self._contract.functions[function](*arguments).call()
+            return self._contract.functions[function](*arguments).call(block_identifier=at)
 
     def _signed(
-        self, key: bytes, call: Any, *, to: str | None, nonce: int | None = None, raises: int = 0
+        self,
+        key: bytes,
+        call: Any,
+        *,
+        to: str | None,
+        nonce: int | None = None,
+        raises: int = 0,
+        gas: int | None = None,
     ) -> Signed:
         eth = self._web3.eth
         account = Account.from_key(key)
@@ -303,7 +361,9 @@ class AnchorContract:
         found: dict[str, Any] = {"from": account.address, "data": call, "value": 0}
         if to is not None:
             found["to"] = to
-        found["gas"] = eth.estimate_gas(cast("TxParams", found)) * 5 // 4  # the state may move on
+        if gas is None:  # the state may move on
+            gas = eth.estimate_gas(cast("TxParams", found)) * 5 // 4
+        found["gas"] = gas
         del found["from"]
         found |= {"nonce": nonce, "chainId": self.chain_id, **self._fees(raises)}
         signed = account.sign_transaction(found)

@@ -66,12 +66,16 @@ def test_the_outside_of_the_contract_is_as_published() -> None:
         "open(bytes32,address,address,uint64)",
         "anchor(bytes32,uint64,bytes32,bytes32[])",
         "retire(bytes32,uint64)",
+        "close(bytes32,uint64,uint64,bytes32)",
+        "closeAt(bytes32,uint64)",
+        "closes(bytes32)",
         "latest(bytes32)",
         "rootAt(bytes32,uint64)",
         "verifyInclusion(bytes32,uint64,uint64,bytes,bytes32[])",
     }
     errors = {one["name"] for one in abi if one["type"] == "error"}
     assert errors >= {"UnknownLog", "NotAnchorer", "SizeNotGreater", "NotConsistent", "Retired"}
+    assert errors >= {"NotNextClose", "PrefixLower", "NoBook"}
 
 
 def test_no_lock_names_a_registry() -> None:

@@ -50,6 +50,13 @@ def test_the_calls_do_what_the_page_says(ground, reference) -> None:
     (event,) = ground.chain.request("eth_getLogs", [{"blockHash": newest["hash"]}])
     assert {name: event[name] for name in ("topics", "data")} == VECTORS["event_9"]
 
+    book = VECTORS["close"]
+    contract.send_close(log, book["k"], book["prefix"], unhex(book["root"]), ground.anchorer)
+    newest = ground.chain.request("eth_getBlockByNumber", ["latest", True])
+    assert newest["transactions"][0]["input"] == VECTORS["calls"]["close_1"]
+    (event,) = ground.chain.request("eth_getLogs", [{"blockHash": newest["hash"]}])
+    assert {name: event[name] for name in ("topics", "data")} == VECTORS["event_close_1"]
+
     def called(name: str) -> str:
         call = {"to": contract.address, "data": VECTORS["calls"][name]}
         return ground.chain.request("eth_call", [call, "latest"])
@@ -57,6 +64,11 @@ def test_the_calls_do_what_the_page_says(ground, reference) -> None:
     assert called("rootAt_9") == large["root"]
     assert int(called("latest")[2:66], 16) == 9
     assert int(called("verifyInclusion_6_of_9"), 16) == 1
+    assert int(called("closes"), 16) == 1
+    prefix, time_s, root = (called("closeAt_1")[2 + 64 * n :][:64] for n in range(3))
+    assert (int(prefix, 16), "0x" + root) == (book["prefix"], book["root"])
+    assert int(time_s, 16) == int(newest["timestamp"], 16)
+    assert called("closeAt_2") == "0x" + "00" * 96
 
 
 @pytest.mark.parametrize("value", ["log", "code_hash"])
