@@ -284,7 +284,7 @@ class AnchorContract:
         out. Then raises Reverted where it could not succeed now.
         """
         arguments = [log, size, root, list(proof)]
-        return self._sign(key, "anchor", arguments, nonce=nonce, raises=raises)
+        return self._sign(key, "anchor", arguments, nonce=nonce, raises=raises, gas=gas)
 
     def sign_close(
         self,
@@ -321,6 +321,7 @@ class AnchorContract:
         *,
         nonce: int | None,
         raises: int,
+        gas: int | None = None,
     ) -> Signed:
         with self._translated():
             call = self._contract.encode_abi(function, args=list(arguments))
