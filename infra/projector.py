@@ -141,7 +141,8 @@ class Projector:
             self._archive.put_many(items)
         self._customer_db.store(rows, progress.size)
         with self._lock, translated(_FILE):
-            self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
+            if registry:
+                self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
             self._stored = progress
 
     def sync(self) -> Progress:

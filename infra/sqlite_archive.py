@@ -6,9 +6,9 @@ message gives an eight-digit meter number away in minutes. No randomness is used
 function of the message, so putting it again makes the same bytes.
 """
 
+import sqlite3
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from pathlib import Path
@@ -44,8 +44,7 @@ CREATE INDEX message_tag ON message(tag);
 StoredPart = tuple[int, int, Pseudonym, bytes | None]  # start, end, whose, bytes if the key exists
 
 
-@dataclass(frozen=True, slots=True)
-class _Clear:
+class _Clear(NamedTuple):
     """All of a message that is stored in clear; every seal is bound to all of it."""
 
     epoch: str
@@ -126,23 +125,14 @@ class SqliteArchive:
         """
         rows = [self._seal(item) for item in items]
         with self._file.writing() as db:
-            for clear, summary, sealed in rows:
-                where = (clear.epoch, clear.lane, clear.place)
-                cursor = db.execute(
-                    "INSERT OR IGNORE INTO message(epoch, lane, place, format, received_us, tag,"
-                    " summary, layout, sealed) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*where, clear.format, clear.received_us, clear.tag, summary, clear.layout,
-                     sealed),
-                )  # fmt: skip
-                if cursor.rowcount == 0:
-                    (tag,) = db.execute(
-                        "SELECT tag FROM message WHERE epoch = ? AND lane = ? AND place = ?", where
-                    ).fetchone()
-                    if tag != clear.tag:
-                        raise Stop(
-                            "archive-differs",
-                            f"another message was archived as {_place(*where)}: the bus went back.",
-                        )
+            cursor = db.executemany(
+                "INSERT OR IGNORE INTO message(epoch, lane, place, format, received_us, tag,"
+                " layout, summary, sealed) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*clear, *sealed) for clear, *sealed in rows],
+            )
+            if cursor.rowcount < len(rows):
+                for clear, _, _ in rows:
+                    _check_same(db, clear)
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -295,6 +285,17 @@ class SqliteArchive:
             key = hmac_digest(salt_key, b"gridseal/archive/v1", "sha256")
             cipher = self._ciphers[salt_key] = AESGCM(key)
         return cipher
+
+
+def _check_same(db: sqlite3.Connection, clear: _Clear) -> None:
+    """Raise Stop("archive-differs") where another message than this has its place."""
+    where = (clear.epoch, clear.lane, clear.place)
+    (tag,) = db.execute(
+        "SELECT tag FROM message WHERE epoch = ? AND lane = ? AND place = ?", where
+    ).fetchone()
+    if tag != clear.tag:
+        text = f"another message was archived as {_place(*where)}: the bus went back."
+        raise Stop("archive-differs", text)
 
 
 def _by_owner(
