@@ -29,6 +29,7 @@ BACKOFF_MAX_S = 300.0
 RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher fee
 RAISES_MAX = 12  # fees grow at most 14-fold
 ANCHOR_NOW_S = 60.0
+GAS_SPARE = 2  # of the gas that the last head took; a longer proof takes a third more at most
 
 Checkpoint = tuple[TreeHead, bytes]  # and its signed note
 # What the operator must set right before another head can be anchored.
@@ -86,6 +87,7 @@ class Anchorer:
         self._thread: threading.Thread | None = None
         self._agreed: TreeHead | None = None  # the chain's head, found to be ours
         self._bound = False
+        self._gas: int | None = None  # that the last head took; None: the next one is tried first
         self._halted: Stop | None = None
         self._last_error = ""
 
@@ -211,9 +213,9 @@ class Anchorer:
     # -- one turn --------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        self._settle()
+        checkpoint = self._settle()
         if not self._journal.of_state("pending"):
-            self._offer()
+            self._offer(checkpoint)
 
     def _compare(self) -> Checkpoint | None:
         """Hold the chain's head against the log; gives the log's newest checkpoint.
@@ -279,18 +281,20 @@ class Anchorer:
         self._journal.intend(attempt)
         self._record(attempt, mined.block, mined.gas)
 
-    def _settle(self) -> None:
-        """Find out what became of the heads that were sent."""
-        self._compare()
+    def _settle(self) -> Checkpoint | None:
+        """Find out what became of the heads that were sent; the log's newest checkpoint."""
+        checkpoint = self._compare()
         for attempt in reversed(self._journal.of_state("anchored")):
             if self._stands(attempt):
                 break  # a reorg takes the newest blocks, and a head stands on those before it
             self._journal.withdraw(attempt, "pending" if attempt.raw else "dropped")
         for attempt in self._journal.of_state("anchored")[:CONFIRM_MAX]:
             self._confirm(attempt)
-        for attempt in self._journal.of_state("pending"):
+        under_way = self._journal.of_state("pending")
+        for attempt in under_way:
             if attempt in self._journal.of_state("pending"):  # one before it may have settled it
                 self._follow(attempt)
+        return self._compare() if under_way else checkpoint
 
     def _stands(self, attempt: Attempt) -> bool:
         """Whether the contract has this very head; Stop("anchor-fork") if it has another."""
@@ -326,6 +330,7 @@ class Anchorer:
         if mined is not None and mined.succeeded:
             self._record(attempt, mined.block, mined.gas)
         elif mined is not None:
+            self._gas = None
             self._journal.withdraw(attempt, "dropped")
             self._on_alarm("anchor-reverted", f"transaction {attempt.tx} was mined and reverted")
         elif self._stands(attempt):
@@ -355,9 +360,8 @@ class Anchorer:
         head = TreeHead(attempt.size, Digest(attempt.root))
         self._send(head, attempt.note, attempt.nonce, len(siblings))
 
-    def _offer(self) -> None:
-        """Send the newest checkpoint if it is larger than the chain's."""
-        checkpoint = self._compare()
+    def _offer(self, checkpoint: Checkpoint | None) -> None:
+        """Send it if it is larger than the chain's, as `_compare` saw that last."""
         agreed = self._agreed
         assert agreed is not None
         if checkpoint is None or checkpoint[0].size <= agreed.size:
@@ -368,10 +372,14 @@ class Anchorer:
         agreed = self._agreed
         assert agreed is not None
         proof = self._check_continues(agreed, head)
+        # On the own chain, which runs in this process, a trial costs senders as much as the thing
+        # itself, and a failure costs nobody anything: it is tried first only where one failed.
+        gas = GAS_SPARE * self._gas if self._own and self._gas else None
         try:
             signed = self._contract.sign_anchor(
-                self._log, head.size, head.root, proof, self._key, nonce=nonce, raises=raises
-            )
+                self._log, head.size, head.root, proof, self._key,
+                nonce=nonce, raises=raises, gas=gas,
+            )  # fmt: skip
         except Reverted as error:
             if error.name in _OPERATOR:
                 text = f"the contract refuses: {error}"
@@ -407,6 +415,7 @@ class Anchorer:
             self._record(attempt, mined.block, mined.gas)
 
     def _record(self, attempt: Attempt, block: int, gas: int) -> None:
+        self._gas = gas
         self._journal.seen(attempt.tx, block, gas, self._clock.now_us())
         if self._own and self._depth == 0:
             self._journal.finish(attempt.tx)

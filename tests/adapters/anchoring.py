@@ -66,8 +66,10 @@ class Faulty(BaseProvider):
         self.forget_sends = False  # taken, and never mined: a full mempool
         self.crash_at: str | None = None
         self.sent: list[str] = []
+        self.asked: list[str] = []
 
     def make_request(self, method: Any, params: Any) -> Any:
+        self.asked.append(method)
         if self.crash_at == f"before {method}":
             raise Killed
         if self.down:

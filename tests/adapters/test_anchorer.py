@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -85,6 +86,35 @@ def test_all_is_known_after_a_restart(ground) -> None:
     second.start()
     assert second.anchored_size() == 7
     assert ground.count() == 2
+
+
+def test_the_own_chain_does_nothing_twice(ground) -> None:
+    """It runs in the process whose senders wait for their receipts meanwhile."""
+    provider = ground.faulty()
+    anchorer = ground.anchorer(provider)
+    ground.log.size = 3
+    anchorer.anchor_now()
+    assert "eth_estimateGas" in provider.asked
+    provider.asked.clear()
+    for size in (9, 1_000, 1_001):
+        ground.log.size = size
+        anchorer.anchor_now()
+    asked = Counter(provider.asked)
+    assert asked["eth_estimateGas"] == 0
+    assert asked["eth_call"] == 3 * 2  # latest and rootAt
+    assert asked["eth_sendRawTransaction"] == 3
+
+
+def test_an_anchorer_replaced_meanwhile_stops(ground) -> None:
+    anchorer = ground.anchorer()
+    ground.log.size = 3
+    anchorer.anchor_now()
+    ground.contract.replace_anchorer(LOG, FUNDED[0], ADMIN)
+    ground.log.size = 9
+    with pytest.raises(Stop, match="anchor-not-allowed"):
+        anchorer.anchor_now()
+    assert ground.alarms == ["anchor-reverted", "anchor-not-allowed"]
+    assert ground.count() == 1
 
 
 def test_a_configured_depth_holds_on_the_own_chain(ground) -> None:
