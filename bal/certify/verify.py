@@ -249,7 +249,7 @@ def _verify_receipt(
     except VerifyError as error:
         return Verdicts(Verdict(error.code, error.text))
     head = receipt.checkpoint
-    witnessed = f" and {len(cosigned)} witnesses" if cosigned else ""
+    witnessed = f" and {len(cosigned)} witness{'es' * (len(cosigned) > 1)}" if cosigned else ""
     record = parse_record(receipt.record)
     found = Verdicts(
         Verdict(

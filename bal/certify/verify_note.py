@@ -1,19 +1,21 @@
 """What a verifier reads first: encodings, signed notes, keys and checkpoints.
 
-Part of `bal/certify/verify.py`, which shares nothing with the platform: the standard library and
-Ed25519 only. Everything is parsed strictly: what we would not print is refused.
+Part of `bal/certify/verify.py`, which shares nothing with the platform: the standard library,
+Ed25519 and ML-DSA-44 only. Everything is parsed strictly: what we would not print is refused.
 """
 
 import json
 import re
+import struct
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 FILE_BYTES_MAX = 4 << 20  # of a receipt or certified summary
 SIGNATURES_MAX = 16  # c2sp.org/signed-note: verifiers MUST accept at least 16
@@ -21,7 +23,7 @@ SIZE_MAX = 2**63 - 1  # leaves of a log; a path then has at most 63 hashes
 
 ED25519 = 0x01  # c2sp.org/signed-note, signature types
 COSIGNATURE = 0x04  # c2sp.org/tlog-cosignature, timestamped Ed25519
-ML_DSA_44 = 0x06  # c2sp.org/tlog-cosignature; known, not verified here
+ML_DSA_44 = 0x06  # c2sp.org/tlog-cosignature, timestamped ML-DSA-44 over size and root
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _WORD = re.compile(r"[a-z]+[ ,:]")
@@ -68,7 +70,7 @@ class Signature:
 
     name: str
     key_id: bytes  # 4 bytes
-    data: bytes  # 64 bytes Ed25519; 8 + 64 of a cosignature
+    data: bytes  # 64 bytes Ed25519; of a cosignature 8 + 64, or 8 + 2420 ML-DSA-44
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +170,11 @@ def parse_checkpoint(whole: str) -> Checkpoint:
 def signed_by(note: Note, keys: Iterable[VerifierKey]) -> dict[VerifierKey, int]:
     """The keys whose signature stands under the note and holds, with the cosignature's time.
 
-    The time is in seconds since 1970, 0 for a plain signature. Unknown signatures are ignored,
-    and so are keys of a type that is not verified here. Raises VerifyError signature-invalid or
+    The time is in seconds since 1970, 0 for a plain signature. Unknown signatures are ignored.
+    Raises VerifyError signature-invalid or
     cosignature-invalid: a known key's signature that fails spoils the note (c2sp.org/signed-note).
     """
-    known = {(key.name, key.key_id): key for key in keys if key.type in (ED25519, COSIGNATURE)}
+    known = {(key.name, key.key_id): key for key in keys}
     found: dict[VerifierKey, int] = {}
     for signature in note.signatures:
         key = known.get((signature.name, signature.key_id))
@@ -209,19 +211,61 @@ def printable(text: str) -> str:
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
+def check_verifiable(key: VerifierKey) -> None:
+    """Return only if this machine can check the key's signatures; VerifyError policy-malformed."""
+    if key.type != ML_DSA_44:
+        return
+    try:
+        MLDSA44PublicKey.from_public_bytes(key.public)
+    except UnsupportedAlgorithm:
+        text = f"{printable(key.name)}: this machine's OpenSSL can't check ML-DSA-44 signatures"
+        raise VerifyError("policy-malformed", text) from None
+    except ValueError:
+        text = f"{printable(key.name)}: not an ML-DSA-44 key"
+        raise VerifyError("policy-malformed", text) from None
+
+
 def _check_signature(text: str, signature: Signature, key: VerifierKey) -> int:
     code = "signature-invalid" if key.type == ED25519 else "cosignature-invalid"
     time_s, data, message = 0, signature.data, text.encode()
-    if key.type == COSIGNATURE:
+    if key.type != ED25519:
         time_s, data = int.from_bytes(data[:8], "big"), data[8:]
-        message = f"cosignature/v1\ntime {time_s}\n".encode() + message
     try:
         if time_s > SIZE_MAX:  # c2sp.org/tlog-cosignature: MUST NOT exceed 2^63 - 1
             raise InvalidSignature
+        if key.type == ML_DSA_44:
+            post_quantum = MLDSA44PublicKey.from_public_bytes(key.public)
+            post_quantum.verify(data, _cosigned_message(key.name, time_s, text))
+            return time_s
+        if key.type == COSIGNATURE:
+            message = f"cosignature/v1\ntime {time_s}\n".encode() + message
         Ed25519PublicKey.from_public_bytes(key.public).verify(data, message)
     except (InvalidSignature, ValueError):
         raise VerifyError(code, f"the signature of {printable(key.name)} does not hold") from None
     return time_s
+
+
+def _cosigned_message(name: str, time_s: int, text: str) -> bytes:
+    """What ML-DSA-44 signs of a checkpoint: c2sp.org/tlog-cosignature, `cosigned_message`.
+
+    Raises ValueError where the text is no checkpoint or a name is too long.
+    """
+    origin, size, root = text.split("\n")[:3]
+    cosigner, log = name_bytes(name), origin.encode()
+    if max(len(cosigner), len(log)) > 255:
+        raise ValueError("a name is longer than 255 bytes")
+    return b"".join(
+        [
+            b"subtree/v1\n\0",
+            bytes([len(cosigner)]),
+            cosigner,
+            struct.pack(">Q", time_s),
+            bytes([len(log)]),
+            log,
+            struct.pack(">QQ", 0, int(size)),  # of a checkpoint: all entries from the first
+            base64_bytes(root),
+        ]
+    )
 
 
 def _parse_signature(line: str) -> Signature:

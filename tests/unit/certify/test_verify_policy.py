@@ -1,16 +1,26 @@
 """Policies: C2SP tlog-policy with our comment lines."""
 
 import importlib.util
+import struct
 from base64 import b64encode
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bal.certify.verify import VerifyError, parse_policy, parse_vkey, policy_text
+from bal.certify import verify_note
+from bal.certify.verify import (
+    VerifyError,
+    parse_policy,
+    parse_vkey,
+    policy_text,
+    verify_receipt,
+)
 from bal.certify.verify_policy import POLICY_BYTES_MAX, check_quorum
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
@@ -21,6 +31,7 @@ vector = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(vector)
 
 ADDRESS, CODE = "0x" + "Ab" * 20, "0x" + "cd" * 32
+LOG_OF_VECTORS = vector.vector_log()
 LOG, INTAKE = vector.LOG_KEY.vkey, vector.INTAKE_KEY.vkey
 NAMES = ["X1", "X2", "X3", "Y1", "Y2", "Y3"]
 KEYS = {name: vector.note_key(f"{name.lower()}.invalid", 0x04) for name in NAMES}
@@ -76,14 +87,77 @@ def test_a_single_witness_may_be_the_quorum() -> None:
         check_quorum(policy, cosigned("X1"))
 
 
-def test_a_witness_with_ml_dsa_never_counts_and_is_named() -> None:
-    public = bytes([0x06]) + bytes(1312)
-    name = "pq.invalid"
-    id_ = sha256(name.encode() + b"\n" + public).digest()[:4].hex()
-    vkey = f"{name}+{id_}+{b64encode(public).decode()}"
-    policy = parse_policy(f"witness pq {vkey}\nquorum pq\n".encode())
-    with pytest.raises(VerifyError, match="1 of them sign with ML-DSA-44"):
-        check_quorum(policy, [])
+class PostQuantum:
+    """A witness that signs with ML-DSA-44, as c2sp.org/tlog-cosignature has it."""
+
+    name = "pq.invalid/w"
+
+    def __init__(self) -> None:
+        self.key = MLDSA44PrivateKey.from_seed_bytes(vector.seed("pq"))
+        self.public = b"\x06" + self.key.public_key().public_bytes_raw()
+        self.id = sha256(self.name.encode() + b"\n" + self.public).digest()[:4]
+        self.vkey = f"{self.name}+{self.id.hex()}+{b64encode(self.public).decode()}"
+
+    def line(self, size: int, time_s: int = 1_768_471_201, **other: bytes) -> str:
+        """Its signature line of the vector log's checkpoint; `other` members are signed instead."""
+        origin = vector.ORIGIN.encode()
+        members = {
+            "label": b"subtree/v1\n\0",
+            "name": bytes([len(self.name)]) + self.name.encode(),
+            "time": struct.pack(">Q", time_s),
+            "origin": bytes([len(origin)]) + origin,
+            "start": struct.pack(">Q", 0),
+            "end": struct.pack(">Q", size),
+            "hash": LOG_OF_VECTORS.root(size),
+        }
+        signature = self.key.sign(b"".join((members | other).values()))
+        data = self.id + struct.pack(">Q", time_s) + signature
+        return f"— {self.name} {b64encode(data).decode()}\n"
+
+
+def asked_of_one(line: str):
+    """The verdicts on a receipt with that cosignature, where the witness must have signed."""
+    witness = PostQuantum()
+    text = f"log {LOG}\nwitness pq {witness.vkey}\nquorum pq\n"
+    receipt = LOG_OF_VECTORS.receipt(3, 7) + line
+    return verify_receipt(receipt, parse_policy(text.encode()), now_s=1_768_471_261)
+
+
+def test_a_witness_with_ml_dsa_counts() -> None:
+    found = asked_of_one(PostQuantum().line(7))
+    assert found.authentic.code == "authentic"
+    assert "1 witness." in found.authentic.text
+    assert asked_of_one(PostQuantum().line(7, time_s=0)).authentic.code == "authentic"
+    assert asked_of_one("").authentic.code == "quorum-missing"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"label": b"subtree/v2\n\0"},
+        {"name": b"\x01w"},
+        {"time": bytes(8)},
+        {"origin": b"\x01o"},
+        {"start": struct.pack(">Q", 1)},
+        {"end": struct.pack(">Q", 8)},
+        {"hash": bytes(32)},
+    ],
+)
+def test_an_ml_dsa_signature_is_over_every_member(other: dict[str, bytes]) -> None:
+    found = asked_of_one(PostQuantum().line(7, **other))
+    assert (found.authentic.code, found.exit_code()) == ("cosignature-invalid", 1)
+    assert "pq.invalid/w" in found.authentic.text
+
+
+def test_a_machine_without_ml_dsa_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: bytes) -> None:
+        raise UnsupportedAlgorithm("no ML-DSA")
+
+    monkeypatch.setattr(verify_note.MLDSA44PublicKey, "from_public_bytes", refuse)
+    text = f"witness pq {PostQuantum().vkey}\nquorum pq\n"
+    with pytest.raises(VerifyError, match=r"line 1: .*can't check ML-DSA-44") as caught:
+        parse_policy(text.encode())
+    assert caught.value.code == "policy-malformed"
 
 
 def test_white_space_is_spaces_and_tabs_only() -> None:
