@@ -4,9 +4,9 @@ An adapter is one file in `infra/`; `tests/adapters/` runs one suite on every ad
 All calls are synchronous and may block: whoever calls from an event loop uses a thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bal.model import (
     Close,
@@ -203,15 +203,35 @@ class CustomerDb(Protocol):
         ...
 
 
+class BookEntry(NamedTuple):
+    """One version of a device-day, without its bytes, which the customer database has."""
+
+    key: bytes  # 32, bal.certify.device_day.key
+    device: Pseudonym
+    register: str
+    slot_s: int
+    version: int  # from 1
+    commitment: Digest
+    content: bytes  # SHA-256 of what it says, bal.certify.device_day.content
+    log_index: int
+
+
 class Book(Protocol):
     """Which days were closed, and which have records: a projection of the log."""
 
-    def add(self, close: Close) -> None:
-        """Keep the next close; idempotent. ValueError where k is not the last one's plus 1."""
+    def add(self, close: Close, entries: Sequence[BookEntry] = ()) -> None:
+        """Keep the next close and the versions that it made, all or none; idempotent.
+
+        Raises ValueError where k is not the last one's plus 1, or is another close already.
+        """
         ...
 
     def closes(self, after: int = 0) -> list[Close]:
         """All closes with k > `after`, in order of k."""
+        ...
+
+    def entries(self, date: str, k: int) -> list[BookEntry]:
+        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key."""
         ...
 
     def touch(self, dates: Mapping[str, int]) -> None:
@@ -224,6 +244,20 @@ class Book(Protocol):
 
     def sync(self) -> None:
         """What was noted survives the loss of power, too, once this returns."""
+        ...
+
+
+class DayRows(Protocol):
+    """The customer database read by shard: what closing a day needs of a country's meters."""
+
+    def of_shard(
+        self, shard: str, from_us: int, to_us: int, size: int
+    ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
+        """The rows of a shard with from_us <= begin, end <= to_us and an index below `size`.
+
+        Of kinds reading and telemetry, all versions, in order of index; one device after the
+        other, by pseudonym. At most the rows of one shard and period are in memory.
+        """
         ...
 
 

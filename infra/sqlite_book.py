@@ -1,9 +1,10 @@
 """Book (bal.ports) on SQLite: the closes of the book of days, and which dates have records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bal.model import Close, Digest
+from bal.model import Close, Digest, Pseudonym
+from bal.ports import BookEntry
 from infra.sqlite_file import SqliteFile
 
 _FORM = 1
@@ -11,6 +12,10 @@ _SCHEMA = """
 CREATE TABLE close(
     k INTEGER PRIMARY KEY, date TEXT NOT NULL, prefix INTEGER NOT NULL, log_index INTEGER NOT NULL,
     day_book BLOB NOT NULL, book BLOB NOT NULL);
+CREATE TABLE entry(
+    date TEXT, key BLOB, k INTEGER, device TEXT NOT NULL, register TEXT NOT NULL,
+    slot_s INTEGER NOT NULL, version INTEGER NOT NULL, commitment BLOB NOT NULL,
+    content BLOB NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY(date, key, k)) WITHOUT ROWID;
 CREATE TABLE touched(date TEXT PRIMARY KEY, log_index INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -28,8 +33,11 @@ class SqliteBook:
         """Let go of the file."""
         self._file.close()
 
-    def add(self, close: Close) -> None:
-        """Keep the next close; idempotent. ValueError where k is not the last one's plus 1."""
+    def add(self, close: Close, entries: Sequence[BookEntry] = ()) -> None:
+        """Keep the next close and the versions that it made, all or none; idempotent.
+
+        Raises ValueError where k is not the last one's plus 1, or is another close already.
+        """
         row = (close.k, close.date, close.prefix, close.index, close.day_book, close.book)
         with self._file.writing() as db:
             last = db.execute("SELECT max(k) FROM close").fetchone()[0] or 0
@@ -37,10 +45,27 @@ class SqliteBook:
                 raise ValueError(f"close {close.k} does not follow {last}")
             if close.k == last + 1:
                 db.execute("INSERT INTO close VALUES(?, ?, ?, ?, ?, ?)", row)
+                db.executemany(
+                    "INSERT INTO entry VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(close.date, entry.key, close.k, *entry[1:]) for entry in entries],
+                )
                 return
             kept = db.execute("SELECT * FROM close WHERE k = ?", (close.k,)).fetchone()
             if tuple(kept) != row:
                 raise ValueError(f"close {close.k} is another one already")
+
+    def entries(self, date: str, k: int) -> list[BookEntry]:
+        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT key, device, register, slot_s, version, commitment, content, log_index,"
+                " max(k) FROM entry WHERE date = ? AND k <= ? GROUP BY key ORDER BY key",
+                (date, k),
+            ).fetchall()  # SQLite: beside max() the other columns are those of its row
+        return [
+            BookEntry(key, Pseudonym(device), register, slot_s, version, Digest(made), content, at)
+            for key, device, register, slot_s, version, made, content, at, _ in rows
+        ]
 
     def closes(self, after: int = 0) -> list[Close]:
         """All closes with k > `after`, in order of k."""
