@@ -113,7 +113,7 @@ class Web:
 
 
 class RpcChain:
-    """ChainView over one JSON-RPC endpoint."""
+    """ChainView and CloseView over one JSON-RPC endpoint."""
 
     def __init__(self, url: str, ca: Path | None = None) -> None:
         self._url = url
@@ -151,6 +151,17 @@ class RpcChain:
         """rootAt(log, size)."""
         arguments = self.log_id(origin) + size.to_bytes(32, "big")
         return self._eth_call(contract, "rootAt(bytes32,uint64)", arguments, block)[:32]
+
+    def closes(self, contract: str, origin: str, block: int) -> int:
+        """closes(log)."""
+        answer = self._eth_call(contract, "closes(bytes32)", self.log_id(origin), block)
+        return int.from_bytes(answer[:32], "big")
+
+    def close_at(self, contract: str, origin: str, k: int, block: int) -> tuple[int, bytes]:
+        """closeAt(log, k): its first and third word."""
+        arguments = self.log_id(origin) + k.to_bytes(32, "big")
+        answer = self._eth_call(contract, "closeAt(bytes32,uint64)", arguments, block)
+        return int.from_bytes(answer[:32], "big"), answer[64:96]
 
     def _eth_call(self, contract: str, function: str, arguments: bytes, block: int) -> bytes:
         """What a view function answers; zeros where it reverts, as for a log it doesn't know."""

@@ -1,4 +1,4 @@
-"""Looking for a receipt's head on a chain: the verdict *anchored* (docs/spec/receipt.md).
+"""Looking for a receipt's head, or a close, on a chain (docs/spec/receipt.md, anchor.md).
 
 Part of `bal/certify/verify.py`; the chain and the log's tiles are handed in.
 """
@@ -48,6 +48,28 @@ class ChainView(Protocol):
         ...
 
 
+class CloseView(ChainView, Protocol):
+    """A chain that also shows the closes of the book."""
+
+    def closes(self, contract: str, origin: str, block: int) -> int:
+        """closes(log) at a block: the newest k; 0 where there is none."""
+        ...
+
+    def close_at(self, contract: str, origin: str, k: int, block: int) -> tuple[int, bytes]:
+        """closeAt(log, k) at a block: prefix and root; zeros where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CloseClaim:
+    """What an authentic close record of the log says."""
+
+    origin: str
+    k: int  # 1 … 2^64-1, and so the prefix
+    prefix: int  # entries of the log that the book was made from
+    book: bytes  # root of the book of days, 32 bytes
+
+
 _OWN_CHAIN = {
     "own": "The chain is the platform's own: this shows the mechanism, it proves nothing against "
     "the operator",
@@ -71,10 +93,91 @@ def check_anchored(
     `tiles` raise; and own-chain where all holds, but on a chain that the operator could rewrite.
     """
     search = _Search(receipt, policy, chain, tiles)
-    text = search.find(age_s)
+    return _unless_own(policy, search.find(age_s))
+
+
+def check_closed(claim: CloseClaim, policy: ChainPolicy, chain: CloseView) -> str:
+    """Return only if the chain holds the close that `claim` says: where, as one sentence.
+
+    The sentence says so where a newer close exists. Raises VerifyError chain-id-differs,
+    contract-code-differs, close-differs (with evidence: a fork of the book), close-not-on-chain,
+    what `chain` raises; and own-chain where all holds, but on a chain that the operator could
+    rewrite. Source: docs/spec/anchor.md.
+    """
+    found_id, block = _block_that_counts(policy, chain, "close-not-on-chain")
+    newest = 0
+    for contract in policy.contracts:
+        if not _has_code(contract, chain, block):
+            continue
+        closes = chain.closes(contract.address, claim.origin, block)
+        newest = max(newest, closes)
+        prefix, root = chain.close_at(contract.address, claim.origin, claim.k, block)
+        if root == NO_ROOT or closes < claim.k:
+            continue  # not yet, or in a parent, which is further down the policy
+        if (prefix, root) != (claim.prefix, claim.book):
+            where = {"chain_id": str(found_id), "contract": contract.address, "block": str(block)}
+            log = "0x" + chain.log_id(claim.origin).hex()
+            raise _other_book(claim, prefix, root, where | {"log": log})
+        later = f"; close {newest} is newer" if newest > claim.k else ""
+        return _unless_own(
+            policy,
+            f"Close {claim.k} of the book stands in {contract.address} on chain "
+            f"{found_id}, seen at block {block}, {_depth(policy)}{later}.",
+        )
+    raise VerifyError(
+        "close-not-on-chain",
+        f"Close {claim.k} of the book is in no contract of the policy; the newest there, "
+        f"{_depth(policy)}, is {newest}.",
+    )
+
+
+def _other_book(claim: CloseClaim, prefix: int, root: bytes, where: dict[str, str]) -> VerifyError:
+    return VerifyError(
+        "close-differs",
+        f"A fork: the log's close {claim.k} of the book has root {claim.book.hex()} from "
+        f"{claim.prefix} entries, the chain's {root.hex()} from {prefix}.",
+        {**where, "k": str(claim.k), "prefix": str(prefix), "root": root.hex()},
+    )
+
+
+def _unless_own(policy: ChainPolicy, text: str) -> str:
     if policy.kind in _OWN_CHAIN:
         raise VerifyError("own-chain", f"{_OWN_CHAIN[policy.kind]}. {text}")
     return text
+
+
+def _block_that_counts(policy: ChainPolicy, chain: ChainView, not_yet: str) -> tuple[int, int]:
+    """The chain's id, which is the policy's, and the block."""
+    found_id = chain.chain_id()
+    if policy.chain_id not in (None, found_id):
+        raise VerifyError(
+            "chain-id-differs",
+            f"The endpoint is of chain {found_id}, not {policy.chain_id}.",
+        )
+    block = chain.block(policy.depth)
+    if block is None:
+        raise VerifyError(not_yet, f"No block is {_depth(policy)} yet.")
+    return found_id, block
+
+
+def _has_code(contract: Contract, chain: ChainView, block: int) -> bool:
+    code_hash = chain.code_hash(contract.address, block)
+    if code_hash is None:
+        latest = chain.block(0) or 0
+        if chain.code_hash(contract.address, latest) is not None:
+            return False  # deployed after the block that counts
+        raise VerifyError("contract-code-differs", f"There is no contract at {contract.address}.")
+    if contract.code_hash not in (None, code_hash):
+        raise VerifyError(
+            "contract-code-differs",
+            f"The code at {contract.address} has hash 0x{code_hash.hex()}, not the policy's.",
+        )
+    return True
+
+
+def _depth(policy: ChainPolicy) -> str:
+    depth = policy.depth
+    return "finalized" if depth is None else f"{depth} under the latest"
 
 
 @dataclass(slots=True)
@@ -88,25 +191,20 @@ class _Search:
     block: int = 0  # the block that counts
 
     def find(self, age_s: int | None) -> str:
-        found_id = self.chain.chain_id()
-        if self.policy.chain_id not in (None, found_id):
-            raise VerifyError(
-                "chain-id-differs",
-                f"The endpoint is of chain {found_id}, not {self.policy.chain_id}.",
-            )
-        block = self.chain.block(self.policy.depth)
-        if block is None:
-            raise VerifyError("not-anchored-yet", f"No block is {self._depth()} yet.")
-        self.block = block
+        found_id, self.block = _block_that_counts(self.policy, self.chain, "not-anchored-yet")
         size, contract = self._anchored_size(age_s)
         return (
             f"The root at size {size} stands in {contract.address} on chain {found_id}, seen at "
-            f"block {block}, {self._depth()}{self._hint(found_id, size)}."
+            f"block {self.block}, {_depth(self.policy)}{self._hint(found_id, size)}."
         )
 
     def _anchored_size(self, age_s: int | None) -> tuple[int, Contract]:
         head = self.receipt.checkpoint
-        usable = [contract for contract in self.policy.contracts if self._has_code(contract)]
+        usable = [
+            contract
+            for contract in self.policy.contracts
+            if _has_code(contract, self.chain, self.block)
+        ]
         for contract in usable:
             root = self._root_at(contract, head.size)
             if root == head.root:
@@ -125,22 +223,6 @@ class _Search:
     def _root_at(self, contract: Contract, size: int) -> bytes:
         origin = self.receipt.checkpoint.origin
         return self.chain.root_at(contract.address, origin, size, self.block)
-
-    def _has_code(self, contract: Contract) -> bool:
-        code_hash = self.chain.code_hash(contract.address, self.block)
-        if code_hash is None:
-            latest = self.chain.block(0) or 0
-            if self.chain.code_hash(contract.address, latest) is not None:
-                return False  # deployed after the block that counts
-            raise VerifyError(
-                "contract-code-differs", f"There is no contract at {contract.address}."
-            )
-        if contract.code_hash not in (None, code_hash):
-            raise VerifyError(
-                "contract-code-differs",
-                f"The code at {contract.address} has hash 0x{code_hash.hex()}, not the policy's.",
-            )
-        return True
 
     def _bring_up(self, size: int, contract: Contract) -> None:
         """Show that the entry, and the receipt's own head, are in the anchored tree of `size`."""
@@ -191,7 +273,9 @@ class _Search:
 
     def _not_yet(self, newest: int, age_s: int | None) -> VerifyError:
         head, within_s = self.receipt.checkpoint, self.policy.anchor_within_s
-        text = f"Size {head.size} is not on chain; the newest head {self._depth()} is {newest}"
+        text = (
+            f"Size {head.size} is not on chain; the newest head {_depth(self.policy)} is {newest}"
+        )
         if within_s is not None and age_s is not None and age_s > within_s:
             return VerifyError(
                 "anchor-overdue",
@@ -220,7 +304,3 @@ class _Search:
         if not wrong:
             return ""
         return f"; the receipt's own anchor hint was ignored: {', '.join(wrong)} differs"
-
-    def _depth(self) -> str:
-        depth = self.policy.depth
-        return "finalized" if depth is None else f"{depth} under the latest"
