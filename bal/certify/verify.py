@@ -89,8 +89,8 @@ EXIT_HOLDS, EXIT_FAILS, EXIT_UNDECIDED, EXIT_WRONG_USE = 0, 1, 2, 3
 _WORST_FIRST = (EXIT_WRONG_USE, EXIT_FAILS, EXIT_UNDECIDED, EXIT_HOLDS)
 _CODES = {
     EXIT_HOLDS: "authentic anchored not-checked nothing-doubtful findings",
-    EXIT_UNDECIDED: "close-not-on-chain intake-key-missing log-needed log-unreachable no-receipt not-anchored-yet "
-    "own-chain promise promise-due rpc-unreachable",
+    EXIT_UNDECIDED: "close-not-on-chain intake-key-missing log-needed log-unreachable no-receipt "
+    "not-anchored-yet own-chain promise promise-due rpc-unreachable",
     EXIT_WRONG_USE: "file-unreadable policy-malformed url-refused wrong-use",
 }
 _EXITS = {code: exit_ for exit_, codes in _CODES.items() for code in codes.split()}
