@@ -33,6 +33,8 @@ MERGE_AT = 32  # segments of one level that become one of the next
 SMALL_BYTES = 64 * 1024  # a segment with more records is not merged any more
 CHUNK_BYTES = 32 * 1024  # of records, read at once
 
+DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
+
 _LEVEL_FINAL = 255
 _DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
 _FORM = 1
@@ -236,6 +238,34 @@ class SqliteCustomerDb:
             records = snapshot.records([key for key, _ in page])
         rows = [row(key, shard, record) for (key, shard), record in zip(page, records, strict=True)]
         return ReadingsPage(rows, list(versions.sort_key(page[-1][0])) if more else None)
+
+    def of_shard(
+        self, shard: str, from_us: int, to_us: int, size: int
+    ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
+        """DayRows (bal.ports): the rows with from_us <= begin, end <= to_us and index < size.
+
+        Of kinds reading and telemetry, all versions, one device after the other, by pseudonym.
+        """
+        found: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)
+        kinds = DEVICE_DAY_KINDS
+        with self._file.reading() as db:
+            segments = db.execute(
+                "SELECT segment.id, keys FROM segment JOIN shard ON segment.shard = shard.id"
+                " WHERE name = ? AND day BETWEEN ? AND ? AND first < ?"
+                " AND end_min_us <= ? AND end_max_us > ? ORDER BY first",
+                (shard, from_us // DAY_US, to_us // DAY_US, size, to_us, from_us),
+            )
+            for number, keys in segments:
+                try:
+                    rows = decode(keys, whole_records(db, number), shard)
+                except DECODING_ERRORS as error:
+                    raise self._file.damaged(f"segment {number}: {error}") from error
+                for item in rows:
+                    device, end, kind, _, begin, index, *_ = item
+                    if begin >= from_us and end <= to_us and index < size and kind in kinds:
+                        found[device].append(item)
+        for device in sorted(found):
+            yield device, found.pop(device)
 
     def record(self, index: int) -> StoredRecord | None:
         """The row of one entry; None where the entry is public, erased or not yet stored."""
