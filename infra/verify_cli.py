@@ -44,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help="receipt, certified summary or accepted note")
     add("--policy", type=Path, metavar="FILE", help="whom to trust (docs/spec/policy.md)")
     add("--log-key", action="append", metavar="VKEY", help="instead of a policy: the log's key")
-    add("--rpc", metavar="URL", help="JSON-RPC endpoint of the chain; over the policy's own")
+    add(
+        "--rpc",
+        action="append",
+        metavar="URL",
+        help="JSON-RPC endpoint of the chain, over the policy's own; of several all must agree",
+    )
     add("--contract", metavar="ADDR", help="with --log-key and --rpc: the anchors' contract")
     add("--ca", type=Path, metavar="FILE", help="CA certificate of the platform's HTTPS, PEM")
     add("--log", metavar="URL", help="prefix of the log's tiles; over the policy's own")
@@ -83,13 +88,14 @@ def _trust(args: argparse.Namespace) -> _Trust:
     policy = _policy(args)
     chain: ChainView | None = None
     tiles: TileSource | None = None
-    rpc_url = args.rpc or (policy.chain.rpc_url if policy.chain else None)
+    rpc_urls = args.rpc or (policy.chain.rpc_urls if policy.chain else ())
     log_urls = {"": args.log} if args.log else policy.log_urls
-    if policy.chain is not None and rpc_url is not None:
-        from infra.verify_rpc import HttpTiles, RpcChain  # noqa: PLC0415 - 0.2 s, rarely needed
+    if policy.chain is not None and rpc_urls:
+        from infra.verify_endpoints import chain_at  # noqa: PLC0415 - 0.2 s, rarely needed
+        from infra.verify_rpc import HttpTiles  # noqa: PLC0415
 
         # The platform's CA must not vouch for the endpoint of a chain that is not its own.
-        chain = RpcChain(rpc_url, args.ca if policy.chain.kind != "public" else None)
+        chain = chain_at(rpc_urls, args.ca if policy.chain.kind != "public" else None)
         tiles = HttpTiles(log_urls, args.ca) if log_urls else None
     return _Trust(policy, chain, tiles)
 
@@ -117,7 +123,7 @@ def _policy(args: argparse.Namespace) -> Policy:
     logs = tuple(key for key in policy.logs if key not in intake)
     chain = None
     if args.rpc:
-        chain = ChainPolicy(None, "unstated", (Contract.parse(args.contract),), args.rpc)
+        chain = ChainPolicy(None, "unstated", (Contract.parse(args.contract),), tuple(args.rpc))
     return replace(policy, logs=logs, intake=intake, chain=chain)
 
 

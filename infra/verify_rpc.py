@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from Crypto.Hash import keccak
 
-from bal.certify.verify import VerifyError, parse_json
+from bal.certify.verify import VerifyError, parse_json, printable
 
 TIMEOUT_S = 10.0  # of one socket operation
 ANSWER_S_MAX = 30.0  # of one whole answer
@@ -132,6 +132,21 @@ class RpcChain:
         if found is None:
             return None
         return self._quantity(found.get("number") if isinstance(found, dict) else None)
+
+    def source(self) -> str:
+        """`the RPC endpoint at <scheme, host and port> says so`; a path may hold a secret."""
+        return f"the RPC endpoint at {self.name} says so"
+
+    @property
+    def name(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self._url)
+        return printable(f"{parts.scheme}://{parts.netloc}")
+
+    def block_hash(self, block: int) -> bytes:
+        """Hash of the block of that number; b"" where the endpoint has none."""
+        found = self._call("eth_getBlockByNumber", hex(block), False)
+        return self._data(found.get("hash")) if isinstance(found, dict) else b""
 
     def code_hash(self, contract: str, block: int) -> bytes | None:
         """keccak256 of eth_getCode; None where there is no code."""

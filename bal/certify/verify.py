@@ -90,7 +90,7 @@ _WORST_FIRST = (EXIT_WRONG_USE, EXIT_FAILS, EXIT_UNDECIDED, EXIT_HOLDS)
 _CODES = {
     EXIT_HOLDS: "authentic anchored not-checked nothing-doubtful findings",
     EXIT_UNDECIDED: "close-not-on-chain intake-key-missing log-needed log-unreachable no-receipt "
-    "not-anchored-yet own-chain promise promise-due rpc-unreachable",
+    "not-anchored-yet own-chain promise promise-due rpc-endpoints-differ rpc-unreachable",
     EXIT_WRONG_USE: "file-unreadable policy-malformed url-refused wrong-use",
 }
 _EXITS = {code: exit_ for exit_, codes in _CODES.items() for code in codes.split()}
@@ -269,9 +269,16 @@ def _verify_receipt(
             )
         text = check_anchored(receipt, policy.chain, chain, tiles, times.age_s(cosigned))
     except VerifyError as error:
-        verdict = Verdict(error.code, error.text)
+        verdict = Verdict(error.code, _believed(error.text, error.code, chain))
         return replace(found, anchored=verdict, evidence=error.evidence)
-    return replace(found, anchored=Verdict("anchored", text))
+    return replace(found, anchored=Verdict("anchored", _believed(text, "anchored", chain)))
+
+
+def _believed(text: str, code: str, chain: ChainView | None) -> str:
+    """A verdict that rests on what endpoints of a chain say names them: they could lie."""
+    if chain is None or code in {"rpc-unreachable", "rpc-endpoints-differ"}:
+        return text
+    return f"{text.removesuffix('.')}; {chain.source()}."
 
 
 def _plausible(record: Mapping[str, Any]) -> Verdict:

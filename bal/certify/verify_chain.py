@@ -21,7 +21,11 @@ NO_ROOT = bytes(32)  # what rootAt answers where there is no head
 
 
 class ChainView(Protocol):
-    """One chain, as one endpoint shows it. Each call may raise VerifyError rpc-unreachable."""
+    """One chain, as its endpoints show it. Each call may raise VerifyError rpc-unreachable."""
+
+    def source(self) -> str:
+        """Who is believed, to end a sentence with: `the RPC endpoint at https://… says so`."""
+        ...
 
     def chain_id(self) -> int:
         """eth_chainId."""

@@ -58,7 +58,7 @@ class ChainPolicy:
     chain_id: int | None  # None: given by flags, so any
     kind: ChainKind  # "unstated": given by flags; counts as the platform's own
     contracts: tuple[Contract, ...]  # newest first
-    rpc_url: str | None = None
+    rpc_urls: tuple[str, ...] = ()  # all of them must say the same
     depth: int | None = None  # blocks under the latest; None: the block `finalized`
     anchor_within_s: int | None = None  # promised time from checkpoint to anchor
 
@@ -100,6 +100,7 @@ def policy_text(
     chain_kind: Literal["own", "consortium", "public"],
     contracts: Sequence[tuple[str, str]],
     rpc_url: str = "",
+    more_rpc_urls: Sequence[str] = (),
     log_url: str = "",
     depth: int | None = None,
     anchor_within_s: int | None = None,
@@ -109,11 +110,13 @@ def policy_text(
     """The policy that trusts one log, one intake key and these contracts.
 
     log_key, intake_key: vkeys; contracts: (address, "0x" + keccak256 of its runtime code or ""),
-    newest first; log_url: prefix of `checkpoint` and `tile/`; depth: blocks under the latest,
-    None for `finalized`; witnesses: (name, vkey), of which quorum_k must have cosigned.
+    newest first; more_rpc_urls: of endpoints that must say the same as rpc_url's; log_url: prefix
+    of `checkpoint` and `tile/`; depth: blocks under the latest, None for `finalized`; witnesses:
+    (name, vkey), of which quorum_k must have cosigned.
     Raises VerifyError policy-malformed where the parts do not make a policy that reads back.
     """
     lines = [VERSION_LINE, f"#gridseal chain {chain_id} {chain_kind} {rpc_url or '-'}"]
+    lines += [f"#gridseal rpc {url}" for url in more_rpc_urls]
     lines += [f"#gridseal contract {address} {code or '-'}" for address, code in contracts]
     lines.append(f"#gridseal depth {'finalized' if depth is None else depth}")
     if anchor_within_s is not None:
@@ -161,6 +164,7 @@ class _Reader:
         self.ours = False
         self.intake: list[VerifierKey] = []
         self.contracts: list[Contract] = []
+        self.rpc_urls: list[str] = []
         self.single: dict[str, list[str]] = {}  # our lines that may stand once
 
     def take(self, line: str) -> None:
@@ -239,20 +243,25 @@ class _Reader:
             self.intake.append(key)
         elif word == "contract" and len(items) == 3:
             self.contracts.append(Contract.parse(items[1], items[2]))
+        elif word == "rpc" and len(items) == 2:
+            if items[1] in self.rpc_urls:
+                raise _fault("this endpoint stands twice")
+            self.rpc_urls.append(items[1])
         elif word in _SINGLE and len(items) == _SINGLE[word]:
             if word in self.single:
                 raise _fault(f"a second {word}")
             self.single[word] = items[1:]
-            _chain_policy(self.single, ())  # so that a fault is told with its line
+            _chain_policy(self.single, (), ())  # so that a fault is told with its line
         else:
             raise _fault(f"not a line of {VERSION_LINE}: {printable(line)}")
 
     def policy(self) -> Policy:
         if self.quorum is None:
             raise VerifyError("policy-malformed", "the policy has no quorum line")
-        chain = _chain_policy(self.single, tuple(self.contracts))
-        if chain is None and (self.contracts or self.single):
-            raise VerifyError("policy-malformed", "contract, depth or anchor-within but no chain")
+        chain = _chain_policy(self.single, tuple(self.contracts), tuple(self.rpc_urls))
+        if chain is None and (self.contracts or self.single or self.rpc_urls):
+            text = "contract, rpc, depth or anchor-within but no chain"
+            raise VerifyError("policy-malformed", text)
         if chain is not None and not chain.contracts:
             raise VerifyError("policy-malformed", "the policy names a chain but no contract")
         return Policy(
@@ -270,7 +279,7 @@ _SINGLE = {"chain": 4, "depth": 2, "anchor-within": 2}  # word → words in the 
 
 
 def _chain_policy(
-    single: Mapping[str, list[str]], contracts: tuple[Contract, ...]
+    single: Mapping[str, list[str]], contracts: tuple[Contract, ...], more_urls: tuple[str, ...]
 ) -> ChainPolicy | None:
     (depth,) = single.get("depth", ["finalized"])
     (within,) = single.get("anchor-within", ["-"])
@@ -285,7 +294,7 @@ def _chain_policy(
         _number(chain_id, "the chain id"),
         cast("ChainKind", kind),
         contracts,
-        None if url == "-" else url,
+        (() if url == "-" else (url,)) + more_urls,
         depth_n,
         within_s,
     )

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,83 @@ def test_a_policy_with_real_code_and_roots(platform, address, write, verify, dep
     assert platform.contract.address in found["verdicts"]["anchored"]["text"]
     elsewhere = write("p", platform.policy("https://rpc.invalid/"))
     assert verify(receipt, "--policy", elsewhere, "--rpc", f"{address}/rpc")[0] == 0
+
+
+def test_who_was_believed_stands_in_the_sentence(platform, address, write, verify) -> None:
+    """Without the path: it may hold a key of whoever pays for the endpoint."""
+    receipt = write("r", LOG.receipt(3, 7))
+    policy = write("p", platform.policy(f"{address}/rpc"))
+    said = f"; the RPC endpoint at {address} says so."
+    _, _, found = verify(receipt, "--policy", policy)
+    assert found["verdicts"]["anchored"]["text"].endswith(said)
+    too_deep = write("p", platform.policy(f"{address}/rpc", depth=5000))
+    _, code, found = verify(receipt, "--policy", too_deep)
+    assert code == "not-anchored-yet"
+    assert found["verdicts"]["anchored"]["text"].endswith(said)
+
+
+def lying(platform, method: str, lie: Callable[[Any], Any]):
+    """The platform's answers, but that of one method is another."""
+
+    def answer(path: str, body: bytes | None):
+        status, data, headers = platform.answer(path, body)
+        if body is not None and json.loads(body)["method"] == method:
+            message = json.loads(data)
+            message["result"] = lie(message["result"])
+            data = json.dumps(message).encode()
+        return status, data, headers
+
+    return answer
+
+
+def test_endpoints_that_agree(platform, address, serving, write, verify) -> None:
+    receipt = write("r", LOG.receipt(3, 7))
+    with serving(platform.answer) as second:
+        more = platform.policy(f"{address}/rpc", more_rpc_urls=[f"{second}/rpc"])
+        policy = write("p", more)
+        _, code, found = verify(receipt, "--policy", policy)
+        assert code == "anchored"
+        text = found["verdicts"]["anchored"]["text"]
+        assert text.endswith(f"the RPC endpoints at {address} and {second} say so.")
+        flags = ["--rpc", f"{address}/rpc", "--rpc", f"{second}/rpc"]
+        assert verify(receipt, "--policy", policy, *flags)[1] == "anchored"
+    assert verify(receipt, "--policy", policy)[:2] == (2, "rpc-unreachable")  # one is down
+
+
+LIES = {
+    "the chain id": ("eth_chainId", lambda _: "0x1"),
+    "the root at size 7": ("eth_call", lambda _: "0x" + "ab" * 32),
+    "the code at 0x": ("eth_getCode", lambda _: "0x"),
+    "the hash of": ("eth_getBlockByNumber", lambda found: found | {"hash": "0x" + "cd" * 32}),
+}
+
+
+@pytest.mark.parametrize("about", LIES)
+def test_endpoints_that_differ(wired, serving, write, verify, about) -> None:
+    (platform, address), (method, lie) = wired, LIES[about]
+    receipt = write("r", LOG.receipt(3, 7))
+    with serving(lying(platform, method, lie)) as liar:
+        for first, second in ((address, liar), (liar, address)):
+            urls = [f"{first}/rpc", f"{second}/rpc"]
+            policy = write("p", platform.policy(urls[0], more_rpc_urls=urls[1:]))
+            exit_, code, found = verify(receipt, "--policy", policy)
+            assert (exit_, code) == (2, "rpc-endpoints-differ")
+            text = found["verdicts"]["anchored"]["text"]
+            assert f"differ on {about}" in text
+            assert text.endswith("one of them lies or lags.")
+
+
+def test_the_lowest_block_of_all_counts(platform, address, serving, write, verify) -> None:
+    """One that lags by two heads has the block that is asked for, too."""
+    receipt = write("r", LOG.receipt(3, 7))
+    latest = platform.chain.request("eth_blockNumber", [])
+    behind = lying(platform, "eth_blockNumber", lambda _: hex(int(latest, 16) - 1))
+    with serving(behind) as second:
+        urls = [f"{address}/rpc", f"{second}/rpc"]
+        policy = write("p", platform.policy(urls[0], more_rpc_urls=urls[1:], depth=0))
+        _, code, found = verify(receipt, "--policy", policy)
+        assert code == "anchored"
+        assert f"block {int(latest, 16) - 1}," in found["verdicts"]["anchored"]["text"]
 
 
 @pytest.mark.parametrize(

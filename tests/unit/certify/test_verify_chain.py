@@ -46,6 +46,9 @@ class Chain:
     latest: int = 100
     finalized: int | None = 64
 
+    def source(self) -> str:
+        return "the RPC endpoint at https://rpc.invalid says so"
+
     def chain_id(self) -> int:
         return self.id
 

@@ -231,6 +231,7 @@ def test_the_text_the_platform_writes_reads_back() -> None:
         chain_kind="public",
         contracts=[(ADDRESS, CODE), ("0x" + "11" * 20, "")],
         rpc_url="https://rpc.invalid/",
+        more_rpc_urls=["https://other.invalid/"],
         log_url="https://log.invalid/log",
         depth=12,
         anchor_within_s=900,
@@ -242,10 +243,10 @@ def test_the_text_the_platform_writes_reads_back() -> None:
     assert policy.log_urls == {vector.ORIGIN: "https://log.invalid/log"}
     chain = policy.chain
     assert chain is not None
-    assert (chain.chain_id, chain.kind, chain.rpc_url) == (
+    assert (chain.chain_id, chain.kind, chain.rpc_urls) == (
         11155111,
         "public",
-        "https://rpc.invalid/",
+        ("https://rpc.invalid/", "https://other.invalid/"),
     )
     assert [item.address for item in chain.contracts] == [ADDRESS, "0x" + "11" * 20]
     assert [item.code_hash for item in chain.contracts] == [bytes.fromhex(CODE[2:]), None]
