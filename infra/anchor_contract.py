@@ -5,47 +5,29 @@ a dozen ways comes out in three: Reverted (the contract refused, with Solidity's
 Unavailable (the chain did not answer), Stop (there is no such contract).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import requests
-from eth_abi.abi import decode
 from eth_account import Account
-from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_types
+from eth_utils.abi import function_abi_to_4byte_selector
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import (
-    BadFunctionCallOutput,
-    BlockNotFound,
-    ContractLogicError,
-    TransactionNotFound,
-    Web3Exception,
-    Web3RPCError,
-)
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxParams
 
-from bal.errors import GridsealError, Stop, Unavailable
+from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.rpc_url import without_urls
+from infra.chain_errors import Reverted, translated
 
 RECEIPT_TIMEOUT_S = 120
 EVENT_BLOCKS = 1_000  # one eth_getLogs; public endpoints take 500 to 10,000
 EVENT_WINDOWS_MAX = 20
 NO_ADDRESS = "0x" + "00" * 20
-
-
-class Reverted(GridsealError):
-    """The contract refused; `name` is the Solidity error's, `arguments` its values."""
-
-    def __init__(self, name: str, arguments: Sequence[object] = ()) -> None:
-        super().__init__(f"{name}({', '.join(map(str, arguments))})")
-        self.name = name
-        self.arguments = tuple(arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,34 +364,11 @@ class AnchorContract:
             "maxPriorityFeePerGas": _raised(tip, raises),
         }
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except ContractLogicError as error:
-            raise self._reverted(error) from error
-        except BadFunctionCallOutput as error:
-            raise Stop("contract-missing", f"no such contract at {self.address}") from error
-        except (Web3Exception, requests.RequestException, OSError) as error:
-            raise Unavailable(f"chain: {_sentence(error)}") from error
-
-    def _reverted(self, error: ContractLogicError) -> Reverted:
-        text = error.data if isinstance(error.data, str) else ""
-        try:
-            payload = bytes.fromhex(text.removeprefix("0x"))
-        except ValueError:
-            payload = b""
-        known = self._errors.get(payload[:4])
-        if known is None:
-            return Reverted("Unknown", [text or error.message or ""])
-        return Reverted(known["name"], decode(get_abi_input_types(cast("Any", known)), payload[4:]))
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self.address, self._errors)
 
 
 def _raised(wei: int, times: int) -> int:
     for _ in range(times):
         wei = wei * 5 // 4 + 1  # nodes want a tenth more than what is replaced
     return wei
-
-
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {without_urls(str(error))[:200]}"

@@ -11,16 +11,18 @@ answer) and the next one finds out what happened. The states of a head:
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bal.certify.tree import check_consistency
 from bal.errors import ProofInvalid, Stop, Unavailable
-from bal.model import Anchor, Digest, TreeHead
+from bal.model import Anchor, Close, Digest, TreeHead
 from bal.ports import Clock
-from infra.anchor_contract import AnchorContract, Reverted, Signed, address_of
+from infra.anchor_contract import AnchorContract, Signed, address_of
 from infra.anchor_journal import AnchorJournal, Attempt
+from infra.chain_errors import Reverted, refused
+from infra.closer import Closer
 
 POLL_S = 2.0  # while a transaction is under way
 CONFIRM_S = 15.0  # while a head is not final
@@ -32,12 +34,6 @@ ANCHOR_NOW_S = 60.0
 GAS_SPARE = 2  # of the gas that the last head took; a longer proof takes a third more at most
 
 Checkpoint = tuple[TreeHead, bytes]  # and its signed note
-# What the operator must set right before another head can be anchored.
-_OPERATOR = {
-    "NotAnchorer": "anchor-not-allowed",
-    "Retired": "anchor-retired",
-    "UnknownLog": "anchor-unknown-log",
-}
 
 
 class Anchorer:
@@ -58,6 +54,7 @@ class Anchorer:
         clock: Clock,
         on_anchored: Callable[[Anchor, bytes], None],
         on_alarm: Callable[[str, str], None],
+        closes: Callable[[], Sequence[Close]] = tuple,
     ) -> None:
         """Prepare; asks neither chain nor log yet.
 
@@ -68,7 +65,8 @@ class Anchorer:
         on_anchored(anchor, note) is called once for each head that is seen on chain, again if it
         moves; one may be missed in a crash, so at start ask `covering`. on_alarm(code, text) is
         called when the anchorer stops for good, or met a defect. Both run in the calling thread.
-        Raises Stop("anchor-journal") for a journal that can't be read.
+        closes: all closes of the book that the log has, see `Closer`; their journal is a file
+        beside `journal`. Raises Stop("anchor-journal") for a journal that can't be read.
         """
         self._contract = contract
         self._log = log
@@ -90,6 +88,17 @@ class Anchorer:
         self._gas: int | None = None  # that the last head took; None: the next one is tried first
         self._halted: Stop | None = None
         self._last_error = ""
+        self.closer = Closer(
+            contract=contract,
+            log=log,
+            key=anchorer_key,
+            journal=journal.with_name(f"closes-{journal.name.removeprefix('anchors-')}"),
+            closes=closes,
+            depth=depth,
+            own=own,
+            clock=clock,
+            on_alarm=on_alarm,
+        )
 
     # -- for the application ---------------------------------------------------------------------
 
@@ -101,7 +110,7 @@ class Anchorer:
         """
         with self._turn:
             try:
-                self._guarded(self._compare)
+                self._guarded(self._begin)
             except Unavailable as error:
                 self._last_error = str(error)
         self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
@@ -115,6 +124,7 @@ class Anchorer:
             if self._thread.is_alive():
                 return  # it still holds the journal; the process is about to end anyway
         self._journal.close()
+        self.closer.close()
 
     def anchor_now(self) -> Anchor | None:
         """Anchor the newest checkpoint and wait until a block has it; None for an empty log.
@@ -160,6 +170,7 @@ class Anchorer:
             "gas": found.gas if found else None,
             "tx": found.tx if found else None,
             "pending_sizes": sorted({one.size for one in self._journal.of_state("pending")}),
+            "closes": self.closer.status(),
             "last_error": self._last_error,
             "halted": self._halted.code if self._halted else None,
         }
@@ -206,16 +217,30 @@ class Anchorer:
             raise
 
     def _longest_pause_s(self) -> float:
-        if self._journal.of_state("pending"):
+        if self._under_way():
             return POLL_S
-        return CONFIRM_S if self._journal.of_state("anchored") else self._interval_s
+        confirming = self._journal.of_state("anchored") or self.closer.unsettled()
+        return CONFIRM_S if confirming else self._interval_s
 
     # -- one turn --------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        self._compare()
+        self.closer.compare()
+
     def _step(self) -> None:
         checkpoint = self._settle()
-        if not self._journal.of_state("pending"):
+        if not self._under_way():
             self._offer(checkpoint)
+            self._offer_closes()
+
+    def _under_way(self) -> bool:
+        """Whether a head or a close is out; one key, so one transaction at a time."""
+        return bool(self._journal.of_state("pending")) or self.closer.under_way()
+
+    def _offer_closes(self) -> None:
+        if not self._under_way():
+            self.closer.offer(self.anchored_size())
 
     def _compare(self) -> Checkpoint | None:
         """Hold the chain's head against the log; gives the log's newest checkpoint.
@@ -294,6 +319,8 @@ class Anchorer:
         for attempt in under_way:
             if attempt in self._journal.of_state("pending"):  # one before it may have settled it
                 self._follow(attempt)
+        self.closer.settle()
+        self._offer_closes()  # before the next head, which would else always be first
         return self._compare() if under_way else checkpoint
 
     def _stands(self, attempt: Attempt) -> bool:
@@ -381,11 +408,7 @@ class Anchorer:
                 nonce=nonce, raises=raises, gas=gas,
             )  # fmt: skip
         except Reverted as error:
-            if error.name in _OPERATOR:
-                text = f"the contract refuses: {error}"
-                raise Stop(_OPERATOR[error.name], text) from error
-            # the head on chain moved since it was read; the next turn reads it again
-            raise Unavailable(f"the contract refuses: {error}") from error
+            raise refused(error) from error
         attempt = self._attempt(signed.tx, signed.nonce, signed.raw, head, note)
         self._journal.intend(attempt)
         self._contract.send(signed)

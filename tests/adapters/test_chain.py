@@ -18,8 +18,9 @@ from web3.exceptions import ContractCustomError
 
 from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.anchor_contract import AnchorContract, Reverted, address_of, remote_web3
+from infra.anchor_contract import AnchorContract, address_of, remote_web3
 from infra.chain_embedded import LOG_BLOCKS_MAX, EmbeddedChain
+from infra.chain_errors import Reverted
 from infra.chain_json import RpcError
 from infra.rpc_face import BATCH_MAX, BODY_MAX, METHODS, RpcFace
 

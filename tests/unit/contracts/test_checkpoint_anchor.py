@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts import load
-from infra.anchor_contract import Reverted, address_of
+from infra.anchor_contract import address_of
+from infra.chain_errors import Reverted
 
 numbers = count()
 FOREIGN_ROOT = sha256(b"another tree").digest()

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts import load
-from infra.anchor_contract import ClosedBook, Reverted, address_of
+from infra.anchor_contract import ClosedBook, address_of
+from infra.chain_errors import Reverted
 
 numbers = count()
 ROOTS = [sha256(b"book %d" % number).digest() for number in range(4)]
