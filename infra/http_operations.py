@@ -59,6 +59,7 @@ _PROBLEMS = {
     403: "The token lacks the scope",
     404: "Not there, or not for this caller",
     405: "Not with this method",
+    406: "None of the forms that the caller accepts",
     408: "The body did not come in time",
     413: "The body is over the limit",
     414: "The target is over the limit",
@@ -200,11 +201,15 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
                     {
                         **_content("application/json", ref("Readings")),
                         **_content("application/ld+json", ref("Graph")),
+                        **_content("text/turtle", TEXT),
+                        **_content("application/cim+xml", TEXT),
+                        **_content("application/xml", TEXT),
                     },
                     Gridseal_As_Of_Size="as_of_size",
                     Link="the next page, rel=next (RFC 8288)",
+                    Vary="Accept: it chooses the form",
                 ),
-                **_problems(*_WITH_TOKEN),
+                **_problems(*_WITH_TOKEN, 406),
             },
         },
     ),
@@ -216,6 +221,23 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "parameters": [_path("index", "Place in the log", COUNT)],
             "responses": {
                 "200": _answer("The receipt", _content("text/plain", TEXT)),
+                **_problems(*_WITH_TOKEN, 404),
+            },
+        },
+    ),
+    "get_device_day": (
+        "readings",
+        "The proof of a device's day: all its slots, as of a close",
+        {
+            "security": [{"oauth2": ["readings.read"]}],
+            "parameters": [
+                _path("device", "Pseudonym", PSEUDONYM),
+                _path("date", "Local date of the device", {"type": "string", "format": "date"}),
+                _query("register", "Needed where the device has several", TEXT),
+                _query("close", "As of this close; else the newest", COUNT),
+            ],
+            "responses": {
+                "200": _json("The document; it may prove absence", "DeviceDay"),
                 **_problems(*_WITH_TOKEN, 404),
             },
         },

@@ -40,6 +40,12 @@ def _list(of: Json) -> Json:
 # as bal.model.Finding.as_json gives it: all strings
 _FINDING = dict.fromkeys(("code", "severity", "field", "line", "clause", "text"), TEXT)
 
+_NUMBER: Json = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
+_PLACE: Json = {
+    "index": _NUMBER,
+    "path": _list({"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$"}),
+}
+
 SCHEMAS: Json = {
     "Problem": _object(
         "type title status detail field clause",
@@ -140,6 +146,40 @@ SCHEMAS: Json = {
         {"items": _list(ref("Item")), "next": _CURSOR, "as_of_size": COUNT},
     ),
     "Graph": _object("@context @graph", {"@context": {}, "@graph": _list({"type": "object"})}),
+    "DeviceDay": _object(
+        "v device date register zone checkpoint close day_proof previous slots",
+        {
+            "v": {"const": "gridseal.day/1"},
+            "device": PSEUDONYM,
+            "date": {"type": "string", "format": "date"},
+            "register": TEXT,
+            "zone": TEXT,
+            "checkpoint": {"type": "string", "description": "signed note, C2SP tlog-checkpoint"},
+            "close": _object("record index path", {"record": TEXT, **_PLACE}),
+            "day_proof": ref("BookProof"),
+            "key_proof": ref("BookProof"),
+            "device_day": ref("DeviceDayVersion"),
+            "previous": _list(ref("DeviceDayVersion")),
+            "slots": _list(
+                _object(
+                    "slot record salt index path",
+                    {"slot": _NUMBER, "record": TEXT, "salt": DIGEST, **_PLACE},
+                )
+            ),
+            "anchor": {"type": "object", "additionalProperties": TEXT},
+        },
+    ),
+    "DeviceDayVersion": _object(
+        "data salt index path",
+        {"data": {"type": "string", "contentEncoding": "base64"}, "salt": DIGEST, **_PLACE},
+    ),
+    "BookProof": _object(
+        "siblings",
+        {
+            "siblings": {**_list(DIGEST), "maxItems": 256},
+            "terminal": _object("key value", {"key": DIGEST, "value": DIGEST}),
+        },
+    ),
     "Device": _object(
         "device group zone kind state",
         {

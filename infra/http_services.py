@@ -7,6 +7,7 @@ from typing import Protocol
 from joserfc.jwk import KeySet
 
 from bal.model import DeviceInfo, ReadingsPage, ReadingsQuery, StoredRecord
+from bal.provide.device_days import DayRequest
 from bal.provide.policy import ClientInfo
 
 
@@ -90,6 +91,13 @@ class Services(Protocol):
 
     def receipt(self, index: int) -> str:
         """The best receipt of an entry as C2SP tlog-proof text; KeyError where there is none."""
+        ...
+
+    def device_day(self, info: DeviceInfo, asked: DayRequest) -> bytes:
+        """The document `gridseal.day/1` as JSON; KeyError where the device was erased.
+
+        Raises Rejected close-unknown, register-needed.
+        """
         ...
 
     def tile(self, level: int, n: int, width: int) -> bytes:

@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey, KeySet
 from bal.collect.guard import Limits, guard
 from bal.errors import Rejected, Unavailable
 from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
+from bal.provide.device_days import DayRequest
 from bal.provide.policy import ClientInfo
 from infra.engine import Engine
 from infra.files import write_new
@@ -45,6 +46,7 @@ class PlatformServices:
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
         self._receipts = stores.receipts()
+        self._day_proofs = stores.day_proofs()
         self.issuer = ""
 
     # -- intake -----------------------------------------------------------------------------
@@ -170,6 +172,10 @@ class PlatformServices:
     def receipt(self, index: int) -> str:
         """The best receipt of an entry; KeyError where there is none."""
         return self._receipts.receipt(index)
+
+    def device_day(self, info: DeviceInfo, asked: DayRequest) -> bytes:
+        """The document that proves a device's day."""
+        return self._day_proofs.document(info, asked)
 
     def tile(self, level: int, n: int, width: int) -> bytes:
         """Hashes of a tile; KeyError where there are fewer."""

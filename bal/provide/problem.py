@@ -18,6 +18,7 @@ TYPE_PREFIX = "urn:gridseal:problem:"
 TITLES = {
     "as-of-ahead": "as_of lies beyond the published log",
     "body-timeout": "The body did not arrive in time",
+    "close-unknown": "There is no such close of a day",
     "control-character": "A character that is not allowed",
     "cursor-invalid": "The cursor does not belong to this query",
     "format-unknown": "This message format is not known",
@@ -31,6 +32,7 @@ TITLES = {
     "message-unknown": "No certified message of this client has this hash",
     "method-not-allowed": "This resource does not know the method",
     "no-checkpoint": "No checkpoint is published yet",
+    "not-acceptable": "None of the forms that the caller accepts",
     "not-found": "There is nothing here for this caller",
     "not-utf8": "The request is not UTF-8",
     "parameter-invalid": "A parameter has a value that it cannot have",
@@ -38,6 +40,7 @@ TITLES = {
     "parameter-repeated": "A parameter is given twice",
     "parameter-unknown": "A parameter is not known",
     "query-malformed": "The query string is malformed",
+    "register-needed": "A register must be named",
     "stopped": "The platform stopped to keep one truth",
     "time-malformed": "A time is not RFC 3339 with an offset",
     "token-missing": "An access token is needed",
