@@ -104,10 +104,14 @@ def _policy(args: argparse.Namespace) -> Policy:
     if args.policy is not None:
         if args.log_key or args.contract:
             raise VerifyError("wrong-use", "give a policy, or --log-key and --contract, not both")
+        name = printable(str(args.policy))
         try:
             policy = parse_policy(args.policy.read_bytes())
         except OSError as error:
-            raise VerifyError("file-unreadable", f"{args.policy}: {error.strerror}") from None
+            text = f"the policy {name} can't be read: {error.strerror}"
+            raise VerifyError("file-unreadable", text) from None
+        except VerifyError as error:
+            raise VerifyError(error.code, f"the policy {name}: {error.text}") from None
         if args.rpc and policy.chain is None:
             raise VerifyError("wrong-use", "--rpc needs a chain line in the policy")
         return policy
@@ -116,7 +120,7 @@ def _policy(args: argparse.Namespace) -> Policy:
             "wrong-use", "a receipt does not say whom to trust: give --policy or --log-key"
         )
     if bool(args.rpc) != bool(args.contract):
-        raise VerifyError("wrong-use", "--rpc and --contract belong together")
+        raise VerifyError("wrong-use", "--rpc and --contract belong together: give both")
     keys = [parse_vkey(text) for text in args.log_key]
     policy = parse_policy("".join(f"log {key.vkey}\n" for key in keys).encode() + b"quorum none\n")
     intake = tuple(key for key in keys if key.name.endswith(_INTAKE_SUFFIX))
@@ -133,7 +137,7 @@ def _verify_file(path: Path, trust: _Trust) -> Verdicts:
             data = file.read(FILE_BYTES_MAX + 1)
         held_since_s = int(path.stat().st_mtime)
     except OSError as error:
-        return Verdicts(Verdict("file-unreadable", f"{printable(str(path))}: {error.strerror}."))
+        return Verdicts(Verdict("file-unreadable", f"It can't be read: {error.strerror}."))
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -157,8 +161,14 @@ def _show_json(name: str, verdicts: Verdicts, *, accept_own_chain: bool) -> int:
 
 
 def _show_block(name: str, verdicts: Verdicts, *, accept_own_chain: bool) -> int:
-    """For people: one line a verdict, what was certified, and the exit code."""
-    lines = [printable(name)] if name else []
+    """For people: one line a verdict, what was certified, and the exit code.
+
+    Of a wrong call, before any file was looked at, only what is wrong with it.
+    """
+    if not name:
+        sys.stdout.write(f"✘ {verdicts.authentic.text} [{verdicts.authentic.code}]\n")
+        return verdicts.exit_code()
+    lines = [printable(name)]
     for question in ("authentic", "anchored", "complete", "plausible"):
         verdict: Verdict = getattr(verdicts, question)
         lines.append(f"  {_mark(verdict.code)} {question:<10} {verdict.text} [{verdict.code}]")

@@ -47,8 +47,10 @@ def checked_url(url: str) -> SplitResult:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise VerifyError("url-refused", f"{url!r} is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        raise VerifyError("url-refused", f"{url!r} is not an http or https URL without user name")
+    if parts.scheme not in ("http", "https") or not host:
+        raise VerifyError("url-refused", f"{url!r} is no URL that begins with https:// or http://")
+    if parts.username is not None:
+        raise VerifyError("url-refused", f"{url!r} has a user name, which is not sent")
     if parts.scheme == "http" and not _is_loopback(host):
         raise VerifyError("url-refused", f"{url!r} is plain http: anybody on the way could lie")
     return parts
@@ -64,8 +66,12 @@ class Web:
         if ca is not None:
             try:
                 context.load_verify_locations(cafile=ca)
-            except (OSError, ssl.SSLError):
-                raise VerifyError("file-unreadable", f"{ca} holds no CA certificate") from None
+            except ssl.SSLError:
+                text = f"the CA file {ca} holds no certificate in PEM"
+                raise VerifyError("file-unreadable", text) from None
+            except OSError as error:
+                text = f"the CA file {ca} can't be read: {error.strerror}"
+                raise VerifyError("file-unreadable", text) from None
         self._open = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=context), _SameHost()
         ).open
@@ -79,8 +85,10 @@ class Web:
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         answer = self._ask(urllib.request.Request(url, body, headers))  # noqa: S310 - checked_url
+        if answer is None:
+            raise VerifyError(self._unreachable, f"{url} answers 404: is the path another one?")
         try:
-            return parse_json((answer or b"").decode(), ANSWER_DEPTH_MAX)
+            return parse_json(answer.decode(), ANSWER_DEPTH_MAX)
         except ValueError:
             raise VerifyError(self._unreachable, f"{url} answers no JSON") from None
 
@@ -94,11 +102,13 @@ class Web:
                     return None
                 text = f"{request.full_url} answers {error.code}"
         except URLError as error:
-            text = f"{request.full_url} does not answer: {error.reason}"
+            text = f"{request.full_url} does not answer: {_reason(error.reason)}"
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                text += "; --ca names the CA certificate of a platform"
+                why = f"is not trusted: {error.reason.verify_message}"
+                text = f"the certificate of {request.full_url} {why}; --ca FILE names the CA"
+                text += " certificate of a platform"
         except (OSError, HTTPException) as error:
-            text = f"{request.full_url} does not answer: {error}"
+            text = f"{request.full_url} does not answer: {_reason(error)}"
         raise VerifyError(self._unreachable, text)
 
     def _read(self, answer: IO[bytes]) -> bytes:
@@ -243,6 +253,11 @@ def tile_number(n: int) -> str:
     digits = digits.zfill(-(-len(digits) // 3) * 3)
     groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
     return "/".join([f"x{group}" for group in groups[:-1]] + groups[-1:])
+
+
+def _reason(error: object) -> str:
+    """Without the number that Python puts before the system's words."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):

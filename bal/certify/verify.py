@@ -365,5 +365,11 @@ def _check_text(text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise VerifyError("receipt-malformed", "the file is not UTF-8") from None
+    if size == 0:
+        raise VerifyError("receipt-malformed", "the file is empty")
+    if "\r" in text and not text.startswith("{"):  # of JSON it is white space
+        raise VerifyError(
+            "receipt-malformed", "the file has CR line ends: something on its way changed them"
+        )
     if size > FILE_BYTES_MAX:
         raise VerifyError("receipt-malformed", f"the file is longer than {FILE_BYTES_MAX} bytes")

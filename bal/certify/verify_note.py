@@ -26,7 +26,7 @@ COSIGNATURE = 0x04  # c2sp.org/tlog-cosignature, timestamped Ed25519
 ML_DSA_44 = 0x06  # c2sp.org/tlog-cosignature, timestamped ML-DSA-44 over size and root
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
-_WORD = re.compile(r"[a-z]+[ ,:]")
+_WORD = re.compile(r"[a-z]+(?:[ ,]|: )")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
@@ -127,7 +127,9 @@ def parse_vkey(text: str) -> VerifierKey:
     except ValueError:
         material = b""
     if not _is_key_name(name) or not _KEY_ID.fullmatch(id_) or not material:
-        raise VerifyError("policy-malformed", f"not a verifier key: {printable(text)}")
+        raise VerifyError(
+            "policy-malformed", f"not a verifier key, <name>+<8 hex>+<base64>: {printable(text)}"
+        )
     type_, raw = material[0], material[1:]
     if len(raw) != _KEY_BYTES.get(type_, -1):
         raise VerifyError(

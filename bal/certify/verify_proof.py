@@ -66,7 +66,7 @@ def parse_receipt(text: str) -> Receipt:
     head, blank, note = text.partition("\n\n")
     lines = head.split("\n")
     if lines[0] != PROOF_LINE:
-        raise VerifyError("receipt-malformed", f"the first line is not {PROOF_LINE}")
+        raise VerifyError("receipt-malformed", f"no receipt: the first line is not {PROOF_LINE}")
     if not blank:
         raise VerifyError("receipt-malformed", "the receipt ends before its checkpoint")
     if len(lines) < 2 or not lines[1].startswith("extra "):

@@ -256,6 +256,49 @@ def test_wrong_use_ends_with_three(arguments, write, verify, tmp_path, monkeypat
     assert (code, anchored) == (3, "not-checked")
 
 
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+RPC = ["--log-key", vector.LOG_KEY.vkey, "--contract", "0x" + "12" * 20, "--rpc"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gone", "--policy", "good"], "  ✘ authentic  It can't be read: No such file"),
+        (["folder", "--policy", "good"], "  ✘ authentic  It can't be read: Is a directory"),
+        (["empty", "--policy", "good"], "  ✘ authentic  The file is empty."),
+        (["crlf", "--policy", "good"], "  ✘ authentic  The file has CR line ends: something on"),
+        (["good", "--policy", "good"], "  ✘ authentic  No receipt: the first line is not c2sp"),
+        (["r", "--policy", "gone"], "✘ The policy gone can't be read: No such file or directory."),
+        (["r", "--policy", "folder"], "✘ The policy folder can't be read: Is a directory."),
+        (["r", "--policy", "r"], "✘ The policy r: Line 1: Not a line of a policy: c2sp.org"),
+        (["r", "--policy", "empty"], "✘ The policy empty: The policy has no quorum line."),
+        (["r"], "✘ A receipt does not say whom to trust: give --policy or --log-key."),
+        (["r", "--log-key", "k"], "✘ Not a verifier key, <name>+<8 hex>+<base64>: k."),
+        (["r", *RPC, "localhost:1"], "✘ 'localhost:1' is no URL that begins with https:// or"),
+        (["r", *RPC, "https://a@b.invalid"], "✘ 'https://a@b.invalid' has a user name"),
+        (["r", *RPC, "https://b.invalid", "--ca", "gone"], "✘ The CA file gone can't be read: No"),
+        (["r", *RPC, "https://b.invalid", "--ca", "r"], "✘ The CA file r holds no certificate in"),
+        (["r", *RPC, "http://127.0.0.1:1"], "  – anchored   http://127.0.0.1:1 does not answer: C"),
+    ],
+)
+def test_what_a_newcomer_meets_first(arguments, said, in_folder, write, capsys) -> None:
+    (in_folder / "folder").mkdir()
+    write("r", LOG.receipt(3, 7))
+    write("crlf", LOG.receipt(3, 7).replace("\n", "\r\n"))
+    write("good", vector.policies()["plain"])
+    write("empty", "")
+    assert main(arguments) > 0
+    shown = capsys.readouterr().out
+    assert any(line.startswith(said) for line in shown.splitlines()), shown
+    if said.startswith("✘"):
+        assert len(shown.splitlines()) == 1
+
+
 def test_a_ca_file_that_is_none(platform, address, write, verify) -> None:
     receipt, ca = write("r", LOG.receipt(3, 7)), write("ca", "none")
     policy = write("p", platform.policy(f"{address}/rpc"))

@@ -72,7 +72,7 @@ def test_a_redirect_on_the_same_host_is_followed(serving) -> None:
         ((200, b'{"result":7}', {}), "for a number"),
         ((200, b'{"error":{"code":-32601,"message":"no\\u001b[31m"}}', {}), "the endpoint answers"),
         ((500, b"", {}), "answers 500"),
-        ((404, b"", {}), "answers no JSON"),
+        ((404, b"", {}), "answers 404"),
         ((200, b"x" * (verify_rpc.ANSWER_BYTES_MAX + 1), {}), "bytes came"),
         ((200, b"x", {"Content-Length": "9"}), "answers no JSON"),
         ((200, b"", {"Transfer-Encoding": "chunked"}), "does not answer"),
