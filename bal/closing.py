@@ -84,10 +84,15 @@ class ClosedDay:
     def batches(self, inputs: Mapping[str, str]) -> list[Batch]:
         """The derived batch in parts of ≤ 8,192 entries, without the close record.
 
-        inputs: `rules`; date, k and prefix are added.
+        inputs: `rules`; date, k, prefix and time_us are added.
         """
         entries = self.entries
-        named = {"date": self.day.isoformat(), "k": str(self.k), "prefix": str(self.prefix)}
+        named = {
+            "date": self.day.isoformat(),
+            "k": str(self.k),
+            "prefix": str(self.prefix),
+            "time_us": str(self.time_us),
+        }
         offset = self.k - 1
         return [
             Batch(
@@ -101,6 +106,10 @@ class ClosedDay:
             )
             for part, cut in enumerate(range(0, max(1, len(entries)), BATCH_ENTRIES_MAX))
         ]
+
+    def row_digests(self) -> list[str]:
+        """What the header of each part names as `rows`."""
+        return [batch.rows for batch in self.batches({})]
 
     def rows(self, first: int) -> list[StoredRecord]:
         """The database rows, once the log gave the first entry its index."""

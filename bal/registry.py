@@ -52,6 +52,7 @@ class Registry:
         self.clients: dict[str, Client] = {}
         self._devices: dict[str, DeviceInfo] = {}
         self._group_sizes: dict[str, int] = {}
+        self.zones: frozenset[str] = frozenset()  # of all devices
         self.version = 0  # counts the records applied; caches compare it
 
     def apply(self, record: bytes) -> None:
@@ -86,6 +87,8 @@ class Registry:
         if device not in self._devices:
             group = data["group"]
             self._group_sizes[group] = self._group_sizes.get(group, 0) + 1
+        if data["zone"] not in self.zones:
+            self.zones |= {data["zone"]}
         self._devices[device] = DeviceInfo(
             device,
             data["group"],

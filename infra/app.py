@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import uvicorn
 
 from bal.certify.log import Sequencer, genesis, rules, target
 from bal.collect.guard import Limits
-from bal.errors import GridsealError, Stop
+from bal.errors import GridsealError, Rejected, Stop
 from bal.model import Anchor
 from bal.pipeline import Worker
 from infra.anchorer import Anchorer
@@ -30,6 +31,7 @@ from infra.chain_setup import OpenChain, log_id, open_chain
 from infra.config import Config
 from infra.control import ControlServer
 from infra.data_folder import DataFolder, Facts
+from infra.deriver import Deriver
 from infra.engine import Engine
 from infra.enrolment import Enrolment
 from infra.files import make_private, replace_file
@@ -50,6 +52,7 @@ from infra.system_clock import SystemClock
 logger = logging.getLogger("gridseal")
 
 STOP_WITHIN_S = 5
+DAY_CLOSE_S = 600  # a country's device-days take minutes
 
 
 class Platform:
@@ -86,7 +89,12 @@ class Platform:
         self.worker = Worker(self.stores.vault, self.stores.registry)
         heads = self.sequencer.heads
         self._next_offset = self.stores.projector.catch_up(
-            self.stores.log, self.worker, heads.version, heads.size, self.facts.rules
+            self.stores.log,
+            self.worker,
+            version=heads.version,
+            size=heads.size,
+            rules=self.facts.rules,
+            derive=self.stores.day_sources().again,
         )
         self._write_public_records(facts)
 
@@ -147,6 +155,7 @@ class Platform:
             raise _busy(mqtt, error) from error
         await self._start_http(http)
         self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
+        self.deriver.start()
         self.engine.start()
         self.writer.start()
         self.anchorer.start()
@@ -193,6 +202,15 @@ class Platform:
             interval_s=self.config.checkpoint.interval_ms / 1000,
             settle=self.stores.log.settle,
             on_certified=self.notifier.put,
+            on_tick=lambda now_us: self.deriver.tick(now_us),
+            on_stop=self._fail,
+        )
+        self.deriver = Deriver(
+            self.stores.day_sources(),
+            zones=lambda: self.stores.registry.zones,
+            stored_size=lambda: self.engine.stored_size,
+            commit=self.engine.close,
+            grace_s=self.config.day.grace_h * 3600,
             on_stop=self._fail,
         )
         self.writer = IntakeWriter(
@@ -288,6 +306,7 @@ class Platform:
     def _stop_threads(self) -> None:
         self.writer.stop()
         self.engine.stop()
+        self.deriver.stop()
         self.notifier.stop()
         self.anchorer.stop(timeout_s=2)
         self.chain.close()
@@ -344,6 +363,23 @@ class Platform:
             "policy": self._policy,
             "status": self._status,
             "anchor": self._anchor_now,
+            "day-close": self._close_day,
+        }
+
+    async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
+        try:
+            day = date.fromisoformat(str(request["date"]))
+        except ValueError as error:
+            raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date") from error
+        closing = self.deriver.close(day, self.clock.now_us())
+        close = await asyncio.wait_for(asyncio.wrap_future(closing), timeout=DAY_CLOSE_S)
+        return {
+            "k": str(close.k),
+            "date": close.date,
+            "prefix": str(close.prefix),
+            "index": str(close.index),
+            "day_book": close.day_book.hex(),
+            "book": close.book.hex(),
         }
 
     async def _enrol(self, request: dict[str, Any]) -> dict[str, Any]:

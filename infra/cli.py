@@ -21,6 +21,7 @@ examples:
   gridseal client revoke dso --data DIR           its tokens are refused from now on
   gridseal policy --data DIR > policy.txt
   gridseal verify receipt.tlog-proof --policy policy.txt --accept-own-chain
+  gridseal simulate --files DIR --enrol DATA      play a day of a real grid
   gridseal fsck --data DIR                        re-derive everything, name what differs
 """
 
@@ -76,13 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_up(commands)
+    _add_day(commands)
     _add_device(commands)
     _add_client(commands)
-    from infra import verify_cli
+    from infra import simulate_cli, verify_cli
 
     verify = commands.add_parser("verify", help="check receipts; trusts nothing of the platform")
     verify_cli.add_arguments(verify)
     verify.set_defaults(run=verify_cli.run)
+    simulate = commands.add_parser("simulate", help="send a day of a real grid to any platform")
+    simulate_cli.add_arguments(simulate)
+    simulate.set_defaults(run=simulate_cli.run)
     for name, text, run in (
         ("policy", "print the policy file of a platform", _policy),
         ("status", "print where a running platform stands", _status),
@@ -145,6 +150,35 @@ def _up(arguments: argparse.Namespace) -> int:
     if failure is not None:
         sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
         return 1
+    return 0
+
+
+# -- day --------------------------------------------------------------------------------------
+
+
+def _add_day(commands: Any) -> None:
+    day = commands.add_parser("day", help="close a day: what it had, and what is missing")
+    verbs = day.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    close = verbs.add_parser(
+        "close", help="write a day's device-days and close its book, now instead of by the clock"
+    )
+    close.add_argument("date", metavar="DATE", help="YYYY-MM-DD, each meter's own local date")
+    close.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    close.add_argument("--json", action="store_true", help="one JSON object")
+    close.set_defaults(run=_day_close)
+
+
+def _day_close(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    made = call(arguments.data, "day-close", timeout_s=660, date=arguments.date)
+    if arguments.json:
+        sys.stdout.write(json.dumps(made) + "\n")
+    else:
+        sys.stdout.write(
+            f"{made['date']} is closed: close {made['k']}, of the log's first {made['prefix']}"
+            f" entries; its record is entry {made['index']}, the book's root {made['book']}\n"
+        )
     return 0
 
 

@@ -10,17 +10,19 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Condition, Lock, Thread
 from time import monotonic
 
 from bal.certify.log import Batch, Sequencer, tick
-from bal.errors import GridsealError, Stop
-from bal.model import RawMessage, StoredRecord, TreeHead
+from bal.closing import ClosedDay
+from bal.errors import GridsealError, Stop, Unavailable
+from bal.model import Close, RawMessage, StoredRecord, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
 from bal.ports import Bus, Clock, RawArchive
-from infra.projector import Committed, Progress, Projector
+from infra.projector import Committed, CommittedClose, Progress, Projector
 from infra.storer import Job, Storer
 
 logger = logging.getLogger("gridseal.engine")
@@ -80,12 +82,14 @@ class Engine:
         interval_s: float,
         settle: Callable[[], None],
         on_certified: Callable[[Sequence[CertifiedMessage]], None],
+        on_tick: Callable[[int], None],
         on_stop: Callable[[GridsealError], None],
     ) -> None:
         self._bus, self._sequencer, self._worker = bus, sequencer, worker
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
-        self._settle, self._on_certified, self._on_stop = settle, on_certified, on_stop
+        self._settle, self._on_certified = settle, on_certified
+        self._on_tick, self._on_stop = on_tick, on_stop
         self._wake = Condition()
         self._stopping = False
         self._work = False
@@ -99,6 +103,8 @@ class Engine:
         self._last_publish_s = self._last_look_s = float("-inf")
         self._commit_took_s = 0.0
         self._open = _Open()
+        self._closing: deque[tuple[ClosedDay, Future[Close]]] = deque()
+        self._closed: deque[tuple[int, Close, Future[Close]]] = deque()  # visible from this size on
         self._trimmed = next_offset
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
@@ -148,6 +154,15 @@ class Engine:
             self._work = True
             self._wake.notify_all()
 
+    def close(self, closed: ClosedDay) -> "Future[Close]":
+        """Commit a close; done once it is visible."""
+        future: Future[Close] = Future()
+        with self._wake:
+            self._closing.append((closed, future))
+            self._work = True
+            self._wake.notify_all()
+        return future
+
     def stop(self) -> None:
         """Finish the commit at hand, store and sync it, and end."""
         with self._wake:
@@ -157,6 +172,7 @@ class Engine:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=10)
+        self._abandon()
         self._projector.sync()
 
     # -- the loop ---------------------------------------------------------------------------
@@ -171,12 +187,22 @@ class Engine:
             logger.critical("unexpected", exc_info=error)
             self._halt(Stop("internal-error", f"{type(error).__name__}: {error}"))
 
+    def _abandon(self) -> None:
+        """Closes that will not be committed by this process any more."""
+        with self._emit_lock:
+            waiting = [future for _, _, future in self._closed] + [two[1] for two in self._closing]
+            self._closed.clear()
+            self._closing.clear()
+        for future in waiting:
+            future.set_exception(Unavailable("the platform is stopping", retry_after_s=5))
+
     def _halt(self, error: GridsealError) -> None:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
         self._storer.hurry()
         self._storer.finish()
+        self._abandon()
         self._on_stop(error)
 
     def _run(self) -> None:
@@ -193,6 +219,10 @@ class Engine:
             public = self._ticks()
             if public or self._commit_due():
                 self._commit(public)
+            if public:
+                self._on_tick(self._last_tick_us)
+            while self._closing:
+                self._commit_close(*self._closing.popleft())
             if self._publish_due():
                 self._publish()
             if not messages:
@@ -278,6 +308,19 @@ class Engine:
         self._commit_took_s = monotonic() - began
         self._hand_over(commits, done.works)
 
+    def _commit_close(self, closed: ClosedDay, future: "Future[Close]") -> None:
+        """Commit device-days and their close record in one version of their own."""
+        if self._open.works:
+            self._commit([])
+        inputs = {"rules": self._rules}
+        firsts = self._sequencer.commit(closed.batches(inputs), [closed.record])
+        close, _ = closed.booked(firsts[0])
+        heads = self._sequencer.heads
+        with self._emit_lock:
+            self._closed.append((heads.size, close, future))
+        progress = Progress(heads.version, heads.size, self._next)
+        self._storer.put(Job([], progress, [CommittedClose(closed, firsts[0])]))
+
     def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
         """The summary of the same message, where this is a retry."""
         recent = self._recent.get(key)
@@ -339,6 +382,11 @@ class Engine:
             visible, ready = self.visible_size, []
             while self._pending and self._pending[0][0] <= visible:
                 ready.append(self._pending.popleft()[1])
+            closed = []
+            while self._closed and self._closed[0][0] <= visible:
+                closed.append(self._closed.popleft())
+        for _, close, future in closed:
+            future.set_result(close)
         if ready:
             self._on_certified(ready)
 

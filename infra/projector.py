@@ -5,7 +5,7 @@ lies beyond is made again from the bus by the same `Worker`, and compared with t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,11 +15,14 @@ from typing import Any
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
+from bal.closing import DERIVED, ClosedDay
+from bal.derive.fold import KINDS as KINDS_OF_SLOTS
+from bal.derive.touched import touched_dates
 from bal.errors import Stop
 from bal.model import RawMessage, StoredRecord
 from bal.pipeline import SLOT_KINDS, Worked, Worker
-from bal.ports import ArchiveItem, Bus, CustomerDb, RawArchive, TileReader
-from bal.registry import KINDS
+from bal.ports import ArchiveItem, Book, Bus, CustomerDb, RawArchive, TileReader
+from bal.registry import KINDS, Registry
 from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
 from infra.log_reader import batch_headers
 from infra.rules import described, rules_in_log, rules_parts
@@ -80,16 +83,26 @@ class Committed:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class CommittedClose:
+    """A closed day with the place of its first device-day in the log."""
+
+    closed: ClosedDay
+    first: int
+
+
 class Projector:
     """Stores commits in order; `store` is called by one thread."""
 
     def __init__(
         self,
         folder: Path,
+        *,
         bus: Bus,
         customer_db: CustomerDb,
         archive: RawArchive,
-        *,
+        book: Book,
+        registry: Registry,
         read_only: bool = False,
     ) -> None:
         """read_only: look at `progress.db` and store nothing, for an audit."""
@@ -103,6 +116,8 @@ class Projector:
         self._bus = bus
         self._customer_db = customer_db
         self._archive = archive
+        self._book = book
+        self._registry = registry
         self._stored = self.progress()
 
     def close(self) -> None:
@@ -121,8 +136,13 @@ class Projector:
         with self._lock, translated(_FILE):
             return dict(self._db.execute(sql, (size,)))
 
-    def store(self, commits: Sequence[Committed], progress: Progress) -> None:
-        """Store the messages that led from the last progress to this one."""
+    def store(
+        self,
+        commits: Sequence[Committed],
+        progress: Progress,
+        closes: Sequence[CommittedClose] = (),
+    ) -> None:
+        """Store the messages and closed days that led from the last progress to this one."""
         rows: list[StoredRecord] = []
         items: list[ArchiveItem] = []
         registry: list[tuple[int, bytes]] = []
@@ -139,7 +159,17 @@ class Projector:
             ]
         if items:
             self._archive.put_many(items)
+        slots = (
+            (row.begin_us, row.end_us, row.index) for row in rows if row.kind in KINDS_OF_SLOTS
+        )
+        dates = touched_dates(slots, self._registry.zones)
+        for close in closes:
+            rows += close.closed.rows(close.first)
         self._customer_db.store(rows, progress.size)
+        if dates:
+            self._book.touch(dates)
+        for close in closes:
+            self._book.add(*close.closed.booked(close.first))
         with self._lock, translated(_FILE):
             if registry:
                 self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
@@ -155,6 +185,7 @@ class Projector:
         if stored != self.progress():
             self._archive.sync()
             self._customer_db.sync()
+            self._book.sync()
             with self._lock, translated(_FILE):
                 values = (stored.version, stored.size, stored.next_offset)
                 self._db.execute("REPLACE INTO progress VALUES(1,?,?,?)", values)
@@ -164,11 +195,19 @@ class Projector:
         return stored
 
     def catch_up(
-        self, tiles: TileReader, worker: Worker, version: int, size: int, rules: str
+        self,
+        tiles: TileReader,
+        worker: Worker,
+        *,
+        version: int,
+        size: int,
+        rules: str,
+        derive: Callable[[Mapping[str, Any]], ClosedDay],
     ) -> int:
         """Make and store what the log has and the projection has not; return the next offset.
 
-        rules: digest of those that `worker` goes by. Where there is no projection at all, it is
+        rules: digest of those that `worker` goes by; derive: makes again the close that a derived
+        batch's header names, of rows that are stored. Where there is no projection at all, it is
         made from the raw archive. Raises Stop("bus-went-backwards") where neither bus nor archive
         has a message that is needed, Stop("worker-differs") where the same message leads to other
         entries than the log holds, or Stop("rules-differ") where other rules made those, and
@@ -178,6 +217,7 @@ class Projector:
         self._check_database(progress, version, size)
         next_offset, at = progress.next_offset, progress.version
         commits: list[Committed] = []
+        closes: list[CommittedClose] = []
         expected: list[str] = []  # of the parts of the last message that are still to come
         made_by = rules  # the last message
 
@@ -189,15 +229,21 @@ class Projector:
             data = jcs.decode(header)
             if place[0] != at:
                 check(expected, [])
-                if len(commits) >= CATCH_UP_MESSAGES:
-                    self.store(commits, Progress(at, int(data["first"]), next_offset))
-                    commits.clear()
+                if len(commits) >= CATCH_UP_MESSAGES or data["epoch"] == DERIVED:
+                    self.store(commits, Progress(at, int(data["first"]), next_offset), closes)
+                    commits, closes = [], []
                 at = place[0]
             if data["epoch"] == OWN_SOURCE:
                 continue
             if data["part"] == "0":
                 check(expected, [])
                 made_by = data["inputs"].get("rules", "")
+            if data["epoch"] == DERIVED:
+                if data["part"] == "0":
+                    close = CommittedClose(derive(data), int(data["first"]))
+                    closes.append(close)
+                    expected = close.closed.row_digests()
+            elif data["part"] == "0":
                 commit = self._again(data, worker)
                 commits.append(commit)
                 expected = [] if commit.worked.again else commit.worked.row_digests()
@@ -207,7 +253,7 @@ class Projector:
                 expected = expected[1:]
         check(expected, [])
         if version > progress.version:
-            self.store(commits, Progress(version, size, next_offset))
+            self.store(commits, Progress(version, size, next_offset), closes)
             self.sync()
         return next_offset
 

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Condition
 
 from bal.errors import Unavailable
-from infra.projector import Committed, Progress, Projector
+from infra.projector import Committed, CommittedClose, Progress, Projector
 
 logger = logging.getLogger("gridseal.storer")
 
@@ -21,6 +21,7 @@ class Job:
 
     commits: Sequence[Committed]
     progress: Progress
+    closes: Sequence[CommittedClose] = ()
 
 
 class Storer:
@@ -59,7 +60,7 @@ class Storer:
                 if more is None:
                     ended = True
                     break
-                job = Job([*job.commits, *more.commits], more.progress)
+                job = Job([*job.commits, *more.commits], more.progress, [*job.closes, *more.closes])
                 taken += 1
             stored = self._store(job)
             with self._changed:
@@ -75,7 +76,7 @@ class Storer:
         """
         while True:
             try:
-                self._projector.store(job.commits, job.progress)
+                self._projector.store(job.commits, job.progress, job.closes)
             except Unavailable as error:  # a full disk: the log has it, so wait and try again
                 logger.error("storing waits: %s", error)  # noqa: TRY400
                 with self._changed:

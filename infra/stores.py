@@ -1,17 +1,21 @@
 """Opens all of a platform that lies on disk and belongs together: for up, fsck and replay."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bal.errors import Stop
-from bal.ports import Clock
+from bal.ports import Clock, Vault
 from bal.registry import Registry
 from infra.data_folder import DataFolder
+from infra.day_proofs import DayProofs
+from infra.deriver import DaySources
 from infra.file_log import FileLog
 from infra.projector import Projector
 from infra.receipts import Anchored, Receipts
 from infra.sqlite_archive import SqliteArchive
+from infra.sqlite_book import SqliteBook
 from infra.sqlite_bus import SqliteBus
 from infra.sqlite_customer_db import SqliteCustomerDb
 from infra.sqlite_vault import SqliteVault
@@ -26,6 +30,7 @@ class Stores:
     customer_db: SqliteCustomerDb
     archive: SqliteArchive
     vault: SqliteVault
+    book: SqliteBook
     projector: Projector
     registry: Registry
     anchored: Anchored | None = None
@@ -49,36 +54,59 @@ class Stores:
             opened.callback(bus.close)
             customer_db = SqliteCustomerDb(folder.customer_db, read_only=read_only)
             opened.callback(customer_db.close)
+            book = SqliteBook(folder.customer_db, read_only=read_only)
+            opened.callback(book.close)
+            known = Registry()
             projector = Projector(
-                folder.customer_db, bus, customer_db, archive, read_only=read_only
+                folder.customer_db,
+                bus=bus,
+                customer_db=customer_db,
+                archive=archive,
+                book=book,
+                registry=known,
+                read_only=read_only,
             )
             opened.callback(projector.close)
-            known = Registry() if read_only else _registry(projector)
+            if not read_only:
+                _apply(projector.registry_records(projector.progress().size), known)
             log = FileLog(folder.log, clock, read_only=read_only)
             opened.pop_all()
-        return cls(bus, log, customer_db, archive, vault, projector, known)
+        return cls(bus, log, customer_db, archive, vault, book, projector, known)
 
     def receipts(self) -> Receipts:
         """Receipts over these stores; anchored ones once `anchored` is set."""
         return Receipts(self.customer_db, self.log, self.vault, lambda: self.anchored)
 
+    def day_proofs(self) -> DayProofs:
+        """Proofs of devices' days over these stores."""
+        return DayProofs(self.customer_db, self.book, self.log, self.vault, lambda: self.anchored)
+
     def close(self) -> None:
         """Let go of all files."""
         for store in (
-            self.log, self.projector, self.customer_db, self.archive, self.vault, self.bus,
+            self.log, self.projector, self.book, self.customer_db, self.archive, self.vault,
+            self.bus,
         ):  # fmt: skip
             store.close()
 
+    def registry_at(self, size: int) -> Registry:
+        """The registry as of a log size up to which rows are stored."""
+        registry = Registry()
+        _apply(self.projector.registry_records(size), registry)
+        return registry
 
-def _registry(projector: Projector) -> Registry:
-    registry = Registry()
-    for index, record in projector.registry_records(projector.progress().size).items():
+    def day_sources(self, vault: Vault | None = None) -> DaySources:
+        """What closes are made from; `vault`: another look at it than the own one."""
+        return DaySources(self.customer_db, vault or self.vault, self.book, self.registry_at)
+
+
+def _apply(records: Mapping[int, bytes], registry: Registry) -> None:
+    for index, record in records.items():
         try:
             registry.apply(record)
         except (ValueError, TypeError, KeyError) as error:
             text = f"progress.db is damaged: the registry's record {index}: {error}"
             raise Stop("store-damaged", text) from error
-    return registry
 
 
 def folder_of(path: Path) -> DataFolder:

@@ -27,6 +27,11 @@ def local_day(day: date, zone: str) -> tuple[int, int]:
     return _midnight_us(day, rules), _midnight_us(day + timedelta(days=1), rules)
 
 
+def date_at(us: int, zone: str) -> date:
+    """The date on the calendar of a zone at an instant. Raises ValueError for an unknown zone."""
+    return (_EPOCH + timedelta(microseconds=us)).astimezone(_zone(zone)).date()
+
+
 def day_number(day: date) -> int:
     """Days since 1970-01-01 of a civil date; negative before it."""
     return day.toordinal() - _ORDINAL_1970

@@ -75,6 +75,7 @@ class Bench:
             interval_s=0.1,
             settle=self.stores.log.settle,
             on_certified=self._certified,
+            on_tick=lambda _: None,
             on_stop=lambda error: print("stopped:", error),
         )
         intake = KeySigner("bench/intake", folder.seed("intake"))

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Sequence
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bal import jcs
 from bal.certify.log import Sequencer, genesis, rules
+from bal.derive.local_day import local_day
 from bal.errors import GridsealError
-from bal.model import Identity
+from bal.model import Close, Identity
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worker, rules_digest
 from bal.ports import Intake
 from infra.data_folder import DataFolder, Facts
+from infra.deriver import Deriver
 from infra.engine import CertifiedMessage, Engine
 from infra.key_signer import CheckpointSigner
 from infra.rules import rules_parts
@@ -98,13 +101,28 @@ class Small:
             interval_s=0.01,
             settle=log.settle,
             on_certified=self._on_certified,
+            on_tick=lambda _: None,
+            on_stop=self._on_stop,
+        )
+
+        self.deriver = Deriver(
+            self.stores.day_sources(),
+            zones=lambda: self.stores.registry.zones,
+            stored_size=lambda: self.engine.stored_size,
+            commit=self.engine.close,
+            grace_s=0,
             on_stop=self._on_stop,
         )
 
     def _catch_up(self) -> int:
         heads, projector = self.sequencer.heads, self.stores.projector
         return projector.catch_up(
-            self.stores.log, self.worker, heads.version, heads.size, self.rules
+            self.stores.log,
+            self.worker,
+            version=heads.version,
+            size=heads.size,
+            rules=self.rules,
+            derive=self.stores.day_sources().again,
         )
 
     def _on_certified(self, found: Sequence[CertifiedMessage]) -> None:
@@ -121,6 +139,12 @@ class Small:
 
     def start(self) -> None:
         self.engine.start()
+        self.deriver.start()
+
+    def close_day(self, day: str) -> Close:
+        """As `gridseal day close`, at an hour when it is over everywhere."""
+        over_us = local_day(date.fromisoformat(day), "UTC")[1] + 86_400_000_000
+        return self.deriver.close(date.fromisoformat(day), over_us).result(timeout=WAIT_S)
 
     def put(self, credential: str, *raws: bytes, form: str = "cim") -> None:
         """On the bus, as the intake would."""

@@ -1,0 +1,159 @@
+"""Closes days: when a tick says that one is over, when late data came, or when the operator asks.
+
+What a close says is computed in a thread of its own, from what is stored below a prefix of the log
+(bal/closing.py); the engine commits it. docs/spec/completeness.md.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import date
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from bal.closing import ClosedDay, close_day
+from bal.derive.local_day import local_day
+from bal.errors import GridsealError, Rejected, Stop, Unavailable
+from bal.model import Close
+from bal.ports import Book, DayRows, Vault
+from bal.registry import Registry
+
+logger = logging.getLogger("gridseal.deriver")
+
+LATE_GATHER_US = 3_600_000_000  # late data wait so long for more of it: each close is a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class DaySources:
+    """What a close is made from."""
+
+    rows: DayRows
+    vault: Vault
+    book: Book
+    registry_at: Callable[[int], Registry]  # as of a log size
+
+    def close(self, day: date, k: int, prefix: int, time_us: int) -> ClosedDay:
+        """What closing `day` says; see `bal.closing.close_day`."""
+        registry = self.registry_at(prefix)
+        return close_day(
+            self.rows, registry, self.vault, self.book,
+            day=day, k=k, prefix=prefix, time_us=time_us,
+        )  # fmt: skip
+
+    def again(self, header: Mapping[str, Any]) -> ClosedDay:
+        """What a derived batch's header names, made again. Raises ValueError, KeyError."""
+        named = header["inputs"]
+        day = date.fromisoformat(named["date"])
+        return self.close(day, int(named["k"]), int(named["prefix"]), int(named["time_us"]))
+
+
+@dataclass(slots=True)
+class _Ask:
+    now_us: int
+    day: date | None = None  # None: whatever is due
+    answer: "Future[Close] | None" = None
+
+
+class Deriver:
+    """One thread. `tick` and `close` may be called from any."""
+
+    def __init__(
+        self,
+        sources: DaySources,
+        *,
+        zones: Callable[[], frozenset[str]],
+        stored_size: Callable[[], int],
+        commit: Callable[[ClosedDay], "Future[Close]"],
+        grace_s: int,
+        on_stop: Callable[[GridsealError], None],
+    ) -> None:
+        """zones: of all devices; commit: `Engine.close`; grace_s: between a day's end and its close
+        by itself."""
+        self._sources, self._zones, self._stored_size = sources, zones, stored_size
+        self._commit, self._grace_us, self._on_stop = commit, grace_s * 1_000_000, on_stop
+        self._queue: SimpleQueue[_Ask | None] = SimpleQueue()
+        self._tried: dict[date, tuple[int, int]] = {}  # touched index and time of the last try
+        self._thread = Thread(target=self._run, name="deriver", daemon=True)
+
+    def start(self) -> None:
+        """Begin to close days."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End once the close at hand is committed."""
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def tick(self, now_us: int) -> None:
+        """Time went on."""
+        self._queue.put(_Ask(now_us))
+
+    def close(self, day: date, now_us: int) -> "Future[Close]":
+        """Close one day now; done once the close is visible.
+
+        The future raises Rejected("day-not-over") where it is not over in every device's zone.
+        """
+        answer: Future[Close] = Future()
+        self._queue.put(_Ask(now_us, day, answer))
+        return answer
+
+    def _run(self) -> None:
+        while (ask := self._queue.get()) is not None:
+            try:
+                self._do(ask)
+            except GridsealError as error:
+                self._failed(ask, error)
+            except Exception as error:
+                logger.critical("unexpected", exc_info=error)
+                self._failed(ask, Stop("internal-error", f"{type(error).__name__}: {error}"))
+
+    def _failed(self, ask: _Ask, error: GridsealError) -> None:
+        if ask.answer is not None:
+            ask.answer.set_exception(error)
+        elif isinstance(error, Unavailable):
+            logger.error("a day waits to be closed: %s", error)
+        if isinstance(error, Stop):
+            logger.critical("%s", error)
+            self._on_stop(error)
+
+    def _do(self, ask: _Ask) -> None:
+        if ask.day is None:
+            for day in self._due(ask.now_us):
+                self._close(day, ask.now_us)
+            return
+        if self._end_us(ask.day) > ask.now_us:
+            raise Rejected("day-not-over", f"{ask.day} is not over everywhere", field="date")
+        close = self._close(ask.day, ask.now_us)
+        assert ask.answer is not None
+        ask.answer.set_result(close)
+
+    def _close(self, day: date, now_us: int) -> Close:
+        """Close a day, again if it was; where nothing is new its last close stands."""
+        book = self._sources.book
+        closes = book.closes()
+        touched, prefix = book.touched().get(day.isoformat(), -1), self._stored_size()
+        closed = self._sources.close(day, len(closes) + 1, prefix, now_us)
+        self._tried[day] = (touched, now_us)
+        before = [close for close in closes if close.date == day.isoformat()]
+        if before and not closed.made:
+            return before[-1]
+        close = self._commit(closed).result()
+        logger.info("closed %s: close %d, %d device-days", day, close.k, closed.device_days)
+        return close
+
+    def _due(self, now_us: int) -> Iterable[date]:
+        """Dates that are over and have records that no close has read."""
+        prefixes = {close.date: close.prefix for close in self._sources.book.closes()}
+        for text, touched in sorted(self._sources.book.touched().items()):
+            day = date.fromisoformat(text)
+            if touched < prefixes.get(text, 0) or self._end_us(day) + self._grace_us > now_us:
+                continue
+            tried = self._tried.get(day)
+            if tried is None or (tried[0] < touched and now_us - tried[1] >= LATE_GATHER_US):
+                yield day
+
+    def _end_us(self, day: date) -> int:
+        return max((local_day(day, zone)[1] for zone in self._zones()), default=0)
