@@ -19,7 +19,9 @@ INTAKE = (
 def test_the_depth_that_makes_a_head_final_is_the_one_a_verifier_asks_for(
     kind: str, configured: int, asked: int | None
 ) -> None:
-    facts = Facts(LOG.split("+")[0], LOG, INTAKE, 1337, kind, "0x" + "ab" * 20, "", 10, "")
+    facts = Facts(
+        LOG.split("+", maxsplit=1)[0], LOG, INTAKE, 1337, kind, "0x" + "ab" * 20, "", 10, ""
+    )
     chain = parse_policy(policy_of(facts, "", "", configured).encode()).chain
     assert chain is not None
     assert chain.depth == asked
