@@ -10,22 +10,25 @@ from starlette.responses import Response
 from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.errors import Stop
 from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
+from bal.provide import accept, cim_out, rdf
 from bal.provide import cursor as cursors
 from bal.provide.parameters import check_known, parameters
 from bal.provide.policy import ClientInfo, group_of, may_read, readable_groups
+from bal.provide.problem import Problem
+from bal.provide.rdf_context import Context, read_context
 from bal.provide.readings import (
     devices_json,
     devices_page,
     next_cursor,
     page_json,
-    page_json_ld,
     page_limit,
     parse_request,
     query_of,
-    wants_json_ld,
+    viewed,
 )
 from infra.http_gateway import (
     Gateway,
+    Refusal,
     json_response,
     no_parameters,
     not_found,
@@ -35,8 +38,6 @@ from infra.http_operations import operation
 from infra.http_services import Services
 from infra.oauth_token import cursor_keys
 
-JSON_LD = "application/ld+json"
-
 
 def routes(gateway: Gateway, context: bytes) -> APIRouter:
     """GET /v1/readings, /v1/receipts/{index}, /v1/devices.
@@ -45,17 +46,14 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
     """
     router = APIRouter()
     services, limits = gateway.services, gateway.limits
+    pinned = read_context(context)
 
     @router.get("/v1/readings", **operation("get_readings"))
     async def get_readings(request: Request) -> Response:
         async with gateway.caller(request, "readings.read") as caller:
-            as_graph = wants_json_ld(",".join(request.headers.getlist("accept")))
+            form = _form(request)
             return await gateway.run(
-                _readings,
-                gateway,
-                request.scope["query_string"],
-                caller.client,
-                context if as_graph else None,
+                _readings, gateway, request.scope["query_string"], caller.client, form, pinned
             )
 
     @router.get("/v1/receipts/{index}", **operation("get_receipt"))
@@ -80,7 +78,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
 
 
 def _readings(
-    gateway: Gateway, raw_query: bytes, client: ClientInfo, context: bytes | None
+    gateway: Gateway, raw_query: bytes, client: ClientInfo, form: str, context: Context
 ) -> Response:
     services = gateway.services
     asked = parse_request(raw_query, gateway.limits.readings_page_max)
@@ -101,13 +99,30 @@ def _readings(
         following = next_cursor(asked, client, keys[0], query.as_of_size, page.after)
         link = urlencode({**parameters(raw_query), "cursor": following})
         headers["Link"] = f'</v1/readings?{link}>; rel="next"'  # RFC 8288
-    if context is None:
+    if form == accept.JSON:
         states = [services.state_of(row.index) for row in page.rows]
         body = page_json(page.rows, states, following, query.as_of_size)
-        return Response(body, 200, headers, "application/json")
-    # Beside @graph any further member would be a statement: paging stands in the headers.
-    commitments = _commitments(services, [row.index for row in page.rows])
-    return Response(page_json_ld(page.rows, commitments, context), 200, headers, JSON_LD)
+        return Response(body, 200, headers, form)
+    # The other forms have no place for paging, which stands in the headers.
+    found = viewed(page.rows, _commitments(services, [row.index for row in page.rows]))
+    if form == accept.JSON_LD:
+        body = rdf.json_ld(found, context)
+    elif form == accept.TURTLE:
+        body = rdf.turtle(found, context)
+    else:
+        body = cim_out.meter_readings(found)
+    return Response(body, 200, {**headers, "Content-Type": form})
+
+
+def _form(request: Request) -> str:
+    """The media type to answer with. Raises Refusal 406 where the caller takes none of ours."""
+    form = accept.choose(",".join(request.headers.getlist("accept")))
+    if form is None:
+        known = ", ".join(accept.BY_RANGE)
+        detail = f"A page is one of {known}."
+        problem = Problem(406, "not-acceptable", detail, "Accept", "RFC 9110 §15.5.7")
+        raise Refusal(problem, {"Vary": "Accept"})
+    return form
 
 
 def _page(services: Services, query: ReadingsQuery, client: ClientInfo) -> ReadingsPage:

@@ -31,6 +31,7 @@ _SENT_DECIMAL = re.compile(r"(-?)([0-9]*)(?:\.([0-9]+))?")
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 _HEX = re.compile(r"[0-9a-f]{64}")
 _JSON_IN_XML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_PSEUDONYM = re.compile(r"[A-Za-z0-9_-]{43}")
 _XML_SPACE = " \t\r\n"
 
 
@@ -102,23 +103,29 @@ def _said(record: Mapping[str, Any]) -> Said:
     begin = record.get("begin")
     if begin is None and any(f["code"] == "interval-empty" for f in record.get("findings", [])):
         begin = end  # else a reader would take the length from the reading type
-    reading_type = record.get("notation")
-    if reading_type is None:
-        reading_type = record.get("observes", {}).get("notation", record.get("register"))
-    value = record.get("value")
-    if value is not None:
-        value = _shorter(shifted(value, -_multiplier(reading_type)))
-    else:  # what an event was sent with, where that is one value
-        sent = record.get("verbatim", {}).get("value", [])
-        value = sent[0] if len(sent) == 1 and sent[0].strip(_XML_SPACE) else None
+    value, reading_type = _value_and_type(record)
     return Said(
         record["device"],
         end,
         begin,
         _for_xml(value),
-        tuple(sorted(record["quality"])),
+        tuple(sorted(record.get("quality", []))),
         _for_xml(reading_type),
     )
+
+
+def _value_and_type(record: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The value in the unit that the reading type names, and the reading type."""
+    sent = {name: texts for name, texts in record.get("verbatim", {}).items() if name != "id"}
+    if any(len(texts) > 1 for texts in sent.values()):
+        return None, None  # elements that say one thing each would make a reading of it
+    reading_type = record.get("notation")
+    if reading_type is None:
+        reading_type = record.get("observes", {}).get("notation", record.get("register"))
+    if "value" in record:
+        return _shorter(shifted(record["value"], -_multiplier(reading_type))), reading_type
+    [value] = sent.get("value") or [""]
+    return value if value.strip(_XML_SPACE) else None, reading_type
 
 
 def _view(said: Said) -> Json:
@@ -203,14 +210,14 @@ def _readings(said: Said, one: Viewed, rest: Json) -> str:
     lines = ["    <Readings>", f"      <timeStamp>{escape(said.end)}</timeStamp>"]
     if said.value is not None:
         lines.append(f"      <value>{_content(said.value)}</value>")
-    if said.quality:
-        codes = "".join(f"<ReadingQualityType ref={quoteattr(code)}/>" for code in said.quality)
-        lines.append(f"      <ReadingQualities>{codes}</ReadingQualities>")
+    for code in said.quality:
+        quality = f"<ReadingQualityType ref={quoteattr(code)}/>"
+        lines.append(f"      <ReadingQualities>{quality}</ReadingQualities>")
+    of = "" if said.reading_type is None else f" ref={quoteattr(said.reading_type)}"
+    lines.append(f"      <ReadingType{of}/>")
     if said.begin is not None:
         period = f"<end>{escape(said.end)}</end><start>{escape(said.begin)}</start>"
         lines.append(f"      <timePeriod>{period}</timePeriod>")
-    if said.reading_type is not None:
-        lines.append(f"      <ReadingType ref={quoteattr(said.reading_type)}/>")
     # ASCII without markup, so that no parser changes a character of it
     text = json.dumps(rest, sort_keys=True, separators=(",", ":")).translate(_JSON_IN_XML)
     lines += [
@@ -232,6 +239,8 @@ def _record_of(device: str, element: etree._Element) -> Viewed:
     commitment, rest = _one(element, f"{own}commitment"), _one(element, f"{own}rest")
     if end is None or rest is None or commitment is None or not _HEX.fullmatch(commitment):
         raise _malformed("a reading without timeStamp, commitment or rest")
+    if _PSEUDONYM.fullmatch(device) is None:
+        raise _malformed("a meter whose mRID is no pseudonym")
     types = [one.get("ref") for one in element.iterchildren(f"{mine}ReadingType")]
     codes = [
         one.get("ref") or ""
@@ -254,10 +263,16 @@ def _record_of(device: str, element: etree._Element) -> Viewed:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _malformed(str(error)) from error
     # what the rest says must not stand against what the elements say
-    if again != said or period_end not in {None, end}:
+    if not _same(again, said) or period_end not in {None, end}:
         raise Rejected("view-contradicts", "the view says two things of one record", clause=CLAUSE)
     index = _one(element, f"{own}index")
     return Viewed(commitment, strict_index(index), encoded)
+
+
+def _same(one: Said, other: Said) -> bool:
+    """Equal, but for another way to write the same decimal."""
+    values = [None if said.value is None else shifted(said.value, 0) for said in (one, other)]
+    return values[0] == values[1] and one._replace(value=other.value) == other
 
 
 def _one(element: etree._Element, *path: str) -> str | None:

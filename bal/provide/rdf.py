@@ -85,7 +85,7 @@ def json_ld(page: Iterable[Viewed], context: Context) -> bytes:
             f'{{"@context":{{"@base":"{BASE_IRI}{one.commitment}"}},'
             f'"{INDEX}":"{one.index}","{REST}":{rest},'
         )
-        nodes.append(base.encode("ascii") + one.record[1:])
+        nodes.append(base.encode() + one.record[1:])
     return b'{"@context":' + context.json + b',"@graph":[' + b",".join(nodes) + b"]}"
 
 
@@ -100,7 +100,7 @@ def records_of_json_ld(data: bytes, context: Context) -> list[Viewed]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Rejected("json-malformed", "not JSON", clause="RFC 8259 §2") from None
     nodes = document.get("@graph") if isinstance(document, dict) else None
-    if not isinstance(nodes, list) or document["@context"] != msgspec.json.decode(context.json):
+    if not isinstance(nodes, list) or document.get("@context") != msgspec.json.decode(context.json):
         raise _malformed("not the pinned context and a graph")
     return [_of_node(node, context) for node in nodes]
 
@@ -120,13 +120,17 @@ def records_of(
     if len(rests) != 1:
         raise _malformed(f"not one {REST}")
     try:
-        record = merge(_view(own, context), msgspec.json.decode(rests[0], type=Json))
+        view = _view(own, context)
+        record = merge(view, msgspec.json.decode(rests[0], type=Json))
         encoded = jcs.encode(record)
         again = set(_statements(record, context))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _malformed(str(error)) from error
     theirs = {one for one in again if not _is_own(one.subject)}
     # what the patch says must not stand against what the statements say
+    plain = {name: view[name] for name in (*_DERIVED, "register") if name in view}
+    if any(record.get(name, text) != text for name, text in plain.items()):
+        raise _contradicts()
     if again - theirs != own or not theirs <= shared:
         raise _contradicts()
     return Viewed(commitment, index, encoded)

@@ -13,10 +13,10 @@ from bal.model import DeviceInfo, ReadingsQuery, StoredRecord
 from bal.provide import cursor as cursors
 from bal.provide.parameters import check_known, decimal, instant_us, matching, one_of, parameters
 from bal.provide.policy import ClientInfo, readable_groups
+from bal.provide.rdf import Viewed
 
 PAGE_MAX = 10_000
 PAGE_DEFAULT = 1_000
-BASE_IRI = "https://gridseal.invalid/id/"  # a record's base is this and its commitment in hex
 PARAMETERS = (
     "device",
     "kind",
@@ -168,19 +168,13 @@ def page_json(
     return msgspec.json.encode(_Page(items, following, as_of_size))
 
 
-def page_json_ld(
-    rows: Sequence[StoredRecord], commitments: Sequence[bytes], context: bytes
-) -> bytes:
-    """One page as a JSON-LD graph; each record under its own base, so that its ids are global.
-
-    context: the pinned context's `@context` value as JSON; commitments: 32 bytes for each row.
-    """
-    nodes = []
-    for row, commitment in zip(rows, commitments, strict=True):
-        _findings(row)  # a row that is no JSON must not spoil the page
-        base = f'{{"@context":{{"@base":"{BASE_IRI}{commitment.hex()}"}},'
-        nodes.append(base.encode("ascii") + row.record[1:])
-    return b'{"@context":' + context + b',"@graph":[' + b",".join(nodes) + b"]}"
+def viewed(rows: Sequence[StoredRecord], commitments: Sequence[bytes]) -> list[Viewed]:
+    """Rows as the other forms of a page take them; commitments: 32 bytes for each row."""
+    return [
+        # what a row carries behind its record (the frames of a window) is in no commitment of it
+        Viewed(commitment.hex(), row.index, row.record.partition(b"\n")[0])
+        for row, commitment in zip(rows, commitments, strict=True)
+    ]
 
 
 def devices_page(
@@ -210,17 +204,6 @@ def page_limit(given: Mapping[str, str], page_max: int = PAGE_MAX) -> int:
     return decimal("limit", given["limit"], 1, page_max)
 
 
-def wants_json_ld(accept: str) -> bool:
-    """Whether an Accept header prefers JSON-LD to plain JSON, which it must name to do so."""
-    quality = {"application/ld+json": 0, "application/json": 0}
-    for item in accept.lower().split(","):
-        media, *options = (part.strip() for part in item.split(";"))
-        if media in quality:
-            given = [option[2:] for option in options if option.startswith("q=")]
-            quality[media] = _thousandths(given[0]) if given else 1000
-    return 0 < quality["application/ld+json"] >= quality["application/json"]
-
-
 def _findings(row: StoredRecord) -> list[dict[str, str]]:
     try:
         noted = _noted.decode(row.record).findings
@@ -245,11 +228,3 @@ def _optional(
 
 def _device_key(device: DeviceInfo) -> tuple[str, str]:
     return device.group, str(device.device)
-
-
-def _thousandths(quality: str) -> int:
-    # RFC 9110 §12.4.2; anything else counts as "not wanted"
-    if not re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", quality):
-        return 0
-    whole, _, fraction = quality.partition(".")
-    return int(whole + fraction.ljust(3, "0"))

@@ -16,6 +16,11 @@ _PLAIN = (None, URIRef("http://www.w3.org/2001/XMLSchema#string"))
 _JSON = URIRef("http://www.w3.org/1999/02/22-rdf-syntax-ns#JSON")
 _DECIMAL = re.compile(r"(?=.*[0-9])([+-]?)0*([0-9]*?)(?:\.([0-9]*?)0*)?")
 _TIME = re.compile(r"(.*T[0-9:]{8})(?:\.([0-9]*?)0*)?(?:Z|[+-]00:00)")
+# What rdflib's parser raises beside BadSyntax, on a text that ends early or nests too deep.
+_ON_BAD_INPUT = (
+    ValueError, LookupError, RecursionError, ArithmeticError, AssertionError, AttributeError,
+    TypeError,
+)  # fmt: skip
 
 
 class _Sink(RDFSink):
@@ -38,7 +43,7 @@ def records_of_turtle(data: bytes, context: Context) -> list[Viewed]:
     try:
         parser = SinkParser(_Sink(graph), baseURI=BASE_IRI, turtle=True)
         parser.loadStream(BytesIO(data))
-    except (BadSyntax, ValueError, RecursionError, ArithmeticError):
+    except (BadSyntax, *_ON_BAD_INPUT):
         raise Rejected("turtle-malformed", "not Turtle", clause="W3C RDF 1.1 Turtle §6.5") from None
     said: dict[str, list[Statement]] = {}
     shared: set[Statement] = set()

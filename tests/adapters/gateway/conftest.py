@@ -7,7 +7,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -242,9 +241,7 @@ class Api:
     def __init__(self, platform: Platform, limits: Limits | None = None) -> None:
         self.platform = platform
         self.now_s = NOW_S
-        self.app = create_app(
-            platform, limits=limits, now_s=lambda: self.now_s, context=CONTEXT_FILE
-        )
+        self.app = create_app(platform, limits=limits, now_s=lambda: self.now_s)
         self.document = self.app.openapi()
         self.runner = asyncio.Runner()
 
@@ -315,9 +312,6 @@ class Api:
             if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", named), path):
                 return operations.get(method)
         return None
-
-
-CONTEXT_FILE = Path(__file__).with_name("context.jsonld")
 
 
 def filled() -> Platform:

@@ -17,10 +17,8 @@ from bal.provide.readings import (
     devices_page,
     next_cursor,
     page_json,
-    page_json_ld,
     parse_request,
     query_of,
-    wants_json_ld,
 )
 
 KEY = b"k" * 32
@@ -178,49 +176,12 @@ def test_a_page_shows_the_certified_bytes_unchanged() -> None:
 
 def test_an_empty_page() -> None:
     assert json.loads(page_json([], [], None, 0)) == {"items": [], "next": None, "as_of_size": 0}
-    assert json.loads(page_json_ld([], [], b"{}")) == {"@context": {}, "@graph": []}
-
-
-def test_a_record_in_a_graph_has_its_own_base() -> None:
-    body = page_json_ld([row({"id": "", "kind": "reading"})], [b"\xab" * 32], b'{"id":"@id"}')
-    assert json.loads(body) == {
-        "@context": {"id": "@id"},
-        "@graph": [
-            {
-                "@context": {"@base": "https://gridseal.invalid/id/" + "ab" * 32},
-                "id": "",
-                "kind": "reading",
-            }
-        ],
-    }
 
 
 def test_a_row_that_holds_no_record_stops_the_read() -> None:
     broken = row({"kind": "reading"})._replace(record=b'{"kind":')
     with pytest.raises(Stop, match="record-unreadable"):
         page_json([broken], ["final"], None, 1)
-    with pytest.raises(Stop, match="record-unreadable"):
-        page_json_ld([broken], [b"\0" * 32], b"{}")
-
-
-@pytest.mark.parametrize(
-    ("accept", "wanted"),
-    [
-        ("", False),
-        ("*/*", False),
-        ("application/json", False),
-        ("application/ld+json", True),
-        ("Application/LD+JSON; profile=x", True),
-        ("application/json, application/ld+json", True),
-        ("application/json, application/ld+json;q=0.9", False),
-        ("application/json;q=0.5, application/ld+json; q=0.9", True),
-        ("application/ld+json;q=0", False),
-        ("application/ld+json;q=nonsense", False),
-        ("application/ld+json;q=1.001", False),
-    ],
-)
-def test_json_ld_only_where_it_is_asked_for(accept: str, wanted: bool) -> None:
-    assert wants_json_ld(accept) is wanted
 
 
 devices = st.lists(
