@@ -15,7 +15,7 @@ from bal import jcs
 from bal.certify import device_day
 from bal.certify.book import Book as Tree
 from bal.certify.book import day_key
-from bal.certify.commitment import commitments
+from bal.certify.commitment import COMMITMENT_BYTES, commitments
 from bal.certify.device_day import NO_VERSION, SLOTS_MAX, DeviceDay
 from bal.certify.log import Batch
 from bal.derive.fold import SeriesDay, series_days
@@ -136,6 +136,11 @@ class ClosedDay:
         index = first + len(entries)
         date_ = self.day.isoformat()
         return Close(self.k, date_, self.prefix, index, self.day_book, self.book), entries
+
+
+def is_close(entry: bytes) -> bool:
+    """Whether a log entry is a close record."""
+    return len(entry) > COMMITMENT_BYTES and b'"type":"close"' in entry
 
 
 def close_day(

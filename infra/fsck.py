@@ -14,12 +14,14 @@ from typing import Any
 
 from bal import jcs
 from bal.certify.log import BATCH_V1, OWN_SOURCE
+from bal.closing import DERIVED
 from bal.errors import Stop
 from bal.ports import Heads
 from infra.anchor_journal import kept_heads
 from infra.audit import Audit, progress
 from infra.data_folder import DataFolder, Facts
 from infra.file_log import FileLog
+from infra.fsck_days import DaysCheck
 from infra.fsck_log import LogCheck, Signed
 from infra.fsck_rows import RowsCheck
 from infra.key_signer import last_signed
@@ -65,6 +67,8 @@ def _stores(audit: Audit, folder: DataFolder, check: "_Check") -> None:
             rows.projection()
         with audit.guarded("customer database"):
             rows.rows()
+        with audit.guarded("book"):
+            DaysCheck(audit, stores, check.log, stored).run()
         with audit.guarded("archive"):
             rows.archive(check.messages())
 
@@ -126,7 +130,11 @@ class _Check:
             try:
                 data = jcs.decode(header)
                 numbers = [int(data[name]) for name in ("partition", "offset", "first", "count")]
-                readable = data["epoch"] != OWN_SOURCE and min(numbers) >= 0 and bool(data["part"])
+                readable = (
+                    data["epoch"] not in {OWN_SOURCE, DERIVED}
+                    and min(numbers) >= 0
+                    and bool(data["part"])
+                )
             except (ValueError, TypeError, KeyError):
                 continue
             if readable:
@@ -193,7 +201,12 @@ class _Check:
             follows = before is not None and all(before[name] == data[name] for name in same)
             if before is None or not follows or int(data["part"]) != int(before["part"]) + 1:
                 self.audit.differ("header-order", where, "it is no next part of its message")
-            registry = int(data["inputs"]["registry"])
+            registry = int(data["inputs"].get("registry", "0"))
+        if data["epoch"] == DERIVED:
+            named = data["inputs"]
+            registry = int(named.setdefault("registry", str(registry)))
+            if int(named["k"]) != int(data["offset"]) + 1 or int(named["prefix"]) > first:
+                self.audit.differ("header-inputs", where, "it is of another close or prefix")
         rules = [self.log.rules[index] for index in sorted(self.log.rules) if index < first]
         if int(data["inputs"]["registry"]) != registry or (
             rules and data["inputs"]["rules"] != rules[-1]

@@ -12,12 +12,13 @@ from bal import jcs
 from bal.certify.commitment import commitment
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
-from bal.model import TYPE_PART, Pseudonym, Rank, StoredRecord
+from bal.model import TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
 from bal.pipeline import SLOT_KINDS
 from bal.registry import KINDS, Registry
 from bal.subjects import PLATFORM_SHARD
 from bal.times import rfc3339, year
 from infra.audit import Audit, chunks
+from infra.fsck_days import day_in_place
 from infra.fsck_log import LogCheck
 from infra.sqlite_archive import StoredPart
 from infra.stores import Stores
@@ -123,10 +124,9 @@ class RowsCheck:
             text = f"the row of {row.device} does not open the entry: it was altered"
             self.audit.differ("row-altered", where, text)
             return
-        record = jcs.decode(row.record)
         if row.kind in KINDS:
             self._registry.apply(row.record)
-        if not self._is_in_place(row, record):
+        if not self._is_in_place(row):
             self.audit.differ("row-misplaced", where, "its key is not what its record says")
 
     def _opens(self, row: StoredRecord, of_year: int) -> bool:
@@ -134,8 +134,12 @@ class RowsCheck:
         key, entry = self._stores.vault.salt_key(row.device, of_year), self._entry(row.index)
         return None not in {key, entry} and commitment(key or b"", row.type, row.record) == entry
 
-    def _is_in_place(self, row: StoredRecord, record: dict[str, Any]) -> bool:
+    def _is_in_place(self, row: StoredRecord) -> bool:
         """The key of a row must be what its record says, or a query would miss or show it."""
+        if row.type == TYPE_DEVICE_DAY:
+            info = self._registry.device(row.device)
+            return info is not None and row.shard == info.shard and day_in_place(row, info.zone)
+        record = jcs.decode(row.record)
         if (record["kind"], record["device"]) != (row.kind, row.device):
             return False
         if row.kind not in SLOT_KINDS:

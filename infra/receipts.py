@@ -8,7 +8,7 @@ from bal.certify.note import checkpoint_head
 from bal.certify.receipt import receipt_text
 from bal.certify.tiles import TileNodes
 from bal.certify.tree import consistency_path, inclusion_path
-from bal.model import Anchor, StoredRecord, TreeHead
+from bal.model import TYPE_RECORD, Anchor, StoredRecord, TreeHead
 from bal.ports import CustomerDb, TileReader, Vault
 
 
@@ -43,8 +43,8 @@ class Receipts:
         """
         row = self._customer_db.record(index)
         published = self._tiles.checkpoint()
-        if row is None or published is None:
-            raise KeyError(index)
+        if row is None or published is None or row.type != TYPE_RECORD:
+            raise KeyError(index)  # a device-day is shown with its book, by /v1/device-days
         return self.receipt_of(row, published)
 
     def receipt_of(self, row: StoredRecord, published: tuple[TreeHead, bytes]) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 from bal import jcs
 from bal.certify.log import OWN_SOURCE, Frontier
 from bal.certify.tree import leaf_hash
+from bal.closing import DERIVED, is_close
 from bal.errors import GridsealError, Unavailable
-from bal.model import Digest, Identity, Pseudonym, TreeHead
-from bal.pipeline import Worked, Worker
+from bal.model import Digest, Draft, Identity, Pseudonym, TreeHead
+from bal.pipeline import Worker
 from bal.registry import KINDS, Registry
 from infra.audit import Audit
 from infra.log_reader import Entries, batch_headers
@@ -50,13 +51,22 @@ class _KeptVault:
         return kept
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a message or a close leads to."""
+
+    entries: Sequence[Digest]
+    drafts: Sequence[Draft] = ()  # what may change the registry
+    public: bytes = b""  # the public record that must follow
+
+
 @dataclass(slots=True)
 class _Message:
-    """The message at hand: what it leads to by the rules of this version."""
+    """The message or close at hand: what it leads to by the rules of this version."""
 
     where: str
     rules: str  # that its header names
-    worked: Worked | None = None  # None: it can't be made again
+    worked: _Made | None = None  # None: it can't be made again
     compared: int = 0  # of its entries
 
     def take(self, count: int) -> list[Digest]:
@@ -64,7 +74,7 @@ class _Message:
         if self.worked is None:
             return []
         start, self.compared = self.compared, self.compared + count
-        return self.worked.entries[start : self.compared]
+        return list(self.worked.entries[start : self.compared])
 
     def left(self) -> int:
         """Entries that no part had."""
@@ -98,6 +108,7 @@ class _Replay:
         self._audit = audit
         self._registry = Registry()
         self._worker = Worker(_KeptVault(stores.vault), self._registry)
+        self._sources = stores.day_sources(_KeptVault(stores.vault))
         self._heads = stores.log.heads()
         self._frontier = Frontier.empty()
         self._rules = rules
@@ -129,11 +140,25 @@ class _Replay:
         logged = [self._entries[i] for i in range(first, first + count)]
         if data["epoch"] == OWN_SOURCE:
             self._note_rules(logged)
+            self._check_close(logged, first)
         if data["epoch"] == OWN_SOURCE or "again" in data:
             self._audit.counts["public records" if count else "retries"] += count or 1
         else:
             self._part(data, logged, first)
         self._extend(logged)
+
+    def _check_close(self, entries: Sequence[bytes], first: int) -> None:
+        """A close record stands right behind the device-days that it closes, and nowhere else."""
+        at = self._message
+        wanted = at.worked.public if at is not None and at.worked is not None else b""
+        if at is not None and at.where.startswith("close"):
+            self._end_message()
+            if at.worked is not None and list(entries) != [wanted]:
+                text = f"{at.where} leads to another close record than the log's"
+                self._audit.differ("replay-differs", f"entry {first}", text)
+        elif any(is_close(entry) for entry in entries):
+            text = "a close record that no device-days stand before"
+            self._audit.differ("replay-differs", f"entry {first}", text)
 
     def _note_rules(self, entries: Sequence[bytes]) -> None:
         for entry in entries:
@@ -165,14 +190,17 @@ class _Replay:
             self._worker.apply(at.worked.drafts)
 
     def _begin(self, data: dict[str, Any]) -> _Message:
-        where = f"message {data['epoch']}/{data['partition']}/{data['offset']}"
+        derived = data["epoch"] == DERIVED
+        what = "close" if derived else "message"
+        where = f"{what} {data['epoch']}/{data['partition']}/{data['offset']}"
         rules = str(data["inputs"].get("rules", ""))
         if rules != next(reversed(self._named), ""):
             # Else whoever alters a header could have any difference put down to other rules.
             text = "the header names other rules than the newest rules record of the log"
             self._audit.differ("header-differs", where, text)
             rules = self._rules
-        found = _Message(where, rules, self._make(data, where))
+        made = self._close(data) if derived else self._make(data, where)
+        found = _Message(where, rules, made)
         if found.worked is None:
             self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
         return found
@@ -186,7 +214,8 @@ class _Replay:
         first: int,
     ) -> None:
         if data["part"] == "0":
-            self._audit.counts["messages made again"] += 1
+            closed = data["epoch"] == DERIVED
+            self._audit.counts["closes made again" if closed else "messages made again"] += 1
         for i, (ours, theirs) in enumerate(zip(made, logged, strict=False)):
             if ours != theirs:
                 text = f"{at.where} leads to another entry than the log's"
@@ -218,7 +247,15 @@ class _Replay:
         text = f"it leads to {at.left()} more entries than its headers name"
         self._audit.differ("header-differs", at.where, text)
 
-    def _make(self, data: dict[str, Any], where: str) -> Worked | None:
+    def _close(self, data: dict[str, Any]) -> _Made | None:
+        """The close that a derived batch names; None where a device's key is gone."""
+        try:
+            closed = self._sources.again(data)
+        except Unavailable:
+            return None
+        return _Made(closed.entries, public=closed.record)
+
+    def _make(self, data: dict[str, Any], where: str) -> _Made | None:
         place = (data["epoch"], int(data["partition"]), int(data["offset"]))
         try:
             message = self._stores.archive.raw(*place)
@@ -230,7 +267,7 @@ class _Replay:
         except GridsealError as error:
             self._audit.differ("archive-damaged", where, str(error))
             return None
-        return worked
+        return _Made(worked.entries, worked.drafts)
 
     def _extend(self, entries: list[bytes]) -> None:
         """Grow the tree, and compare with every root that was signed or stands in the heads row."""

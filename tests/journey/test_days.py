@@ -1,0 +1,212 @@
+"""Days are closed: device-days, the book, its close record; late data, and crashes in between."""
+
+from concurrent.futures import TimeoutError as Timeout
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from bal import jcs
+from bal.certify import device_day
+from bal.certify.book import Book as Tree
+from bal.certify.book import day_key
+from bal.certify.log import tick
+from bal.certify.tiles import split_bundle
+from bal.derive.local_day import day_number, local_day
+from bal.errors import Rejected
+from bal.model import Close
+from infra.deriver import LATE_GATHER_US
+from infra.fsck import fsck
+from infra.replay import replay
+from tests.journey.small_platform import Hand, Small, cim
+
+DAY = "2026-01-01"
+METERS = range(5)
+
+
+def check(root: Path, closes: int) -> None:
+    """Everything agrees, and each close is made again."""
+    for audit in (fsck(root), replay(root)):
+        assert audit.differences == []
+        assert audit.unchecked == {}
+    assert replay(root).counts["closes made again"] == closes
+
+
+def begun(root: Path, clock: Hand | None = None) -> Small:
+    """Five meters sent the first hour of the day but for its second quarter."""
+    small = Small(root, clock)
+    small.start()
+    small.enrol("headend")
+    for number in (1, 3, 4):
+        small.take("headend", cim(number, METERS))
+    return small
+
+
+def device_days(small: Small, close: Close) -> list[device_day.DeviceDay]:
+    """The newest device-days of the date, as the customer database has them."""
+    entries = small.stores.book.entries(close.date, close.k)
+    rows = [small.stores.customer_db.record(entry.log_index) for entry in entries]
+    assert all(row is not None and row.kind == "device-day" for row in rows)
+    return [device_day.decode(row.record) for row in rows if row is not None]
+
+
+def record(small: Small, index: int) -> dict[str, str]:
+    """A public record of the log."""
+    bundle = small.stores.log.bundle(index // 256, index % 256 + 1)
+    found: dict[str, str] = jcs.decode(split_bundle(bundle)[index % 256])
+    return found
+
+
+def test_a_day_is_closed(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    close = small.close_day(DAY)
+    assert (close.k, close.date) == (1, DAY)
+    days = device_days(small, close)
+    assert len(days) == len(METERS)
+    for day in days:
+        assert (day.version, day.prefix, len(day.slots)) == (1, close.prefix, 96)
+        assert [slot.state for slot in day.slots] == [2, 0, 2, 2] + 92 * [0]
+        assert [slot.energy_milli for slot in day.slots[:4]] == [1_500_000, 0, 1_500_000, 1_500_000]
+        for slot in day.slots:
+            row = small.stores.customer_db.record(slot.log_index) if slot.state else None
+            assert (row is None) == (slot.state == 0)
+    said = record(small, close.index)
+    assert said["type"] == "close"
+    assert (said["k"], said["date"], said["prefix"]) == ("1", DAY, str(close.prefix))
+    keys = {entry.key: entry.commitment for entry in small.stores.book.entries(DAY, 1)}
+    assert said["day_book"] == Tree(keys).root().hex() == close.day_book.hex()
+    number = day_number(date.fromisoformat(DAY))
+    assert said["book"] == Tree({day_key(number): close.day_book}).root().hex()
+    small.close()
+    check(tmp_path, 1)
+
+
+def test_late_data_makes_a_version_that_names_the_one_before(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    first = small.close_day(DAY)
+    assert small.close_day(DAY) == first  # nothing is new
+    small.take("headend", cim(2, [0, 1]))
+    second = small.close_day(DAY)
+    assert (second.k, second.prefix > first.prefix) == (2, True)
+    versions = sorted(day.version for day in device_days(small, second))
+    assert versions == [1, 1, 1, 2, 2]
+    before = {entry.key: entry.commitment for entry in small.stores.book.entries(DAY, 1)}
+    for day in device_days(small, second):
+        if day.version == 2:
+            assert day.previous == before[day.key]
+            assert [slot.state for slot in day.slots[:4]] == [2, 2, 2, 2]
+    assert len(device_days(small, first)) == 5
+    small.close()
+    check(tmp_path, 2)
+
+
+def test_a_meter_that_falls_silent_is_missed(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    small.close_day(DAY)
+    small.take("headend", cim(97, [0, 1, 2]))  # the next day's first quarter-hour
+    close = small.close_day("2026-01-02")
+    days = device_days(small, close)
+    assert sorted(sum(slot.state > 0 for slot in day.slots) for day in days) == [0, 0, 1, 1, 1]
+    small.close()
+    check(tmp_path, 2)
+
+
+def test_a_day_without_any_record_has_an_empty_book(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    close = small.close_day("2025-12-01")
+    assert (close.k, close.day_book) == (1, bytes(32))
+    small.close()
+    check(tmp_path, 1)
+
+
+def test_a_day_that_is_not_over_is_refused(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    day = date.fromisoformat(DAY)
+    asked = small.deriver.close(day, local_day(day, "UTC")[1] - 1)
+    with pytest.raises(Rejected, match="day-not-over"):
+        asked.result(timeout=60)
+    small.close()
+
+
+@pytest.mark.parametrize("step", ["store", "put"])
+def test_killed_before_the_close_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The log has it; the next start makes the same device-days again."""
+    small = begun(tmp_path)
+    version = small.sequencer.heads.version
+    target = small.engine._storer
+    monkeypatch.setattr(target, "_store" if step == "store" else "put", lambda _: True)
+    over = local_day(date.fromisoformat(DAY), "UTC")[1] + 86_400_000_000
+    asked = small.deriver.close(date.fromisoformat(DAY), over)
+    with pytest.raises(Timeout):
+        asked.result(timeout=0.5)
+    assert small.sequencer.heads.version > version
+    small.kill()
+    small = Small(tmp_path)
+    [close] = small.stores.book.closes()
+    assert len(device_days(small, close)) == 5
+    small.start()
+    small.take("headend", cim(2, METERS))
+    assert small.close_day(DAY).k == 2
+    small.close()
+    check(tmp_path, 2)
+
+
+def test_without_a_projection_it_is_made_from_archive_and_log(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    small.close_day(DAY)
+    small.take("headend", cim(2, METERS))
+    small.close_day(DAY)
+    small.take("headend", cim(5, METERS))
+    closes, folder = small.stores.book.closes(), small.folder.customer_db
+    small.close()
+    for path in folder.iterdir():
+        path.unlink()
+    small = Small(tmp_path)
+    assert small.stores.book.closes() == closes
+    small.start()
+    small.close()
+    check(tmp_path, 2)
+
+
+def test_ticks_close_what_is_over(tmp_path: Path) -> None:
+    """A day's end, then nothing, then late data, which waits an hour for more of it."""
+    small = begun(tmp_path)
+    book, deriver = small.stores.book, small.deriver
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+
+    def after(now_us: int, closes: int) -> None:
+        deriver.tick(now_us)
+        asked = deriver.close(date.fromisoformat("2025-01-01") + timedelta(days=book_size()), 0)
+        with pytest.raises(Rejected):
+            asked.result(timeout=60)  # the thread has done what was asked before
+        assert len(book.closes()) == closes
+
+    def book_size() -> int:
+        return len(book.closes())
+
+    after(end_us - 1, 0)
+    after(end_us, 1)
+    after(end_us + 1, 1)
+    small.take("headend", cim(2, METERS))
+    after(end_us + LATE_GATHER_US - 1, 1)
+    after(end_us + LATE_GATHER_US, 2)
+    small.take("headend", cim(97, METERS))  # of the next day, which is not over
+    after(end_us + 2 * LATE_GATHER_US, 2)
+    after(end_us + 86_400_000_000, 3)
+    small.close()
+    check(tmp_path, 3)
+
+
+def test_the_ticks_of_the_log_reach_the_deriver(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    seen: list[int] = []
+    small.engine._on_tick = seen.append
+    small.clock.now += 61_000_000
+    small.take("headend", cim(6, METERS))
+    small.clock.now += 61_000_000
+    small.take("headend", cim(7, METERS))
+    assert seen == [small.clock.now - 61_000_000, small.clock.now]
+    assert tick(seen[0])
+    small.close()
