@@ -240,7 +240,8 @@ class Anchorer:
 
     def _offer_closes(self) -> None:
         if not self._under_way():
-            self.closer.offer(self.anchored_size())
+            taken_over = self._agreed.size if self._agreed else 0  # of a parent: in no journal here
+            self.closer.offer(max(taken_over, self.anchored_size()))
 
     def _compare(self) -> Checkpoint | None:
         """Hold the chain's head against the log; gives the log's newest checkpoint.

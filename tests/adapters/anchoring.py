@@ -13,7 +13,7 @@ from web3 import Web3
 from web3.providers.base import BaseProvider
 
 from bal.certify.tree import consistency_path, leaf_hash, node_hash, root_of
-from bal.model import Anchor, Digest, TreeHead
+from bal.model import Anchor, Close, Digest, TreeHead
 from infra.anchor_contract import AnchorContract, address_of
 from infra.anchorer import Anchorer
 from infra.chain_embedded import EmbeddedChain
@@ -105,6 +105,7 @@ class Ground:
     anchored: list[tuple[Anchor, bytes]] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     running: list[Anchorer] = field(default_factory=list)
+    closes: list[Close] = field(default_factory=list)
 
     def faulty(self) -> Faulty:
         return Faulty(self.chain)
@@ -133,9 +134,17 @@ class Ground:
             clock=self.clock,
             on_anchored=lambda anchor, note: self.anchored.append((anchor, note)),
             on_alarm=lambda code, _: self.alarms.append(code),
+            closes=lambda: list(self.closes),
         )
         self.running.append(found)
         return found
+
+    def close_book(self, prefix: int, salt: bytes = b"") -> Close:
+        """The log's next close, made from `prefix` entries; its record is the entry behind them."""
+        k = len(self.closes) + 1
+        book = Digest(sha256(b"book %d %s" % (k, salt)).digest())
+        self.closes.append(Close(k, f"2026-01-{k:02d}", prefix, prefix, book, book))
+        return self.closes[-1]
 
     def count(self) -> int:
         return self.contract.latest(LOG).count
