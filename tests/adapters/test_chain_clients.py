@@ -17,7 +17,7 @@ from infra.rpc_face import RpcFace
 
 CLIENTS = Path(__file__).parent / "clients"
 ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()
-LOG, ROOT = sha256(b"a log").digest(), sha256(b"a root").digest()
+LOG, ROOT, BOOK = (sha256(name).digest() for name in (b"a log", b"a root", b"a book"))
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not (CLIENTS / "node_modules").is_dir(),
@@ -60,11 +60,13 @@ def url(chain: EmbeddedChain) -> Iterator[str]:
     thread.join()
 
 
-def test_ethers_and_viem_read_a_head(chain: EmbeddedChain, url: str) -> None:
+def test_ethers_and_viem_read_a_head_and_a_close(chain: EmbeddedChain, url: str) -> None:
     contract = AnchorContract.deploy(chain.web3(), ADMIN)
     contract.open(LOG, address_of(ANCHORER), ADMIN)
     mined = contract.send_anchor(LOG, 1 << 40, ROOT, [], ANCHORER)
     block = chain.request("eth_getBlockByNumber", [hex(mined.block)])
+    closed = contract.send_close(LOG, 1, 1 << 40, BOOK, ANCHORER)
+    time_s = int(chain.request("eth_getBlockByNumber", [hex(closed.block)])["timestamp"], 16)
     node = ["node", "audit.mjs", url, contract.address, "0x" + LOG.hex(), str(1 << 40)]
     done = subprocess.run(
         node, cwd=CLIENTS, check=False, capture_output=True, text=True, timeout=120
@@ -82,7 +84,10 @@ def test_ethers_and_viem_read_a_head(chain: EmbeddedChain, url: str) -> None:
         "block": block["hash"],
         "inBlock": True,
         "refusal": "NotAnchorer",
-        "finalized": mined.block,
+        "finalized": closed.block,
         "code": len(chain.request("eth_getCode", [contract.address])),
+        "closes": 1,
+        "close": [1 << 40, time_s, "0x" + BOOK.hex()],
+        "closed": [1, 1 << 40, "0x" + BOOK.hex()],
     }
     assert json.loads(done.stdout) == {"ethers": wanted, "viem": wanted}
