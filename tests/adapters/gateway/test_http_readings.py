@@ -3,6 +3,8 @@
 import json
 import warnings
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -11,6 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.model import Rank
+from bal.provide.cim_out import records_of_cim
+from bal.provide.rdf import records_of_json_ld
+from bal.provide.rdf_context import read_context
+from bal.provide.turtle_in import records_of_turtle
+
+CONTEXT = Path(__file__).resolve().parents[3] / "ontology" / "context-v1.jsonld"
 
 PROBLEM = "urn:gridseal:problem:"
 
@@ -239,6 +247,60 @@ def test_json_ld_over_more_than_one_bundle(api, platform):
     answer = read(api, headers={"Accept": "application/ld+json"})
     bases = [node["@context"]["@base"] for node in answer.json()["@graph"]]
     assert {base[-64:] for base in bases} == {entry.hex() for entry in platform.entries()}
+
+
+FORMS = ["text/turtle", "application/cim+xml", "application/xml", "application/ld+json"]
+
+
+def back(answer):
+    context = read_context(json.dumps(json.loads(CONTEXT.read_text())["@context"]).encode())
+    form = answer.headers["content-type"]
+    if form == "text/turtle":
+        return records_of_turtle(answer.content, context)
+    if form == "application/ld+json":
+        return records_of_json_ld(answer.content, context)
+    return records_of_cim(answer.content)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_leads_back_to_the_certified_records(api, platform, form):
+    for n in range(300):
+        platform.add("north", f"m{n}", 50, str(n))
+    answer = read(api, headers={"Accept": form})
+    assert answer.headers["content-type"] == form
+    assert answer.headers["vary"] == "Accept"
+    found = {one.index: (one.commitment, one.record) for one in back(answer)}
+    entries = platform.entries()
+    assert found == {row.index: (entries[row.index].hex(), row.record) for row in platform.rows}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_pages_by_headers(api, platform, form):
+    first = read(api, limit=9, headers={"Accept": form})
+    assert first.headers["gridseal-as-of-size"] == "16"
+    path = first.headers["link"][1:].partition(">")[0]
+    second = api.get(path, token=api.token("all"), headers={"Accept": form})
+    assert "link" not in second.headers
+    indexes = [one.index for one in back(first) + back(second)]
+    assert sorted(indexes) == list(range(16))
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json;q=0", "image/*, text/plain"])
+def test_a_form_that_there_is_not_is_406(api, accept):
+    answer = read(api, headers={"Accept": accept})
+    assert (answer.status_code, code(answer)) == (406, "not-acceptable")
+    assert answer.json()["field"] == answer.headers["vary"] == "Accept"
+
+
+def test_what_stands_behind_a_record_in_its_row_is_not_in_another_form(api, platform):
+    row = platform.add("north", "pmu", 7, "1")
+    platform.rows[-1] = row._replace(record=row.record + b'\n{"frame":"1"}')
+    platform.entries = lambda: [
+        sha256(r.record.partition(b"\n")[0]).digest() for r in platform.rows
+    ]
+    for form in FORMS:
+        answer = read(api, device=row.device, headers={"Accept": form})
+        assert [one.record for one in back(answer)] == [row.record]
 
 
 # --- receipts
