@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from xml.sax.saxutils import escape, quoteattr
+
+from field.instants import text
 
 NAMESPACE = "http://iec.ch/TC57/2011/MeterReadings#"
 # 15-minute delta, forward, electricity secondary metered, energy, kWh (IEC 61968-9 Annex C)
@@ -27,7 +29,12 @@ class IntervalEnergy:
 
 
 def kwh(energy_wh: int | Decimal) -> str:
-    """Watt-hours as a decimal number of kWh, exact, with three decimals or as many as it takes."""
+    """Watt-hours as a decimal number of kWh, exact, with three decimals or as many as it takes.
+
+    Decimal("NaN") is written as it is: a meter out of order sends what no platform should take.
+    """
+    if Decimal(energy_wh).is_nan():
+        return "NaN"
     exact = Decimal(energy_wh) / _WH_PER_KWH
     if exact * _WH_PER_KWH != energy_wh:
         raise ValueError(f"{energy_wh} Wh has more digits than an exact division keeps")
@@ -54,14 +61,11 @@ def _meter_reading(reading: IntervalEnergy) -> list[str]:
     fields = reading.reading_type.split(".")
     if len(fields) != 18 or fields[15:17] != ["3", "72"]:
         raise ValueError(f"{reading.reading_type} is not an 18-field reading type in kWh")
-    if reading.end.tzinfo is None:
-        raise ValueError(f"{reading.end} has no offset")
-    end = reading.end.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return [
         "  <MeterReading>",
         "    <IntervalBlocks>",
         "      <IntervalReadings>",
-        f"        <timeStamp>{end}</timeStamp>",
+        f"        <timeStamp>{text(reading.end)}</timeStamp>",
         f"        <value>{kwh(reading.energy_wh)}</value>",
         "        <ReadingQualities>",
         f"          <ReadingQualityType ref={quoteattr(reading.quality)}/>",

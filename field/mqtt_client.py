@@ -77,10 +77,13 @@ class FieldClient:
         self._failure = ""
 
     @classmethod
-    def from_folder(cls, folder: Path, *, spool: Path | None = None, window: int = 100) -> Self:
+    def from_folder(
+        cls, folder: Path, *, spool: Path | None = None, window: int = 100, url: str | None = None
+    ) -> Self:
         """The client that `gridseal device enrol` described in `folder`/client.json.
 
-        Paths in it are relative to `folder`; the spool is `folder`/spool.db unless given.
+        Paths in it are relative to `folder`; the spool is `folder`/spool.db unless given, and the
+        platform where it was at the time of enrolment, unless `url` says otherwise.
         Raises Stop("client-invalid").
         """
         try:
@@ -90,7 +93,7 @@ class FieldClient:
             tls.load_verify_locations(folder / described["ca"])
             tls.load_cert_chain(folder / described["certificate"], folder / described["key"])
             return cls(
-                url=described["mqtt"],
+                url=url or described["mqtt"],
                 tls=tls,
                 name=described["name"],
                 password=(folder / described["password_file"]).read_text().strip(),
@@ -146,8 +149,10 @@ class FieldClient:
         """Put a message on the spool, from where it is sent; returns its SHA-256 as hex.
 
         It is durable when this returns, connected or not. Raises sqlite3.Error when it is not.
+        A receipt that an earlier sending of the same bytes got is forgotten: another one comes.
         """
         message = sha256(raw).hexdigest()
+        self._final.pop(message, None)
         await self._spool.add(message, form, raw)
         self._changed.set()
         return message

@@ -4,7 +4,8 @@ The wheel is fetched once, by name, version and hash, and its CSV files are read
 pandapower, which the package would ask for, is not installed. Nothing of the data is copied into
 this repository: it stays under the Open Database License, and `CREDIT` goes where it is shown.
 
-Source: Meinecke et al., SimBench, scenario 1, grid LV3.101 (rural, one transformer, 145 loads).
+Source: Meinecke et al., SimBench, scenario 1; grid LV3.101 is rural, with one transformer, 145
+loads, 25 photovoltaic units and 14 photovoltaic units with a battery.
 """
 
 import csv
@@ -13,15 +14,14 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile, ZipFile
-from zoneinfo import ZoneInfo
 
 from bal.errors import Stop, Unavailable
 
@@ -35,36 +35,27 @@ WHEEL_SHA256 = "8b48bdab2445286a96649eb18bb09476d000a0e212fd57fdba83399df54af4de
 SCENARIO = "simbench/networks/1-complete_data-mixed-all-1-sw"
 GRID = "LV3.101"
 ZONE = "Europe/Berlin"  # the profiles' wall-clock time, summer time included
-PROFILE_START = datetime(2015, 12, 31, 23, 0, tzinfo=UTC)  # 2016-01-01T00:00 in ZONE
-PROFILE_SLOTS = 366 * 96  # one row a quarter-hour of 2016
-SLOT_S = 900
 _WATT_PER_MEGAWATT = 1_000_000
-_SLOTS_PER_HOUR = 4
 _FETCH_TIMEOUT_S = 600
+Kind = Literal["load", "pv", "storage"]
 
 
 @dataclass(frozen=True, slots=True)
-class GridMeter:
-    """One load of the grid, as a meter would stand there."""
+class GridUnit:
+    """One load, PV or storage unit of the grid, as a meter would stand there."""
 
-    name: str  # ten digits, as a German meter number may look; made from the load's number
-    load: str  # SimBench's own id, e.g. "LV3.101 Load 31"
+    name: str  # ten digits, as a German meter number may look; or e.g. pv-0031010007
+    kind: Kind
+    element: str  # SimBench's own id, e.g. "LV3.101 Load 31"
     node: str  # the bus it hangs on
-    profile: str  # column `<profile>_pload` of LoadProfile.csv
-    peak_w: Decimal  # pLoad: what the profile is a share of
-
-
-@dataclass(frozen=True, slots=True)
-class Quarter:
-    """What every meter delivered to its customer in one quarter-hour."""
-
-    begin: datetime  # UTC
-    energy_wh: tuple[int, ...]  # in the order of the meters asked for
+    profile: str  # its column in the profiles of its kind
+    peak_w: Decimal  # what the profile is a share of: drawn by a load, fed in by the others
+    peak_var: Decimal = Decimal(0)  # the same for reactive power, drawn
 
     @property
-    def end(self) -> datetime:
-        """When the quarter-hour is over, and the meter read; UTC."""
-        return self.begin + timedelta(seconds=SLOT_S)
+    def feeds_in(self) -> bool:
+        """Whether its energy is measured towards the grid."""
+        return self.kind != "load"
 
 
 def fetch_wheel(cache: Path) -> Path:
@@ -108,88 +99,84 @@ def _download(path: Path) -> None:
 
 
 @contextmanager
-def _table(wheel: Path, name: str) -> Iterator[Iterator[list[str]]]:
-    """Rows of one CSV file inside the wheel, header first; read as they are asked for."""
+def _lines(wheel: Path, name: str) -> Iterator[Iterator[str]]:
+    """Lines of one CSV file inside the wheel, read as they are asked for."""
     try:
         with ZipFile(wheel) as archive, archive.open(f"{SCENARIO}/{name}.csv") as raw:
-            text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-            yield csv.reader(text, delimiter=";")
+            yield io.TextIOWrapper(raw, encoding="utf-8", newline="")
     except (BadZipFile, KeyError) as error:
         raise Stop("simbench-layout", f"{wheel} has no {name}.csv of scenario 1") from error
 
 
-def meters(wheel: Path, *, limit: int | None = None, grid: str = GRID) -> list[GridMeter]:
+def rows_of(wheel: Path, name: str, mentions: Collection[str] = ()) -> list[dict[str, str]]:
+    """The rows of one table as column → text; only those that mention one of these, if any.
+
+    A mention may stand in any column: whoever asks for a subnet compares the column.
+    """
+    with _lines(wheel, name) as lines:
+        header = next(csv.reader(lines, delimiter=";"))
+        chosen = (line for line in lines if not mentions or any(m in line for m in mentions))
+        rows = csv.reader(chosen, delimiter=";")
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def rows_in(wheel: Path, name: str, subnet: str) -> list[dict[str, str]]:
+    """The rows of one table that belong to one subnet."""
+    return [row for row in rows_of(wheel, name, {subnet}) if row["subnet"] == subnet]
+
+
+def shares(
+    wheel: Path, name: str, columns: Collection[str], first: int, count: int
+) -> list[list[Decimal]]:
+    """`count` rows of a table of profiles from row `first` on.
+
+    Each row holds, in the order of `columns`, the share of peak power in that quarter-hour. Only
+    as much of the file is unpacked as lies before the last row asked for, and no row before the
+    first is parsed. Raises Stop("simbench-layout") where there is no such column.
+    """
+    with _lines(wheel, name) as lines:
+        header = next(csv.reader(lines, delimiter=";"))
+        missing = set(columns) - set(header)
+        if missing:
+            raise Stop("simbench-layout", f"{name}.csv has no column {min(missing)}")
+        wanted = [header.index(column) for column in columns]
+        rows = csv.reader(islice(lines, first, first + count), delimiter=";")
+        return [[Decimal(row[column]) for column in wanted] for row in rows]
+
+
+# --- what stands in the grid ----------------------------------------------------------------------
+
+
+def meters(wheel: Path, *, limit: int | None = None, grid: str = GRID) -> list[GridUnit]:
     """The loads of one grid in SimBench's order of number, at most `limit` of them."""
-    with _table(wheel, "Load") as rows:
-        header = next(rows)
-        loads = [dict(zip(header, row, strict=True)) for row in rows]
-    found = [_meter(load) for load in loads if load["subnet"] == grid]
+    found = [_unit("load", "", row, "pLoad", "qLoad") for row in rows_in(wheel, "Load", grid)]
     if not found:
         raise Stop("simbench-grid", f"SimBench {VERSION} has no loads in a grid {grid}")
-    return sorted(found, key=lambda meter: meter.name)[:limit]
+    return sorted(found, key=lambda unit: unit.name)[:limit]
 
 
-def _meter(load: dict[str, str]) -> GridMeter:
-    number = int(load["id"].rsplit(" ", 1)[1])
-    area = int("".join(sign for sign in load["subnet"] if sign.isdigit()) or "0")
-    return GridMeter(
-        name=f"{area % 1_000_000:06d}{number:04d}",
-        load=load["id"],
-        node=load["node"],
-        profile=load["profile"],
-        peak_w=Decimal(load["pLoad"]) * _WATT_PER_MEGAWATT,
+def ders(wheel: Path, grid: str = GRID) -> list[GridUnit]:
+    """The PV and then the storage units of one grid, each by number.
+
+    Other renewables (wind, biomass, hydro) count as PV here. SimBench's storage units are homes
+    with PV and a battery behind one meter: their power has a load's sign and is never positive, so
+    they feed in.
+    """
+    pv = [_unit("pv", "pv-", row, "pRES", "qRES") for row in rows_in(wheel, "RES", grid)]
+    stored = rows_in(wheel, "Storage", grid)
+    storages = [_unit("storage", "storage-", row, "pStor", "qStor") for row in stored]
+    return sorted(pv, key=lambda unit: unit.name) + sorted(storages, key=lambda unit: unit.name)
+
+
+def _unit(kind: Kind, prefix: str, row: dict[str, str], power: str, reactive: str) -> GridUnit:
+    number = int(row["id"].rsplit(" ", 1)[1])
+    area = int("".join(sign for sign in row["subnet"] if sign.isdigit()) or "0")
+    return GridUnit(
+        name=f"{prefix}{area % 1_000_000:06d}{number:04d}",
+        kind=kind,
+        element=row["id"],
+        node=row["node"],
+        profile=row["profile"],
+        peak_w=abs(Decimal(row[power])) * _WATT_PER_MEGAWATT,
+        peak_var=Decimal(row[reactive]) * _WATT_PER_MEGAWATT,
     )
-
-
-def slot_at(instant: datetime) -> int:
-    """The row of the profiles for an instant: same day of the year and wall-clock time in 2016.
-
-    instant: with an offset; it is cut down to its quarter-hour. 29 February exists in 2016; where
-    the wall clock jumps on another day than in 2016 the row is an hour off, never outside.
-    """
-    local = instant.astimezone(ZoneInfo(ZONE))
-    same = local.replace(year=2016, minute=local.minute // 15 * 15, second=0, microsecond=0)
-    elapsed = same.astimezone(UTC) - PROFILE_START
-    return int(elapsed.total_seconds()) // SLOT_S % PROFILE_SLOTS
-
-
-def shares(wheel: Path, profiles: Iterable[str], first: int, count: int) -> list[list[Decimal]]:
-    """`count` rows of the load profiles from row `first` on (after the last comes the first).
-
-    Each row holds, in the order of `profiles`, the share of peak power in that quarter-hour.
-    Only as much of the file is unpacked as lies before the last row asked for.
-    """
-    if not 0 <= first < PROFILE_SLOTS or not 0 <= count <= PROFILE_SLOTS:
-        raise ValueError(f"row {first} and {count} more are outside {PROFILE_SLOTS} rows")
-    before_end = min(count, PROFILE_SLOTS - first)
-    taken = _rows(wheel, profiles, first, before_end)
-    return taken + (_rows(wheel, profiles, 0, count - before_end) if before_end < count else [])
-
-
-def _rows(wheel: Path, profiles: Iterable[str], first: int, count: int) -> list[list[Decimal]]:
-    with _table(wheel, "LoadProfile") as rows:
-        header = next(rows)
-        columns = [header.index(f"{profile}_pload") for profile in profiles]
-        taken = islice(rows, first, first + count)
-        return [[Decimal(row[column]) for column in columns] for row in taken]
-
-
-def play(
-    wheel: Path, played: Sequence[GridMeter], begin: datetime, count: int
-) -> Iterator[Quarter]:
-    """`count` quarter-hours of these meters from `begin` on, as whole watt-hours.
-
-    A meter adds up energy exactly and shows whole Wh, so what is cut from one quarter-hour shows
-    in a later one and the sum is right to 1 Wh. begin: with an offset, on a quarter-hour.
-    """
-    begin = begin.astimezone(UTC)
-    if begin.timestamp() % SLOT_S:
-        raise ValueError(f"{begin.isoformat()} is not on a quarter-hour")
-    register_wh = [Decimal(0)] * len(played)
-    rows = shares(wheel, [meter.profile for meter in played], slot_at(begin), count)
-    for number, row in enumerate(rows):
-        before = [int(shown) for shown in register_wh]
-        for index, (meter, share) in enumerate(zip(played, row, strict=True)):
-            register_wh[index] += meter.peak_w * share / _SLOTS_PER_HOUR
-        energy = tuple(int(now) - then for now, then in zip(register_wh, before, strict=True))
-        yield Quarter(begin + timedelta(seconds=SLOT_S * number), energy)

@@ -8,7 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from field.simbench import PROFILE_SLOTS, SCENARIO, WHEEL, fetch_wheel, meters, play, slot_at
+from field.profiles import PROFILE_SLOTS, play, slot_at
+from field.simbench import SCENARIO, WHEEL, ders, fetch_wheel, meters
 from tests.conftest import REPOSITORY
 
 
@@ -24,9 +25,12 @@ def test_the_grid_is_the_one_that_the_demo_names(wheel: Path) -> None:
     found = meters(wheel)
     assert len(found) == 145
     assert len({meter.name for meter in found}) == 145
-    assert [meter.load for meter in found[:2]] == ["LV3.101 Load 1", "LV3.101 Load 2"]
+    assert [meter.element for meter in found[:2]] == ["LV3.101 Load 1", "LV3.101 Load 2"]
     assert found[0].profile == "H0-C"
     assert found[0].peak_w == 3000
+    fed = ders(wheel)
+    assert [sum(unit.kind == kind for unit in fed) for kind in ("pv", "storage")] == [25, 14]
+    assert sum(unit.peak_w for unit in fed if unit.kind == "pv") == 242_200
 
 
 def test_the_profiles_are_berlins_wall_clock_in_2016(wheel: Path) -> None:

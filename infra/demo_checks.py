@@ -1,0 +1,264 @@
+"""The demo's second half: the day closed and proved complete, a receipt verified, the drill."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from rich.markup import escape
+from rich.table import Table
+
+from field.profiles import ZONE
+from infra.demo_platform import Failure, Gateway, gridseal
+from infra.demo_play import Background, send_late
+from infra.demo_story import Story, ask, items, show_verdicts, verdicts
+from infra.demo_tamper import alter_stored_digit, changed_receipt, copy_folder
+
+REGISTER = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"  # a quarter-hour's energy, without multiplier
+_STORED_TIMEOUT_S = 30
+_ANCHORED_TIMEOUT_S = 60
+_LOCAL = ZoneInfo(ZONE)
+
+
+def offered(command: str) -> bool:
+    """Whether this release of the command line has a command."""
+    return gridseal(command, "--help", allowed=(0, 3))[0] == 0
+
+
+# --- the day --------------------------------------------------------------------------------------
+
+
+def close(story: Story, gateway: Gateway, policy: Path) -> None:
+    """Step 5: the day is closed; whole and broken days are proved; a late reading; closed again."""
+    story.head("The day is closed: now nobody can be shown another one")
+    _close(story)
+    whole = _ordinary(story)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("meter", "what happened", "quarter-hours", "gridseal verify says"):
+        table.add_column(head, overflow="fold")
+    wanted = [(whole, "an ordinary household")]
+    told = {"gap": "silent for two hours", "not-a-number": "said NaN once", "late": "one is late"}
+    for kind, text in told.items():
+        fault = story.fault(kind)
+        if fault:
+            wanted.append((fault.unit, text))
+    for name, text in wanted:
+        table.add_row(name, text, *_day_row(story, gateway, policy, name))
+    story.show(table)
+    story.say(
+        "The root of the book of days stands on chain, once and for ever: what is missing today "
+        "can't be slipped in unseen tomorrow."
+    )
+    late = story.fault("late")
+    if late is None:
+        return
+    story.say(f"\nThe late reading of {late.unit} arrives, and the day is closed again:")
+    with story.waiting("sending it"):
+        send_late(story)
+    _close(story)
+    slots, said = _day_row(story, gateway, policy, late.unit)
+    story.say(f"{late.unit}: {slots}; {said}")
+    story.say("It is a second version that names the first: the change is there to be seen.")
+    story.proved.append(f"the day of {whole} is complete, every quarter-hour by its own record")
+
+
+def _close(story: Story) -> None:
+    day = str(story.day.day)
+    story.line(f"$ gridseal day close {day}")
+    with story.waiting("making a device-day for every meter"):
+        printed = gridseal("day", "close", day, "--data", str(story.platform.data))[1]
+    story.say(_told(printed))
+
+
+def _told(printed: str) -> str:
+    """What a command printed, as a sentence."""
+    try:
+        found = json.loads(printed)
+    except ValueError:
+        return escape(printed.strip())
+    return escape(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.items()))
+
+
+def _ordinary(story: Story) -> str:
+    """The first meter with which nothing is wrong."""
+    wrong = {fault.unit for fault in story.day.faults}
+    meters = next(sender.units for sender in story.day.senders if sender.role == "headend")
+    return next(unit.name for unit in meters if unit.name not in wrong)
+
+
+def _day_row(story: Story, gateway: Gateway, policy: Path, name: str) -> tuple[str, str]:
+    """How many quarter-hours of one meter's day are there, and what the verifier says."""
+    path = f"/v1/device-days/{story.names[name]}/{story.day.day}?register={REGISTER}"
+    document = gateway.get(path)
+    file = story.work / f"day-{name}.json"
+    file.write_bytes(document)
+    found = verdicts(story, file, policy)
+    verdict = found["verdicts"]["complete"]
+    if found["exit"] == 1:
+        raise Failure(f"the day of {name} did not verify: {verdict['text']}")
+    there = {int(slot["slot"]) for slot in json.loads(document)["slots"]}
+    missing = sorted(set(range(story.day.slots)) - there)
+    told = f"{len(there)} of {story.day.slots}"
+    if missing:
+        told += f", {_hours(story.day.begin, missing)} missing"
+        story.missing.append(f"{name}: {_hours(story.day.begin, missing)}")
+    return told, escape(f"{verdict['text']} [{verdict['code']}]")
+
+
+def _hours(begin: datetime, slots: list[int]) -> str:
+    """Slots that follow each other, as hours of the day."""
+    first, last = (
+        (begin + timedelta(minutes=15 * slot)).astimezone(_LOCAL)
+        for slot in (slots[0], slots[-1] + 1)
+    )
+    return f"{first:%H:%M} to {last:%H:%M}"
+
+
+# --- one receipt ----------------------------------------------------------------------------------
+
+
+def receive(story: Story, gateway: Gateway) -> tuple[dict[str, Any], Path]:
+    """Step 6: one reading's receipt, once its checkpoint stands on chain."""
+    story.head("One reading's receipt")
+    path = story.work / "receipt.tlog-proof"
+    with story.waiting("waiting until the checkpoint stands on chain"):
+        item = _largest(story, gateway)
+        deadline = time.monotonic() + _ANCHORED_TIMEOUT_S
+        while item["state"] not in {"anchored", "final"}:
+            if time.monotonic() > deadline:
+                raise Failure(f"the log's head was not anchored within {_ANCHORED_TIMEOUT_S} s")
+            time.sleep(0.2)
+            item = _largest(story, gateway)
+        path.write_bytes(gateway.get(str(item["receipt"])))
+    record = item["record"]
+    story.say(
+        f"{record['value']} {record['unit']} of the meter {record['device'][:12]}… from "
+        f"{record['begin']} to {record['end']}, entry {item['index']} of the log."
+    )
+    story.line(str(path))
+    return item, path
+
+
+def _largest(story: Story, gateway: Gateway) -> dict[str, Any]:
+    """The largest reading of the ordinary household's day."""
+    begin = story.day.begin
+    query = {
+        "device": story.names[_ordinary(story)],
+        "kind": "reading",
+        "from": f"{begin + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}",
+        "to": f"{begin + timedelta(minutes=15 * story.day.slots + 1):%Y-%m-%dT%H:%M:%SZ}",
+        "limit": "1000",
+    }
+    deadline = time.monotonic() + _STORED_TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = items(ask(gateway, f"/v1/readings?{urlencode(query)}"))
+        if len(found) >= story.day.slots:
+            return max(found, key=lambda one: int(one["record"]["value"]))
+        time.sleep(0.1)
+    raise Failure(f"the day of {_ordinary(story)} can't be read after {_STORED_TIMEOUT_S} s")
+
+
+def verify(story: Story, item: Mapping[str, Any], receipt: Path, policy: Path) -> None:
+    """Step 7: the verifier, with a policy and an RPC endpoint, and nothing of the platform."""
+    story.head("gridseal verify, which trusts none of the above")
+    found = verdicts(story, receipt, policy)
+    show_verdicts(story, found)
+    if found["exit"] != 0:
+        raise Failure("the receipt did not verify; the verdicts above say why")
+    story.say(
+        "It would be exit 2 without --accept-own-chain: an operator could make his own chain anew."
+    )
+    changed, before, after = changed_receipt(receipt.read_text(encoding="utf-8"))
+    forged = story.work / "forged.tlog-proof"
+    forged.write_text(changed, encoding="utf-8")
+    story.say(f"\nThe same receipt with one character changed, {before} Wh → {after} Wh:")
+    found = verdicts(story, forged, policy)
+    show_verdicts(story, found)
+    if found["exit"] != 1:
+        raise Failure("a forged receipt was not refused")
+    story.proved.append(f"{before} Wh is entry {item['index']} of a log whose root is on a chain")
+    story.caught.append(f"a receipt that says {after} Wh instead of {before} Wh")
+
+
+# --- the phasors ----------------------------------------------------------------------------------
+
+
+def phasors(story: Story, gateway: Gateway, background: Background) -> None:
+    """Step 8: the substation's minute, in windows of a second."""
+    left_s = background.running_s
+    story.head("The substation's phasors: 60 s around an event")
+    with story.waiting(f"the PMU is still sending, at real speed: another {left_s:.0f} s"):
+        background.join()
+    account = background.tally.accounts["pmu"]
+    story.say(escape(story.day.event[:1].upper() + story.day.event[1:]) + ".")
+    if account.refused:
+        first = next(iter(background.tally.examples.values()))[0]
+        story.say(f"{account.refused} messages were refused: {escape(first.text)} [{first.code}]")
+        return
+    query = {"device": story.names[story.day.senders[-1].name], "kind": "phasors", "limit": "1000"}
+    with story.waiting("waiting for the windows"):
+        windows = _windows(story, gateway, query)
+    frames = sum(int(window["record"]["frames"]) for window in windows)
+    gone = [window["record"] for window in windows if int(window["record"]["missing"])]
+    story.say(
+        f"{account.values:,} frames came in; {len(windows)} windows of one second hold {frames:,}. "
+        "Each is one entry in the log with the root over its frames, so each frame is provable."
+    )
+    for record in gone:
+        text = f"{record['missing']} frames of the window {record['begin']}"
+        story.say(f"Missing, and said so by the record itself: {text}")
+        story.missing.append(f"the PMU: {text}")
+
+
+def _windows(story: Story, gateway: Gateway, query: dict[str, str]) -> list[dict[str, Any]]:
+    """All windows of the minute, once they are closed and stored."""
+    wanted = len({message.at.replace(microsecond=0) for message in story.day.messages
+                  if message.form == "pmu"})  # fmt: skip
+    deadline, found = time.monotonic() + _STORED_TIMEOUT_S, list[dict[str, Any]]()
+    while time.monotonic() < deadline:
+        found = items(ask(gateway, f"/v1/readings?{urlencode(query)}"))
+        if len(found) >= wanted:
+            return found
+        time.sleep(0.2)
+    raise Failure(f"only {len(found)} of {wanted} windows can be read")
+
+
+# --- tampering ------------------------------------------------------------------------------------
+
+
+def drill(story: Story) -> None:
+    """Step 9: ten attacks on a copy of the data folder, each caught by the check that should."""
+    story.head("The drill: ten attacks on a copy of the data folder")
+    with story.waiting("copying, attacking, checking, ten times"):
+        code, printed = gridseal("drill", "--data", str(story.platform.data), allowed=(0, 1))
+    for line in printed.splitlines():
+        story.line(line)
+    if code != 0:
+        raise Failure("an attack of the drill was not caught")
+
+
+def tamper(story: Story, item: Mapping[str, Any]) -> None:
+    """Step 9 where there is no drill: one digit altered on disk, in a copy."""
+    story.head("One stored digit is altered, in a copy of the data folder")
+    copy = story.work / "copy"
+    with story.waiting("copying the data folder and checking the copy"):
+        copy_folder(story.platform.data, copy)
+    story.say("gridseal fsck on the untouched copy: everything re-derives.")
+    path, record, value = alter_stored_digit(copy, [item["record"]])
+    where = path.relative_to(story.work)
+    story.say(
+        f"{where}, {record['device'][:12]}… {record['begin']}: {record['value']} → {value} Wh"
+    )
+    with story.waiting("checking again"):
+        code, said = gridseal("fsck", "--data", str(copy), allowed=(0, 1))
+    story.say("gridseal fsck on the altered copy:")
+    for line in said.splitlines():
+        if line.startswith(("✘", "fsck")):
+            story.say(escape(line))
+    if code == 0:
+        raise Failure("fsck did not notice the altered digit")
+    story.caught.append("one digit altered where the platform keeps its rows")
