@@ -330,7 +330,7 @@ class Platform:
 
     def _alarm(self, code: str, text: str) -> None:
         logger.error("%s: %s", code, text)
-        if code in {"anchor-ahead", "anchor-fork"}:
+        if code in {"anchor-ahead", "anchor-fork", "close-differs"}:
             self._fail(Stop(code, text))
         else:
             self._alarms["chain"] = f"{code}: {text}"
