@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from hashlib import sha256
 from typing import Any
 
+from day_vectors import book, device_days
 from vector_log import (
     C2SP_NOTE,
     C2SP_VKEY,
@@ -251,6 +252,8 @@ def vectors() -> dict[str, str]:
         "notes.json": notes(),
         "checkpoints.json": checkpoints(log),
         "receipts.json": receipts(log),
+        "book.json": book(),
+        "device_days.json": device_days(),
     }
     return {
         name: json.dumps(content, indent=1, ensure_ascii=False) + "\n"
