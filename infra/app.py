@@ -247,6 +247,7 @@ class Platform:
             clock=self.clock,
             on_anchored=self._anchored,
             on_alarm=self._alarm,
+            closes=self.stores.book.closes,
         )
 
     def _mqtt_limits(self) -> MqttLimits:
