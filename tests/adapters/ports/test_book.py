@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from bal.model import Close, Digest
-from bal.ports import Book
+from bal.model import Close, Digest, Pseudonym
+from bal.ports import Book, BookEntry
 from infra.sqlite_book import SqliteBook
 
 
 def close(k: int, date: str = "2026-01-15") -> Close:
     return Close(k, date, 100 * k, 100 * k + 7, Digest(bytes([k]) * 32), Digest(bytes([99]) * 32))
+
+
+def entry(name: bytes, version: int) -> BookEntry:
+    digest = Digest(name * 32)
+    return BookEntry(
+        name * 32, Pseudonym("A" * 43), "r", 900, version, digest, name * 32, 10 * version
+    )
 
 
 class BookSuite:
@@ -38,6 +45,18 @@ class BookSuite:
         with pytest.raises(ValueError, match="follow"):
             book.add(close(3))
         assert book.closes() == [close(1)]
+
+    def test_the_newest_version_of_each_key_is_given_as_of_a_close(self, tmp_path: Path) -> None:
+        book = self.make(tmp_path)
+        book.add(close(1), [entry(b"b", 1), entry(b"a", 1)])
+        book.add(close(2, "2026-01-16"), [entry(b"c", 1)])
+        book.add(close(3), [entry(b"b", 2)])
+        book.add(close(3), [entry(b"b", 2)])
+        assert book.entries("2026-01-15", 2) == [entry(b"a", 1), entry(b"b", 1)]
+        assert book.entries("2026-01-15", 3) == [entry(b"a", 1), entry(b"b", 2)]
+        assert book.entries("2026-01-16", 3) == [entry(b"c", 1)]
+        assert book.entries("2026-01-16", 1) == book.entries("2026-01-17", 3) == []
+        assert self.make(tmp_path).entries("2026-01-15", 3) == book.entries("2026-01-15", 3)
 
     def test_touched_dates_keep_the_highest_index(self, tmp_path: Path) -> None:
         book = self.make(tmp_path)
