@@ -146,8 +146,15 @@ class AnchorContract:
         return root if any(root) else None
 
     def closes(self, log: bytes, block: int | None = None) -> int:
-        """How often the book was closed, parents' closes included; at `block`, else the newest."""
-        return int(self._read("closes", log, block=block))
+        """How often the book was closed, parents' closes included; at `block`, else the newest.
+
+        Raises Stop("contract-missing") where another contract stands at the address.
+        """
+        try:
+            return int(self._read("closes", log, block=block))
+        except Reverted as error:  # the view itself never does
+            text = f"the contract at {self.address} knows no closes: it is another one"
+            raise Stop("contract-missing", text) from error
 
     def close_at(self, log: bytes, k: int) -> ClosedBook | None:
         """The k-th close; None where it isn't in this contract, but in a parent, or nowhere."""

@@ -6,9 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from bal.errors import Stop, Unavailable
 from bal.model import Digest
+from contracts import load
 from infra.anchor_contract import AnchorContract, ClosedBook
 from infra.anchorer import Anchorer
 from infra.chain_embedded import EmbeddedChain
@@ -325,6 +327,19 @@ def test_no_journal_of_ours_is_refused(ground) -> None:
 
 
 # -- another contract ----------------------------------------------------------------------------
+
+
+def test_a_contract_that_knows_no_closes_is_another_one(ground) -> None:
+    web3 = ground.chain.web3()
+    harness = load("Rfc9162Harness", Path(__file__).parents[1] / "unit/contracts")
+    creation = {"from": FUNDED[0], "data": harness.bytecode, "gas": 3_000_000, "gasPrice": 10**10}
+    creation |= {"nonce": web3.eth.get_transaction_count(FUNDED[0]), "chainId": web3.eth.chain_id}
+    signed = Account.from_key(ADMIN).sign_transaction(creation)
+    place = web3.eth.wait_for_transaction_receipt(
+        web3.eth.send_raw_transaction(signed.raw_transaction)
+    )["contractAddress"]
+    with pytest.raises(Stop, match="contract-missing"):
+        AnchorContract(web3, place).closes(LOG)
 
 
 def test_a_successor_goes_on_where_its_parent_ended(ground) -> None:
