@@ -18,6 +18,7 @@ NO_CODES = {
     "client-add", "client-list", "client-revoke",  # commands of the control socket
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
+    "device-day",  # a kind of row
     "intake-writer",  # a thread
     "utf-8",
 }  # fmt: skip

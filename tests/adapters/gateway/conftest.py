@@ -25,6 +25,7 @@ from bal.model import (
     ReadingsQuery,
     StoredRecord,
 )
+from bal.provide.device_days import DayRequest
 from bal.provide.policy import SCOPES, ClientInfo, group_of
 from bal.times import rfc3339
 from infra.http_api import Limits, Submitted, create_app
@@ -60,6 +61,7 @@ class Platform:
     taken: dict[tuple[str, str], bytes] = field(default_factory=dict)
     verdicts: dict[str, Any] = field(default_factory=dict)  # raw text → summary or exception
     well: dict[str, str] = field(default_factory=lambda: {"bus": "ok", "log": "ok"})
+    days: dict[str, bytes | Exception] = field(default_factory=dict)  # by device
     calls: list[str] = field(default_factory=list)
 
     def client(self, client_id: str) -> ClientInfo | None:
@@ -122,6 +124,13 @@ class Platform:
         if self.rows[index].kind == "telemetry":
             raise KeyError(index)
         return f"c2sp.org/tlog-proof@v1\nindex {index}\n"
+
+    def device_day(self, info: DeviceInfo, asked: DayRequest) -> bytes:
+        answer = self.days[info.device]
+        if isinstance(answer, Exception):
+            raise answer
+        self.calls.append(f"{asked.date} {asked.register} {asked.close}")
+        return answer
 
     def entries(self) -> list[bytes]:
         return [sha256(row.record).digest() for row in self.rows]

@@ -1,7 +1,9 @@
 """docs/spec/completeness.md, Device-day: its bytes, its key, and what a decoder refuses."""
 
 import json
+from base64 import b64decode
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,17 @@ def test_published_bytes(case: dict[str, Any]) -> None:
 def test_published_bad_bytes(case: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"device-day|version|slot|day"):
         decode(bytes.fromhex(case["data"]))
+
+
+def test_the_example_of_the_page_is_the_published_document() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/spec/completeness.md").read_text()
+    whole = VECTORS["documents"][0]["document"]
+    data = b64decode(whole["device_day"]["data"])
+    cuts = (0, 5, 37, 41, 73, 81, 89, 91, 93, 94, 95, 103, 111)
+    for start, stop in pairwise(cuts):
+        assert data[start:stop].hex() in page
+    assert whole["device"] in page
+    assert whole["day_proof"]["terminal"]["key"][:4] + "…" in page
 
 
 @pytest.mark.parametrize("case", VECTORS["keys"])
