@@ -133,7 +133,7 @@ class Subjects:
         message_year = year(message.received_us)
         key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
         if info is None:
-            kind = "der" if message.format == "der" else "meter"
+            kind = "der" if message.format in ("der", "sep2") else "meter"
             shard = self.next_shard(sender.group, fresh)
             info = DeviceInfo(
                 pseudonym, sender.group, shard, sender.zone, kind, sender.name, "active"
@@ -161,7 +161,8 @@ class Subjects:
         """The pseudonym of a device that the sender may speak for and the registry knows."""
         plain = _plain_names(names)
         if sender.subjects == "self":  # a message that names no device is about its sender
-            return sender.subject if not plain or sender.name in plain else None
+            own = {sender.name, _lfdi(sender)}
+            return sender.subject if not plain or own & plain else None
         candidates = self._candidates(sender, names)
         known = self._vault.find(candidates)
         for identity in candidates:
@@ -184,6 +185,11 @@ class Subjects:
 def _plain_names(names: MeterNames) -> set[str]:
     plain = {name for _, _, name in names.names}
     return plain if names.mrid is None else plain | {names.mrid}
+
+
+def _lfdi(sender: Sender) -> str:
+    """The LFDI that a sender's certificate gives it (IEEE 2030.5): 160 bits of its SHA-256."""
+    return sender.certificate_sha256[:40].upper() or sender.name
 
 
 def _not_allowed() -> Rejected:

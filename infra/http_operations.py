@@ -150,8 +150,8 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "parameters": [
                 _query(
                     "format",
-                    "cim: IEC 61968-9 MeterReadings; der: DER telemetry",
-                    {"enum": ["cim", "der"]},
+                    "cim: IEC 61968-9 MeterReadings; der: DER telemetry; sep2: IEEE 2030.5",
+                    {"enum": ["cim", "der", "sep2"]},
                     required=True,
                 )
             ],

@@ -35,8 +35,9 @@ _INTAKE = "Gridseal docs/spec/intake.md"
 def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Return only if `raw` may go to the bus as a message of format `form`.
 
-    form: `cim` (XML) or `der` (JSON). Raises Rejected, and nothing else whatever the bytes are,
-    with the code, the line in `raw` where there is one, and the clause. No text quotes the input.
+    form: `cim` or `sep2` (XML), or `der` (JSON). Raises Rejected, and nothing else whatever the
+    bytes are, with the code, the line in `raw` where there is one, and the clause. No text quotes
+    the input.
     """
     if len(raw) > limits.message_bytes_max:
         text = f"{len(raw)} bytes; a message has at most {limits.message_bytes_max}"
@@ -308,4 +309,8 @@ def _check_json_characters(text: str) -> None:
             _refuse_control(_line(text, escape.start()), _XML_CHAR)
 
 
-_FORMATS: dict[str, Callable[[bytes, Limits], None]] = {"cim": _check_xml, "der": _check_json}
+_FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
+    "cim": _check_xml,
+    "der": _check_json,
+    "sep2": _check_xml,
+}

@@ -1,18 +1,18 @@
 """From one raw message to records: pseudonymised, validated, in the exact bytes to be certified.
 
 A function of the message, its format, and what `resolve` answers: no history, no clock.
-docs/spec/record.md has the records, docs/spec/reading-type.md and docs/spec/der-telemetry.md
-what is understood of the formats.
+docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-telemetry.md and
+docs/spec/ieee-2030-5.md what is understood of the formats.
 """
 
 from bal.errors import Rejected
-from bal.harmonise import cim, der
+from bal.harmonise import cim, der, sep2
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Harmonised, Subject
 
 __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
 
-FORMATS = ("cim", "der")
+FORMATS = ("cim", "der", "sep2")
 
 
 def harmonise(
@@ -26,9 +26,10 @@ def harmonise(
 ) -> Harmonised:
     """What one raw message means.
 
-    form: cim (IEC 61968-9 MeterReadings) or der (docs/spec/der-telemetry.md). platform: the
-    platform's own subject, of the bytes between devices; sender: the credential's own subject,
-    of the bytes in which no device could be named. The parts are consecutive and cover `raw`.
+    form: cim (IEC 61968-9 MeterReadings), der (docs/spec/der-telemetry.md) or sep2 (IEEE 2030.5).
+    platform: the platform's own subject, of the bytes between devices; sender: the credential's
+    own subject, of the bytes in which no device could be named. The parts are consecutive and
+    cover `raw`.
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
@@ -36,6 +37,9 @@ def harmonise(
         read = cim.harmonise
     elif form == "der":
         read = der.harmonise
+    elif form == "sep2":
+        read = sep2.harmonise
     else:
-        raise Rejected("format-unknown", "the format is neither cim nor der", field="format")
+        known = ", ".join(FORMATS)
+        raise Rejected("format-unknown", f"the format is none of {known}", field="format")
     return read(raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts)

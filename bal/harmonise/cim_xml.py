@@ -89,7 +89,7 @@ def read(raw: bytes) -> list[MeterReading]:
 
     Raises Rejected: not-utf8, dtd-forbidden, xml-malformed, too-many-items.
     """
-    _check(raw)
+    check_bytes(raw)
     try:
         root = etree.fromstring(raw, _parser())
     except etree.XMLSyntaxError as error:
@@ -111,8 +111,11 @@ def too_many_elements(raw: bytes) -> bool:
     return len(raw) > MARKUP_MAX and raw.count(b"<") > MARKUP_MAX
 
 
-def _check(raw: bytes) -> None:
-    """What has to be refused before a parser sees it."""
+def check_bytes(raw: bytes) -> None:
+    """What has to be refused of any XML before a parser sees it.
+
+    Raises Rejected: not-utf8, dtd-forbidden, too-many-items.
+    """
     if too_many_elements(raw):
         raise Rejected("too-many-items", f"more than {MARKUP_MAX} tags in one message")
     try:

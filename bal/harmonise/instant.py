@@ -85,6 +85,20 @@ def parse(text: str) -> Instant:
     return _parse(stripped)
 
 
+def of_epoch(seconds: int) -> Instant:
+    """The instant `seconds` after 1970-01-01T00:00:00Z.
+
+    Raises Rejected("time-out-of-range") outside the years 1970 to 2200.
+    """
+    return _of_epoch(seconds)
+
+
+@lru_cache(maxsize=4096)
+def _of_epoch(seconds: int) -> Instant:
+    us = seconds * _US_PER_S
+    return Instant(us, _text(us), cut=False)
+
+
 def before(instant: Instant, seconds: int) -> Instant:
     """The instant `seconds` earlier. Raises Rejected("time-out-of-range") before 1970."""
     return _before(instant.us, seconds)

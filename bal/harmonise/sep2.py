@@ -1,0 +1,151 @@
+"""IEEE 2030.5 metering mirrors and DER status: from what a message says to records.
+
+As everywhere: what is unambiguous is taken, what has no meaning here or lacks a part becomes an
+`event` that keeps the texts as sent, what can't be placed on the time axis is refused, and one bad
+reading never costs another. docs/spec/ieee-2030-5.md has the rules.
+"""
+
+import re
+from collections.abc import Iterator
+
+from bal.errors import Rejected
+from bal.harmonise import sep2_type, sep2_xml
+from bal.harmonise.names import CommitParts, MeterNames, Resolve
+from bal.harmonise.parts import cut
+from bal.harmonise.record import Origin
+from bal.harmonise.report import Report
+from bal.harmonise.sep2_reading import CLAUSE, STATUSES, Readings
+from bal.harmonise.sep2_xml import Node
+from bal.model import Draft, Harmonised, Subject
+
+CLAUSE_DEVICE = "IEEE 2030.5-2018 deviceLFDI"
+CLAUSE_MRID = "IEEE 2030.5-2018 mRIDType"
+
+LFDI_AUTHORITY, LFDI_TYPE = "ieee2030.5", "lfdi"
+
+_SPACE = " \t\r\n"
+_LFDI = re.compile(r"[0-9A-Fa-f]{40}")
+_MRID = re.compile(r"(?:[0-9A-Fa-f]{2}){1,16}")
+
+_IDENTIFIED = frozenset({"mRID", "description", "version"})
+_CONTAINERS = frozenset(
+    {"MirrorUsagePointList", "MirrorUsagePoint", "MirrorMeterReadingList", "MirrorMeterReading",
+     "MirrorReadingSet"}
+)  # fmt: skip
+_KNOWN = {  # element → the elements that the standard has in it
+    "MirrorUsagePointList": frozenset({"MirrorUsagePoint"}),
+    "MirrorUsagePoint": _IDENTIFIED
+    | {"roleFlags", "serviceCategoryKind", "status", "deviceLFDI", "MirrorMeterReading",
+       "postRate"},
+    "MirrorMeterReadingList": frozenset({"MirrorMeterReading"}),
+    "MirrorMeterReading": _IDENTIFIED
+    | {"lastUpdateTime", "MirrorReadingSet", "nextUpdateTime", "Reading", "ReadingType"},
+    "MirrorReadingSet": _IDENTIFIED | {"timePeriod", "Reading"},
+    "Reading": frozenset(
+        {"consumptionBlock", "qualityFlags", "timePeriod", "touTier", "value", "localID"}
+    ),
+    "ReadingType": frozenset(sep2_type.MEMBERS)
+    | {"calorificValue", "conversionFactor", "maxNumberOfIntervals", "numberOfConsumptionBlocks",
+       "numberOfTouTiers", "supplyLimit", "tieredConsumptionBlocks"},
+    "timePeriod": frozenset({"duration", "start"}),
+    **{name: members | {"readingTime"} for name, members in STATUSES.items()},
+}  # fmt: skip
+
+
+def harmonise(
+    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+) -> Harmonised:
+    """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
+    document = sep2_xml.read(raw)
+    devices = _devices(document.root)
+    if not devices:
+        raise Rejected(
+            "no-meter-reading",
+            "the message is none of the resources of IEEE 2030.5 that are taken here",
+            field="MirrorMeterReading",
+            line=document.root.line,
+            clause=CLAUSE,
+        )
+    report = Report(raw)
+    _tell(document, report)
+    subjects = [_subject(one, resolve, report) for one in devices]
+    spans = [
+        (one.start, one.end, sender if subject is None else subject)
+        for one, subject in zip(devices, subjects, strict=True)
+    ]
+    parts, commitments = cut(raw, spans, platform, commit_parts)
+    drafts: list[Draft] = []
+    for one, subject, commitment in zip(devices, subjects, commitments, strict=True):
+        if subject is not None:
+            drafts += Readings(one, report, Origin(subject, commitment.hex())).take()
+    return Harmonised(parts, drafts, report.findings, report.refused)
+
+
+def _devices(root: Node) -> list[Node]:
+    """The elements that speak of one device each."""
+    if root.name == "MirrorUsagePointList":
+        return root.all("MirrorUsagePoint")
+    return [root] if root.name in _CONTAINERS or root.name in STATUSES else []
+
+
+def _tell(document: sep2_xml.Document, report: Report) -> None:
+    """What is doubtful about the message as a whole."""
+    root = document.root
+    if document.namespace == sep2_xml.NAMESPACE_2013:
+        report.doubt(
+            "namespace-2013",
+            "the namespace is that of IEEE 2030.5-2013; read as the edition of 2018",
+            root.line,
+            field="xmlns",
+            clause=sep2_xml.CLAUSE_NAMESPACE,
+        )
+    unknown = sep2_xml.unmapped([root], _KNOWN)
+    for node in [*unknown.values(), *document.foreign]:
+        if node.name in _KNOWN:  # a name of the standard's: no text quotes what was sent
+            text = f"an element that the standard has not in {node.name} is kept as evidence only"
+            report.doubt("element-not-mapped", text, node.line, field=node.name, clause=CLAUSE)
+    malformed: set[str] = set()
+    for node in _within(root):
+        texts = node.texts("mRID")
+        good = all(_MRID.fullmatch(text.strip(_SPACE)) is not None for text in texts)
+        if not good and node.name not in malformed:
+            malformed.add(node.name)
+            report.doubt(
+                "mrid-malformed",
+                "an mRID is not 1 to 16 pairs of hexadecimal digits",
+                node.line,
+                field=f"{node.name}/mRID",
+                clause=CLAUSE_MRID,
+            )
+
+
+def _within(node: Node) -> Iterator[Node]:
+    """The elements that have an mRID."""
+    if node.name in _CONTAINERS:
+        yield node
+        for child in node.children:
+            yield from _within(child)
+
+
+def _subject(node: Node, resolve: Resolve, report: Report) -> Subject | None:
+    """Whose the readings are; None, and one refusal for all of them, where nobody's."""
+    try:
+        return resolve(_names(node))
+    except Rejected as error:
+        named = "deviceLFDI" if node.all("deviceLFDI") else node.name
+        refusal = Rejected(error.code, error.text, field=named, clause=error.clause)
+        report.refuse(refusal, node.line, field=named, clause=CLAUSE_DEVICE)
+        return None
+
+
+def _names(node: Node) -> MeterNames:
+    """The device's LFDI; none where the message names no device, and so means its sender."""
+    sent = node.texts("deviceLFDI") if node.name == "MirrorUsagePoint" else []
+    if not sent:
+        return MeterNames(None, ())
+    if len(sent) > 1:
+        raise Rejected("meter-ambiguous", f"{len(sent)} deviceLFDI elements")
+    text = sent[0].strip(_SPACE)
+    if _LFDI.fullmatch(text) is None:
+        raise Rejected("name-invalid", "an LFDI is 40 hexadecimal digits")
+    return MeterNames(None, ((LFDI_AUTHORITY, LFDI_TYPE, text.upper()),))
