@@ -30,6 +30,7 @@ from infra.simulate import speed, yesterday
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCOPE = "readings.read devices.read"
 ANCHOR_INTERVAL_S = 2  # the default is longer; nobody watches for that long
+GRACE_H = 87_600  # ten years: here the day is closed by the story, not by the clock
 DAYS_MAX = 31
 _TOKEN_RENEWED_S = 120
 INTRO = (
@@ -138,7 +139,14 @@ def tell(story: Story, wheel: Path, *, once: bool) -> None:
     else:
         tamper(story, item)
     sum_up(story, time.monotonic() - started)
-    if not once:
+    if once:
+        story.head("Three things to try next")
+        story.line(
+            "make demo                       in a terminal: it stays up, with commands to try"
+        )
+        story.line("make demo DAYS=7 GRID=LV1.101   a week of another grid")
+        story.line("make demo SPEED=1440 DATA=kept  a day in a minute, in a folder that is kept")
+    else:
         stay(story, gateway, receipt, policy)
 
 
@@ -165,13 +173,14 @@ def start(console: Console, work: Path, data: Path, *, once: bool) -> None:
 
 
 def _config(work: Path, data: Path) -> Path | None:
-    """A configuration with a short anchor interval, for a folder that is new."""
+    """A configuration for a folder that is new: anchors soon, and closes no day by itself."""
     path = work / "demo.toml"
     if not path.exists():
         if data.is_dir() and any(data.iterdir()):
             return None  # somebody else's platform: what it promised about anchors stands
         work.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[anchor]\ninterval_s = {ANCHOR_INTERVAL_S}\n", encoding="utf-8")
+        text = f"[anchor]\ninterval_s = {ANCHOR_INTERVAL_S}\n[day]\ngrace_h = {GRACE_H}\n"
+        path.write_text(text, encoding="utf-8")
     return path
 
 

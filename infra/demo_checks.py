@@ -61,13 +61,29 @@ def close(story: Story, gateway: Gateway, policy: Path) -> None:
     late = story.fault("late")
     if late is None:
         return
+    if _whole(story, late.unit):
+        story.say(f"The late reading of {late.unit} came in an earlier run on this folder.")
+        return
     story.say(f"\nThe late reading of {late.unit} arrives, and the day is closed again:")
     with story.waiting("sending it"):
         send_late(story)
     _close(story)
     slots, said = _day_row(story, gateway, policy, late.unit)
     story.say(f"{late.unit}: {slots}; {said}")
-    story.say("It is a second version that names the first: that it came late can't be hidden.")
+    previous = json.loads(_file(story, late.unit).read_bytes())["previous"]
+    story.say(
+        f"This is version {len(previous) + 1} of that day, and it names the one before: that the "
+        "reading came late can't be hidden."
+    )
+
+
+def _whole(story: Story, name: str) -> bool:
+    """Whether the document that was fetched last shows a day without gap."""
+    return len(json.loads(_file(story, name).read_bytes())["slots"]) == story.day.slots
+
+
+def _file(story: Story, name: str) -> Path:
+    return story.work / f"day-{name}.json"
 
 
 def _close(story: Story) -> None:
@@ -93,7 +109,7 @@ def _day_row(story: Story, gateway: Gateway, policy: Path, name: str) -> tuple[s
     """How many quarter-hours of one meter's day are there, and what the verifier says."""
     path = f"/v1/device-days/{story.names[name]}/{story.day.day}?register={REGISTER}"
     document = gateway.get(path)
-    file = story.work / f"day-{name}.json"
+    file = _file(story, name)
     file.write_bytes(document)
     found = verdicts(story, file, policy)
     verdict = found["verdicts"]["complete"]

@@ -103,6 +103,10 @@ def play(story: Story) -> Background:
     pace = f"{wishes.speed:g} times as fast as in life" if wishes.speed else "as fast as it goes"
     story.head(f"{span}{day.day:%A, %d %B %Y} in the grid {wishes.grid}, {pace}")
     story.say(CREDIT)
+    if day.faults:
+        story.say("\nWrong on purpose, to see what comes of it:")
+    for fault in day.faults:
+        story.say(f"• {fault.text}")
     meters: list[Outgoing] = []
     for played in story.days:
         late_too = played is not day
