@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from zlib import compress
 
@@ -39,6 +39,7 @@ _LEVEL_FINAL = 255
 _DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
 _FORM = 1
 _PAGE_BYTES = 8192
+_kind, _begin_us = itemgetter(2), itemgetter(4)
 _DEVICES_KNOWN_MAX = 1 << 18  # in memory, about 150 bytes each
 
 _SCHEMA = """
@@ -247,23 +248,31 @@ class SqliteCustomerDb:
         Of kinds reading and telemetry, all versions, one device after the other, by pseudonym.
         """
         found: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)
-        kinds = DEVICE_DAY_KINDS
         with self._file.reading() as db:
             segments = db.execute(
-                "SELECT segment.id, keys FROM segment JOIN shard ON segment.shard = shard.id"
+                "SELECT segment.id, keys, end_max_us, last FROM segment"
+                " JOIN shard ON segment.shard = shard.id"
                 " WHERE name = ? AND day BETWEEN ? AND ? AND first < ?"
                 " AND end_min_us <= ? AND end_max_us > ? ORDER BY first",
                 (shard, from_us // DAY_US, to_us // DAY_US, size, to_us, from_us),
             )
-            for number, keys in segments:
+            for number, keys, end_max, last in segments:
                 try:
                     rows = decode(keys, whole_records(db, number), shard)
                 except DECODING_ERRORS as error:
                     raise self._file.damaged(f"segment {number}: {error}") from error
+                whole = end_max <= to_us and last < size and min(map(_begin_us, rows)) >= from_us
+                if not (whole and DEVICE_DAY_KINDS.issuperset(map(_kind, rows))):
+                    rows = [
+                        item
+                        for item in rows
+                        if item.begin_us >= from_us
+                        and item.end_us <= to_us
+                        and item.index < size
+                        and item.kind in DEVICE_DAY_KINDS
+                    ]
                 for item in rows:
-                    device, end, kind, _, begin, index, *_ = item
-                    if begin >= from_us and end <= to_us and index < size and kind in kinds:
-                        found[device].append(item)
+                    found[item[0]].append(item)
         for device in sorted(found):
             yield device, found.pop(device)
 
