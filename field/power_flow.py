@@ -40,27 +40,16 @@ class PowerFlow:
     def __init__(self, model: GridModel, units: Sequence[GridUnit]) -> None:
         """Raises KeyError where a unit hangs on a node that is not in the model."""
         self.model, self.units = model, tuple(units)
-        first_line = len(model.buses)
-        self._transformer = first_line + len(model.lines)
+        self._first_line = len(model.buses)
+        self._transformer = self._first_line + len(model.lines)
         self._first_load = self._transformer + 1
-        arrays: dict[ComponentType, Any] = {
-            ComponentType.node: initialize_array("input", ComponentType.node, len(model.buses))
+        arrays = {
+            ComponentType.node: self._nodes(),
+            ComponentType.line: self._lines(),
+            ComponentType.transformer: self._transformers(),
+            ComponentType.sym_load: self._loads(),
+            ComponentType.source: self._source(),
         }
-        arrays[ComponentType.node]["id"] = range(len(model.buses))
-        arrays[ComponentType.node]["u_rated"] = [bus.rated_v for bus in model.buses]
-        arrays[ComponentType.line] = self._lines(first_line)
-        arrays[ComponentType.transformer] = self._transformers()
-        arrays[ComponentType.sym_load] = loads = initialize_array(
-            "input", ComponentType.sym_load, len(self.units)
-        )
-        loads["id"] = range(self._first_load, self._first_load + len(self.units))
-        loads["node"] = [model.place[unit.node] for unit in self.units]
-        loads["status"], loads["type"] = 1, _CONSTANT_POWER
-        loads["p_specified"], loads["q_specified"] = 0, 0
-        arrays[ComponentType.source] = source = initialize_array("input", ComponentType.source, 1)
-        source["id"] = self._first_load + len(self.units)
-        source["node"], source["status"], source["u_ref"] = model.slack, 1, model.slack_pu
-        source["sk"] = _STIFF_VA
         self._solver = PowerGridModel(arrays, system_frequency=FREQUENCY_HZ)
 
     def solve(self, drawn_w: Floats, drawn_var: Floats) -> Flows:
@@ -84,29 +73,45 @@ class PowerFlow:
             line_a=np.maximum(lines["i_from"], lines["i_to"]),
         )
 
-    def _lines(self, first: int) -> NDArray[np.void]:
-        lines, sources = (
-            initialize_array("input", ComponentType.line, len(self.model.lines)),
-            self.model.lines,
-        )
-        lines["id"] = range(first, first + len(sources))
-        lines["from_node"], lines["to_node"] = (
-            [line.begin for line in sources],
-            [line.end for line in sources],
-        )
-        lines["from_status"] = lines["to_status"] = 1
-        lines["r1"] = [line.r_ohm for line in sources]
-        lines["x1"] = [line.x_ohm for line in sources]
-        lines["c1"] = [line.b_s / (2 * np.pi * FREQUENCY_HZ) for line in sources]
-        lines["tan1"] = 0
-        lines["i_n"] = [line.i_max_a for line in sources]
-        return lines
+    def _nodes(self) -> NDArray[np.void]:
+        made = initialize_array("input", ComponentType.node, len(self.model.buses))
+        made["id"] = range(len(self.model.buses))
+        made["u_rated"] = [bus.rated_v for bus in self.model.buses]
+        return made
+
+    def _lines(self) -> NDArray[np.void]:
+        sources = self.model.lines
+        made = initialize_array("input", ComponentType.line, len(sources))
+        made["id"] = range(self._first_line, self._first_line + len(sources))
+        made["from_node"] = [line.begin for line in sources]
+        made["to_node"] = [line.end for line in sources]
+        made["from_status"] = made["to_status"] = 1
+        made["r1"] = [line.r_ohm for line in sources]
+        made["x1"] = [line.x_ohm for line in sources]
+        made["c1"] = [line.b_s / (2 * np.pi * FREQUENCY_HZ) for line in sources]
+        made["tan1"] = 0
+        made["i_n"] = [line.i_max_a for line in sources]
+        return made
+
+    def _loads(self) -> NDArray[np.void]:
+        """All units, with powers that every scenario replaces."""
+        made = initialize_array("input", ComponentType.sym_load, len(self.units))
+        made["id"] = range(self._first_load, self._first_load + len(self.units))
+        made["node"] = [self.model.place[unit.node] for unit in self.units]
+        made["status"], made["type"] = 1, _CONSTANT_POWER
+        made["p_specified"] = made["q_specified"] = 0
+        return made
+
+    def _source(self) -> NDArray[np.void]:
+        made = initialize_array("input", ComponentType.source, 1)
+        made["id"] = self._first_load + len(self.units)
+        made["node"], made["status"] = self.model.slack, 1
+        made["u_ref"], made["sk"] = self.model.slack_pu, _STIFF_VA
+        return made
 
     def _transformers(self) -> NDArray[np.void]:
-        made, source = (
-            initialize_array("input", ComponentType.transformer, 1),
-            self.model.transformer,
-        )
+        source = self.model.transformer
+        made = initialize_array("input", ComponentType.transformer, 1)
         made["id"] = self._transformer
         made["from_node"], made["to_node"] = source.high, source.low
         made["from_status"] = made["to_status"] = 1

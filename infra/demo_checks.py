@@ -19,6 +19,7 @@ from infra.demo_story import Story, ask, items, show_verdicts, verdicts
 from infra.demo_tamper import alter_stored_digit, changed_receipt, copy_folder
 
 REGISTER = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"  # a quarter-hour's energy, without multiplier
+_NOT_YET = 2  # exit code of `gridseal verify`: not decidable yet
 _STORED_TIMEOUT_S = 30
 _ANCHORED_TIMEOUT_S = 60
 _LOCAL = ZoneInfo(ZONE)
@@ -36,6 +37,11 @@ def offered(command: str) -> bool:
 def close(story: Story, gateway: Gateway, policy: Path) -> None:
     """Step 5: the day is closed; whole and broken days are proved; a late reading; closed again."""
     story.head("The day is closed: now nobody can be shown another one")
+    story.say(
+        "For each meter a device-day says, slot by slot, which entry of the log proves the "
+        "quarter-hour, or that it is missing. All of them make the day's book, and its root goes "
+        "on chain."
+    )
     _close(story)
     whole = _ordinary(story)
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -51,8 +57,8 @@ def close(story: Story, gateway: Gateway, policy: Path) -> None:
         table.add_row(name, text, *_day_row(story, gateway, policy, name))
     story.show(table)
     story.say(
-        "The root of the book of days goes on chain, once and for ever: what is missing today "
-        "can't be slipped in unseen tomorrow."
+        "That root can't be replaced on chain: what is missing today can't be slipped in unseen "
+        "tomorrow."
     )
     story.proved.append(f"the day of {whole}: each of its quarter-hours by a record of its own")
     for fault in (story.fault("gap"), story.fault("not-a-number")):
@@ -111,7 +117,12 @@ def _day_row(story: Story, gateway: Gateway, policy: Path, name: str) -> tuple[s
     document = gateway.get(path)
     file = _file(story, name)
     file.write_bytes(document)
-    found = verdicts(story, file, policy)
+    deadline = time.monotonic() + _ANCHORED_TIMEOUT_S
+    with story.waiting("verifying, once the close stands on chain"):
+        found = verdicts(story, file, policy)
+        while found["exit"] == _NOT_YET and time.monotonic() < deadline:
+            time.sleep(0.3)
+            found = verdicts(story, file, policy)
     verdict = found["verdicts"]["complete"]
     if found["exit"] == 1 and verdict["code"] != "not-checked":
         raise Failure(f"the day of {name} did not verify: {verdict['text']}")
