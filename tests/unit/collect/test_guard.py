@@ -116,6 +116,14 @@ def test_external_entities_are_not_read(tmp_path):
 def test_published_messages_pass(shared_data):
     for name in ("d29_figure_1.xml", "d29_figure_1_as_printed.xml"):
         guard((shared_data / name).read_bytes(), "cim")
+    for path in (shared_data / "ieee2030_5").iterdir():
+        guard(path.read_bytes(), "sep2")
+
+
+def test_ieee_2030_5_is_xml_like_cim():
+    guard(b"<a/>", "sep2")  # what it says is the business of harmonise
+    assert refusal(b"<!DOCTYPE a><a/>", "sep2").code == "dtd-forbidden"
+    assert refusal(b"{}", "sep2").code == "xml-malformed"
 
 
 # --- JSON ---
@@ -206,7 +214,7 @@ FRAGMENTS = st.lists(st.sampled_from([*PIECES, b" ", b"\n", b"\0", b"\xff"]), ma
 )
 
 
-@given(st.one_of(st.binary(max_size=200), FRAGMENTS), st.sampled_from(["cim", "der", "x"]))
+@given(st.one_of(st.binary(max_size=200), FRAGMENTS), st.sampled_from(["cim", "der", "sep2", "x"]))
 @example(b'{"a":1}]{"a":1,"a":2}', "der")
 @example(b'{"\\', "der")
 def test_arbitrary_bytes_raise_nothing_but_rejected(raw, form):

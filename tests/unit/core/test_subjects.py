@@ -70,6 +70,45 @@ def test_a_sender_speaks_for_itself(line: Line) -> None:
     assert [finding.code for finding in other.refused] == ["subject-not-allowed"]
 
 
+def mirror(lfdi: str = "") -> bytes:
+    named = f"<deviceLFDI>{lfdi}</deviceLFDI>" if lfdi else ""
+    return (
+        f'<MirrorUsagePoint xmlns="urn:ieee:std:2030.5:ns">{named}<MirrorMeterReading><Reading>'
+        "<timePeriod><duration>900</duration><start>1768471200</start></timePeriod>"
+        "<value>1</value></Reading><ReadingType><accumulationBehaviour>4</accumulationBehaviour>"
+        "<uom>72</uom></ReadingType></MirrorMeterReading></MirrorUsagePoint>"
+    ).encode()
+
+
+def test_a_sender_names_itself_by_the_lfdi_of_its_certificate(line: Line) -> None:
+    fingerprint = "3e4f45ab31edfe5b67e343e5e4562e31984e23e5" + "00" * 12
+    line.enrol("inverter-1", "self", certificate=fingerprint)
+    for raw in (mirror(), mirror(fingerprint[:40]), mirror(fingerprint[:40].upper())):
+        assert kinds(line.take("inverter-1", "sep2", raw)) == ["reading"]
+    other = line.take("inverter-1", "sep2", mirror("00" * 20))
+    assert [finding.code for finding in other.refused] == ["subject-not-allowed"]
+    assert other.refused[0].field == "deviceLFDI"
+
+
+def test_a_head_end_names_inverters_by_their_lfdi(line: Line) -> None:
+    line.enrol("headend", "any")
+    first = line.take("headend", "sep2", mirror("AB" * 20))
+    assert kinds(first) == ["device", "reading"]
+    assert b'"class":"der"' in first.drafts[0].record
+    assert kinds(line.take("headend", "sep2", mirror("ab" * 20))) == ["reading"]
+    unnamed = line.take("headend", "sep2", mirror())
+    assert [finding.code for finding in unnamed.refused] == ["subject-not-allowed"]
+
+
+def test_a_list_names_an_inverter_by_its_lfdi_alone(line: Line) -> None:
+    bare = identity_of_name("AB" * 20)
+    pseudonym = line.vault.pseudonyms([bare])[bare]
+    item = {"device": pseudonym, "group": "g", "zone": "UTC", "kind": "der"}
+    line.enrol("gateway", "list", allowed=[pseudonym], devices=[item])
+    [draft] = line.take("gateway", "sep2", mirror("ab" * 20)).drafts
+    assert draft.subject.pseudonym == pseudonym
+
+
 def test_a_head_end_names_devices_and_they_are_made_once(line: Line) -> None:
     line.enrol("headend", "any")
     first = line.take("headend", "cim", cim(("a", END, "1"), ("b", END, "2")))

@@ -24,6 +24,21 @@ DER = (
     b'[{"device":"d","readings":[{"time":"2026-01-15T10:15:00Z","measurand":"voltage",'
     b'"value":230.1,"unit":"V"}]},{"readings":[{}]}]'
 )
+SEP2 = (
+    b'<MirrorUsagePointList xmlns="urn:ieee:std:2030.5:ns"><MirrorUsagePoint><deviceLFDI>'
+    b"3E4F45AB31EDFE5B67E343E5E4562E31984E23E5</deviceLFDI><MirrorMeterReading><mRID>08</mRID>"
+    b"<MirrorReadingSet><timePeriod><duration>1800</duration><start>1768471200</start>"
+    b"</timePeriod><Reading><value>1</value><localID>01</localID></Reading><Reading>"
+    b"<qualityFlags>04</qualityFlags><value>2</value><localID>02</localID></Reading>"
+    b"</MirrorReadingSet><ReadingType><accumulationBehaviour>4</accumulationBehaviour>"
+    b"<intervalLength>900</intervalLength><uom>72</uom></ReadingType></MirrorMeterReading>"
+    b"</MirrorUsagePoint><MirrorUsagePoint/></MirrorUsagePointList>"
+)
+STATUS = (
+    b'<DERStatus xmlns="http://ieee.org/2030.5"><stateOfChargeStatus><dateTime>1768471200'
+    b"</dateTime><value>70</value></stateOfChargeStatus><alarmStatus>00</alarmStatus>"
+    b"<readingTime>1768471200</readingTime></DERStatus>"
+)
 
 
 def settle(take: Take, raw: bytes, form: str) -> None:
@@ -41,13 +56,13 @@ def settle(take: Take, raw: bytes, form: str) -> None:
         assert jcs.encode(finding.as_json())
 
 
-@given(st.binary(max_size=200), st.sampled_from(["cim", "der"]))
+@given(st.binary(max_size=200), st.sampled_from(["cim", "der", "sep2"]))
 def test_any_bytes(take: Take, raw: bytes, form: str) -> None:
     settle(take, raw, form)
 
 
 @settings(max_examples=200)
-@given(st.sampled_from([("cim", CIM), ("der", DER)]), st.data())
+@given(st.sampled_from([("cim", CIM), ("der", DER), ("sep2", SEP2), ("sep2", STATUS)]), st.data())
 def test_damaged_messages(take: Take, sample: tuple[str, bytes], data: st.DataObject) -> None:
     form, good = sample
     raw = bytearray(good)
@@ -87,3 +102,21 @@ def test_any_texts_in_a_reading(take: Take, texts: list[str]) -> None:
         f'<ReadingQualityType ref="{quality}"/></ReadingQualities></Readings></MeterReading>'
     ).encode()
     settle(take, raw, "cim")
+
+
+@settings(max_examples=100)
+@given(st.lists(st.text(max_size=12), min_size=7, max_size=7))
+def test_any_texts_in_a_mirror(take: Take, texts: list[str]) -> None:
+    escaped = [
+        "".join(f"&#{ord(char)};" if char in '<&"\r' else char for char in text) for text in texts
+    ]
+    mrid, start, duration, value, flags, local, uom = escaped
+    raw = (
+        f'<MirrorMeterReading xmlns="urn:ieee:std:2030.5:ns"><mRID>{mrid}</mRID><MirrorReadingSet>'
+        f"<timePeriod><duration>{duration}</duration><start>{start}</start></timePeriod><Reading>"
+        f"<qualityFlags>{flags}</qualityFlags><value>{value}</value><localID>{local}</localID>"
+        "</Reading><Reading><timePeriod><duration>900</duration><start>1768471200</start>"
+        f"</timePeriod><value>{value}</value></Reading></MirrorReadingSet><ReadingType>"
+        f"<uom>{uom}</uom></ReadingType></MirrorMeterReading>"
+    ).encode()
+    settle(take, raw, "sep2")

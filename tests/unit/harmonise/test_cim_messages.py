@@ -166,7 +166,7 @@ def test_a_message_of_more_readings_than_a_batch_part(take: Take) -> None:
 
 def test_the_format_is_known_or_refused(take: Take) -> None:
     with pytest.raises(Rejected, match="format-unknown"):
-        take(b"<a/>", "pmu")
+        take(b"<a/>", "scl")
 
 
 def test_it_is_a_function_of_the_message(take: Take) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bal import jcs
-from bal.harmonise import der
-from bal.model import Harmonised
+from bal.harmonise import der, sep2_type
+from bal.harmonise.quality import quality
+from bal.model import Harmonised, Rank
 
 Take = Callable[..., Harmonised]
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,3 +44,26 @@ def test_every_measurand_and_unit_stands_on_the_page() -> None:
     for name, quantities in der.MEASURANDS.items():
         bases = {quantity.unit for quantity in quantities}
         assert units[name] == {unit for unit, (base, _) in der.UNITS.items() if base in bases}
+
+
+def test_the_mirror_of_the_page_is_taken_as_it_says(take: Take) -> None:
+    found = take(block("ieee-2030-5.md", "xml").encode(), "sep2")
+    assert (found.refused, found.findings) == ([], [])
+    page = (SPEC / "ieee-2030-5.md").read_text()
+    records = [jcs.decode(draft.record) for draft in found.records]
+    assert [(one["value"], one["end"][11:16]) for one in records] == [
+        ("210", "10:15"), ("190", "10:30"),
+    ]  # fmt: skip
+    assert [draft.rank for draft in found.records] == [Rank.MEASURED, Rank.ESTIMATED]
+    assert f"Register: `{found.records[0].register}`" in page
+
+
+def test_the_tables_of_ieee_2030_5_are_those_of_the_code() -> None:
+    page = (SPEC / "ieee-2030-5.md").read_text()
+    lengths = dict(re.findall(r"(\d+)→(\d+)", page))
+    assert {int(one): int(other) for one, other in lengths.items()} == sep2_type._FIXED
+    rows = re.findall(r"^\| (\d) \| [a-z ]+ \| `(.*?)` \| (\w*) ?\|", page, re.M)
+    assert {1 << int(bit): code for bit, code, _ in rows} == sep2_type._QUALITIES
+    for bit, _, rank in rows:
+        codes = sep2_type.quality_codes(f"{1 << int(bit):02X}")
+        assert quality(codes).rank.name.lower() == (rank or "measured")

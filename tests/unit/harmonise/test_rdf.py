@@ -47,6 +47,19 @@ CIM = f"""<MeterReadings><MeterReading><Meter><Names><name>M1</name></Names></Me
 <Readings><timeStamp>2026-01-15T10:45:00Z</timeStamp><timeStamp>2026-01-15T11:45:00Z</timeStamp>
 </Readings></MeterReading></MeterReadings>""".encode()
 
+SEP2 = b"""<MirrorMeterReading xmlns="urn:ieee:std:2030.5:ns"><MirrorReadingSet>
+<timePeriod><duration>900</duration><start>1768471200</start></timePeriod>
+<Reading><value>210</value></Reading></MirrorReadingSet><Reading><value>7</value><timePeriod>
+<duration>0</duration><start>1768471200</start></timePeriod><touTier>x</touTier></Reading>
+<Reading><value>7</value><timePeriod><duration>0</duration><start>1768471200</start></timePeriod>
+</Reading><Reading><timePeriod><duration>9</duration><start>1768471200</start></timePeriod>
+</Reading><ReadingType><accumulationBehaviour>4</accumulationBehaviour><uom>72</uom></ReadingType>
+</MirrorMeterReading>"""
+STATUS = b"""<DERStatus xmlns="urn:ieee:std:2030.5:ns">
+<inverterStatus><dateTime>1768471200</dateTime>
+<value>4</value></inverterStatus><stateOfChargeStatus><dateTime>1768471200</dateTime>
+<value>7050</value></stateOfChargeStatus></DERStatus>"""
+
 
 @cache
 def context() -> Any:
@@ -130,6 +143,16 @@ def test_every_kind_has_its_shape(take: Take) -> None:
         assert (here, RDF.type, SAREF.ProcedureExecution) in one
 
 
+def test_ieee_2030_5_has_the_same_shapes(take: Take) -> None:
+    drafts = [*take(SEP2, "sep2").records, *take(STATUS, "sep2").records]
+    kinds = ["reading", "event", "telemetry", "event", "event", "telemetry"]
+    assert [draft.kind for draft in drafts] == kinds
+    for draft in drafts:
+        found = graph(draft.record)
+        has_result = (URIRef(BASE), SAREF.hasResult, None) in found
+        assert has_result == (draft.kind != "event")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -177,7 +200,9 @@ def test_every_term_is_defined_and_the_published_shapes_hold(
     ontologies = shared_data / "ontologies"
     published = shapes(ontologies / "examples" / "shapes.ttl")
     everything = Graph()
-    records = [*all_records(subject), *(draft.record for draft in take(CIM).records)]
+    sent = [take(CIM), take(SEP2, "sep2"), take(STATUS, "sep2")]
+    drafts = [draft for found in sent for draft in found.records]
+    records = [*all_records(subject), *(draft.record for draft in drafts)]
     for number, data in enumerate(records):
         everything += graph(data, f"https://gridseal.invalid/id/{number:064x}")
     conforms, _, text = pyshacl.validate(everything, shacl_graph=published)
