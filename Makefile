@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools check format lint types imports deps house contracts bench fix clean
+.PHONY: help setup demo test tools check format lint types imports deps house contracts bench bench-large fix clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ format lint types imports deps house contracts: setup
 
 bench: setup ## the figures of docs/benchmarks.md, as ratios taken in one run
 	@$(BIN)/python -m tests.bench
+
+bench-large: setup ## what grows with the log, 10^4 to 10^7 entries: ten minutes and 4 GB of disk
+	@$(BIN)/python -m tests.bench.large
 
 fix: setup ## format, mend what can be mended, write the generated pages anew
 	$(BIN)/ruff format .

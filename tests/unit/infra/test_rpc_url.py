@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from bal.certify.verify_policy import parse_policy
-from infra.anchor_contract import _sentence
+from infra.chain_errors import _sentence
 from infra.data_folder import Facts
 from infra.policy_file import policy_of
 from infra.rpc_url import names_a_key, shown
