@@ -12,7 +12,7 @@ setup: ## make .venv from the locks; instant when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=python3.11 demo" >&2; exit 1; }
 	@$(PYTHON) scripts/setup.py
 
-demo: setup ## one hour of 20 meters: sent, certified, read, verified, tampered with (ONCE=1 ends by itself)
+demo: setup ## a day of a real grid: sent, certified, closed, verified, tampered with (ONCE=1, DAYS=7, GRID=…, SPEED=…)
 	@$(BIN)/python -m infra.demo
 
 test: setup tools ## every test

@@ -212,10 +212,10 @@ def verify(story: Story, item: Mapping[str, Any], receipt: Path, policy: Path) -
 
 def phasors(story: Story, gateway: Gateway, background: Background) -> None:
     """Step 8: the substation's minute, in windows of a second."""
-    left_s = background.running_s
-    story.head("The substation's phasors: 60 s around an event")
-    with story.waiting(f"the PMU is still sending, at real speed: another {left_s:.0f} s"):
-        background.join()
+    story.head("The substation's phasors: 60 s around an event, 50 frames a second")
+    if background.running_s > 1:
+        story.say(f"The PMU sends at real speed, for another {background.running_s:.0f} s:")
+    background.watch(story.console)
     account = background.tally.accounts["pmu"]
     story.say(escape(story.day.event[:1].upper() + story.day.event[1:]) + ".")
     if account.refused:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from rich.console import Console
+
 from field.day import Outgoing, Sender
 from field.simbench import CREDIT
 from field.simulator import Pace, play_over_mqtt
@@ -18,6 +20,7 @@ from infra.simulate import made_day
 from infra.simulate_view import View, came_in, refused
 
 _PMU_TIMEOUT_S = 90
+_LOOK_S = 0.1
 
 
 class Background:
@@ -57,14 +60,20 @@ class Background:
         running = self._thread is not None and self._thread.is_alive()
         return max(self._ends_s - time.monotonic(), 0) if running else 0
 
-    def join(self) -> None:
-        """Wait for its end. Raises Failure where it broke off."""
+    def watch(self, console: Console) -> None:
+        """Show a bar until its end. Raises Failure where it broke off."""
         if self._thread is not None:
-            self._thread.join(self.running_s + _PMU_TIMEOUT_S)
+            asyncio.run(self._watched(console, self._thread))
             if self._thread.is_alive():
                 raise Failure("the PMU's frames were not certified in time")
         if self._failure is not None:
             raise Failure(f"the PMU broke off: {self._failure}") from self._failure
+
+    async def _watched(self, console: Console, thread: threading.Thread) -> None:
+        deadline = time.monotonic() + self.running_s + _PMU_TIMEOUT_S
+        async with View(console, self.tally):
+            while thread.is_alive() and time.monotonic() < deadline:
+                await asyncio.sleep(_LOOK_S)
 
 
 def enrol(story: Story, wheel: Path) -> None:
