@@ -203,7 +203,9 @@ class _Read(NamedTuple):
 
 def _read(of: _MeterReading, node: Node, within: SetPlaces | None) -> _Read:
     tiers = node.texts("touTier"), node.texts("consumptionBlock")
-    sent = sep2_type.sent_type(of.members, *tiers) if of.sent is not None else None
+    sent = of.sent
+    if sent is not None and any(tiers):
+        sent = sep2_type.sent_type(of.members, *tiers)
     return _Read(of, node, sent, _period(of, node, within), _quality(node))
 
 

@@ -120,3 +120,33 @@ def test_any_texts_in_a_mirror(take: Take, texts: list[str]) -> None:
         f"<uom>{uom}</uom></ReadingType></MirrorMeterReading>"
     ).encode()
     settle(take, raw, "sep2")
+
+
+names = st.sampled_from(
+    ["MirrorUsagePoint", "MirrorMeterReading", "MirrorReadingSet", "Reading", "ReadingType",
+     "timePeriod", "start", "duration", "value", "localID", "qualityFlags", "touTier", "mRID",
+     "deviceLFDI", "lastUpdateTime", "intervalLength", "uom", "kind", "accumulationBehaviour",
+     "subIntervalLength", "DERStatus", "stateOfChargeStatus", "dateTime", "readingTime", "other"]
+)  # fmt: skip
+texts = st.sampled_from(
+    ["0", "1", "900", "1800", "1768471200", "72", "04", "-1", "x", " 7 ", "9" * 20, "AB" * 20, ""]
+)
+
+
+def element(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    inside = st.lists(children, max_size=6).map("".join)
+    return st.builds("<{0}>{1}</{0}>".format, names, inside)
+
+
+elements = st.recursive(st.builds("<{0}>{1}</{0}>".format, names, texts), element, max_leaves=30)
+roots = st.sampled_from(
+    ["MirrorUsagePointList", "MirrorUsagePoint", "MirrorMeterReadingList", "MirrorMeterReading",
+     "MirrorReadingSet", "DERStatus", "DERAvailability"]
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(roots, st.lists(elements, max_size=6))
+def test_any_elements_of_ieee_2030_5(take: Take, root: str, inside: list[str]) -> None:
+    start = f'<{root} xmlns="urn:ieee:std:2030.5:ns">'
+    settle(take, f"{start}{''.join(inside)}</{root}>".encode(), "sep2")
