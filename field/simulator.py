@@ -18,7 +18,7 @@ from field.day import Outgoing, Sender
 from field.mqtt_client import FieldClient
 from field.tally import Tally
 
-WINDOW = 64
+WINDOW = 256
 CERTIFIED_TIMEOUT_S = 30.0
 ATTEMPTS = 3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from field.simbench import GRID
 
-WINDOW = 64
+WINDOW = 256
 EPILOG = """
 first enrol the senders (once):
   gridseal simulate --grid LV3.101 --files DIR --enrol DATA --days 0
