@@ -133,7 +133,7 @@ def tell(story: Story, wheel: Path, *, once: bool) -> None:
         close(story, gateway, policy)
     item, receipt = receive(story, gateway)
     verify(story, item, receipt, policy)
-    phasors(story, gateway, background)
+    phasors(story, gateway, policy, background)
     if offered("drill"):
         drill(story)
     else:

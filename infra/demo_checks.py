@@ -210,7 +210,7 @@ def verify(story: Story, item: Mapping[str, Any], receipt: Path, policy: Path) -
 # --- the phasors ----------------------------------------------------------------------------------
 
 
-def phasors(story: Story, gateway: Gateway, background: Background) -> None:
+def phasors(story: Story, gateway: Gateway, policy: Path, background: Background) -> None:
     """Step 8: the substation's minute, in windows of a second."""
     story.head("The substation's phasors: 60 s around an event, 50 frames a second")
     if background.running_s > 1:
@@ -231,10 +231,33 @@ def phasors(story: Story, gateway: Gateway, background: Background) -> None:
         f"{account.values:,} frames came in; {len(windows)} windows of one second hold {frames:,}. "
         "Each is one entry in the log with the root over its frames, so each frame is provable."
     )
+    _frame(story, gateway, policy, windows)
     for record in gone:
         text = f"{record['missing']} frames of the window {record['begin']}"
         story.say(f"Missing, and said so by the record itself: {text}")
         story.missing.append(f"the PMU: {text}")
+
+
+def _frame(story: Story, gateway: Gateway, policy: Path, windows: list[dict[str, Any]]) -> None:
+    """One frame of the middle window, proved by itself."""
+    window = windows[len(windows) // 2]
+    number = int(window["record"]["frames"]) // 2
+    file = story.work / "frame.tlog-proof"
+    deadline = time.monotonic() + _ANCHORED_TIMEOUT_S
+    with story.waiting("verifying one frame, once its window stands on chain"):
+        file.write_bytes(gateway.get(f"{window['receipt']}?frame={number}"))
+        while (found := verdicts(story, file, policy))["exit"] == _NOT_YET:
+            if time.monotonic() > deadline:
+                raise Failure(f"the frame was not anchored within {_ANCHORED_TIMEOUT_S} s")
+            time.sleep(0.3)
+            file.write_bytes(gateway.get(f"{window['receipt']}?frame={number}"))
+    if found["exit"] != 0:
+        show_verdicts(story, found)
+        raise Failure("the receipt of one frame did not verify")
+    story.say(
+        f"gridseal verify, of one frame alone: {escape(found['verdicts']['authentic']['text'])}"
+    )
+    story.proved.append(f"frame {number} of the second {window['record']['begin']}, by itself")
 
 
 def _windows(story: Story, gateway: Gateway, query: dict[str, str]) -> list[dict[str, Any]]:
