@@ -18,6 +18,8 @@ TYPE_DEVICE_DAY = b"\x02"
 TYPE_PART = b"\x03"  # a part of a raw message
 TYPE_FRAME = b"\x04"  # a phasor frame
 
+PHASORS = "phasors"  # the kind of record that has frames behind it
+
 Severity = Literal["refused", "warning", "info"]
 
 
@@ -61,7 +63,7 @@ class RawMessage:
     partition: int
     offset: int  # from 0, without gaps
     credential: str  # enrolled sender; "$operator" for commands of the platform's own
-    format: str  # cim, der-json, command
+    format: str  # cim, der, pmu; of the platform's own: command, flush
     received_us: int
     raw: bytes
 
@@ -91,12 +93,28 @@ class Draft:
     """One record as harmonised, before it is committed to and has an index."""
 
     subject: Subject
-    kind: str  # reading, telemetry, event, message, refused, device, grant
+    kind: str  # reading, telemetry, event, phasors, message, refused, device, grant
     register: str  # "" where the kind has none
     begin_us: int  # equal to end_us for an instant
     end_us: int
     rank: Rank
     record: bytes  # RFC 8785
+    frames: bytes = b""  # of phasors: those that `record` has the root of, one a line
+
+
+Channel = tuple[str, str, str]
+"""What one phasor or other quantity of a frame is: component, measurand, phase."""
+
+
+class PhasorFrame(NamedTuple):
+    """One frame of a phasor measurement unit, on its way into a window (docs/spec/pmu.md)."""
+
+    subject: Subject
+    time_us: int
+    data: bytes  # RFC 8785
+    channels: tuple[Channel, ...]
+    evidence: Digest  # commitment to the part of the message that it came in
+    number: int  # of the element of the message, from 0
 
 
 @dataclass(slots=True)
@@ -107,6 +125,8 @@ class Harmonised:
     records: list[Draft] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     refused: list[Finding] = field(default_factory=list)
+    frames: list[PhasorFrame] = field(default_factory=list)  # their windows become records
+    taken: int = 0  # frames that a window has now
 
 
 class StoredRecord(NamedTuple):  # a tuple: made and sorted once a reading
@@ -124,8 +144,18 @@ class StoredRecord(NamedTuple):  # a tuple: made and sorted once a reading
     rank: Rank
     type: bytes  # one byte, TYPE_RECORD for now
     year: int  # whose salt key the commitment used
-    record: bytes
+    record: bytes  # of phasors: with the frames behind it, each after a line feed
     shard: str
+
+    @property
+    def certified(self) -> bytes:
+        """The bytes that the log's entry is a commitment to."""
+        return self.record.partition(b"\n")[0] if self.kind == PHASORS else self.record
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The frames of a window, in order of time; none of any other kind."""
+        return self.record.split(b"\n")[1:] if self.kind == PHASORS else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 The only module that sees all stages. `Worker.process` makes of each raw message exactly one batch,
 as a function of its bytes, its intake header, the registry and the vault; no history, no clock.
+Phasor frames alone wait, in windows that later messages close (bal/windows.py).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,12 @@ from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
 from bal.errors import GridsealError, Rejected
 from bal.harmonise import MeterNames, harmonise
+from bal.harmonise.instant import parse
+from bal.harmonise.phasors import rate_of, window_record
+from bal.harmonise.pmu import turned_away
 from bal.model import (
+    PHASORS,
+    TYPE_FRAME,
     TYPE_PART,
     TYPE_RECORD,
     Digest,
@@ -23,6 +29,7 @@ from bal.model import (
     Finding,
     Harmonised,
     Part,
+    Rank,
     RawMessage,
     StoredRecord,
     Subject,
@@ -35,11 +42,14 @@ from bal.registry import (
 )
 from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects, draft
 from bal.times import rfc3339, year
+from bal.windows import SECOND_US, Closed, Windows
 
 BATCH_ENTRIES_MAX = 8_192
 REFUSALS_KEPT_MAX = 1_000
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
+FLUSH_FORMAT = "flush"  # also of the operator: closes windows that nothing else will
+WINDOW_FORMATS = frozenset({"pmu", FLUSH_FORMAT})  # of messages that windows are made of
 SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 
 
@@ -54,6 +64,7 @@ class Worked:
     findings: Sequence[Finding] = ()
     refused: Sequence[Finding] = ()
     again: str = ""
+    taken: int = 0  # phasor frames, which later messages certify
 
     def batches(self, prev: int, inputs: dict[str, str]) -> list[Batch]:
         """The batch, in parts of ≤ 8,192 entries; without entries where it is a retry."""
@@ -91,7 +102,7 @@ class Worked:
                 draft.rank,
                 TYPE_RECORD,
                 received,
-                draft.record,
+                draft.record + b"\n" + draft.frames if draft.frames else draft.record,
                 draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
             )
             for index, draft in enumerate(self.drafts, first)
@@ -104,9 +115,15 @@ _PLATFORM_KINDS = KINDS | {"message", "refused"}
 class Worker:
     """Makes batches. One per partition; `registry` and `vault` are shared."""
 
-    def __init__(self, vault: Vault, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, vault: Vault, registry: Registry, windows: Windows | None = None) -> None:
+        """windows: those to go on with; without, there are none yet."""
+        self._vault, self._registry = vault, registry
+        self.windows = Windows(rate_of) if windows is None else windows
         self._subjects = Subjects(vault, registry)
+
+    def with_registry(self, registry: Registry) -> "Worker":
+        """One that goes by another registry, and feeds the same windows."""
+        return Worker(self._vault, registry, self.windows)
 
     def process(self, message: RawMessage) -> Worked:
         """The batch of one message. Never raises for bad input: that becomes a `refused` record.
@@ -116,6 +133,8 @@ class Worker:
         message_year = year(message.received_us)
         platform = self._subjects.platform(message_year)
         if message.credential == OPERATOR:
+            if message.format == FLUSH_FORMAT:
+                return self._flush(message, platform)
             return self._command(message, platform)
         sender = self._registry.senders.get(message.credential)
         sender_subject = self._subjects.own(sender, message_year) if sender else platform
@@ -129,6 +148,7 @@ class Worker:
                 new_devices.clear()
                 self._subjects.prefetch(sender, message, _named(message, platform))
                 found = self._harmonise(sender, message, platform, sender_subject, new_devices)
+            self._take_frames(message, found)
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)
             new_devices.clear()
@@ -158,6 +178,50 @@ class Worker:
             sender=own,
             commit_parts=_commit_parts,
         )
+
+    def _take_frames(self, message: RawMessage, found: Harmonised) -> None:
+        """Put the frames of a message into their windows; those that close are its records."""
+        if not found.frames:
+            return
+        fed = self.windows.feed(
+            message.credential, message.offset, message.received_us, found.frames
+        )
+        for one in turned_away(message.raw, fed.turned):
+            (found.refused if one.severity == "refused" else found.findings).append(one)
+        found.taken = fed.taken
+        found.records += [self._window(closed, year(message.received_us)) for closed in fed.closed]
+
+    def _flush(self, message: RawMessage, platform: Subject) -> Worked:
+        """Close the windows that are due by the time that the platform told itself."""
+        try:
+            closed = self.windows.flush(parse(jcs.decode(message.raw)["time"]).us)
+            drafts = [self._window(one, year(message.received_us)) for one in closed]
+        except GridsealError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as for senders
+            return self._command_failed(message, platform, error)
+        part = Part(0, len(message.raw), platform, _commit_part(platform, message.raw))
+        return _worked(message, drafts, Harmonised(parts=[part]))
+
+    def _window(self, closed: Closed, message_year: int) -> Draft:
+        """The record of a window, with its frames, by the salt key of the message's year."""
+        subject = closed.subject
+        if year(closed.subject_us) != message_year:
+            subject = self._subjects.of_year(subject, message_year)
+        frames = closed.frames
+        made = commitments(TYPE_FRAME, [subject.salt_key] * len(frames), frames)
+        record = window_record(
+            subject.pseudonym,
+            closed.begin_us,
+            closed.channels,
+            frames=len(frames),
+            rate=closed.rate or 1,
+            root=_root(made),
+            evidence=closed.parts[0] if len(closed.parts) == 1 else _root(closed.parts),
+        )
+        end_us = closed.begin_us + SECOND_US
+        rank, lines = Rank.MEASURED, b"\n".join(frames)
+        return Draft(subject, PHASORS, "", closed.begin_us, end_us, rank, record, lines)
 
     def apply(self, drafts: Sequence[Draft]) -> None:
         """Let command and device records take effect, once they are worked into a batch."""
@@ -191,12 +255,15 @@ class Worker:
         except GridsealError:
             raise
         except Exception as error:  # noqa: BLE001 - as for senders
-            text = f"the platform can't carry out this command: a defect ({type(error).__name__})"
-            refused = Rejected("command-failed", text, field="command")
-            found = self._refused_whole(message, platform, refused)
-            return self._commit(message, found, [], platform, platform)
+            return self._command_failed(message, platform, error)
         part = Part(0, len(message.raw), subject, _commit_part(subject, message.raw))
         return _worked(message, drafts, Harmonised(parts=[part]))
+
+    def _command_failed(self, message: RawMessage, platform: Subject, error: Exception) -> Worked:
+        text = f"the platform can't carry out this command: a defect ({type(error).__name__})"
+        refused = Rejected("command-failed", text, field="command")
+        found = self._refused_whole(message, platform, refused)
+        return self._commit(message, found, [], platform, platform)
 
 
 def _named(message: RawMessage, platform: Subject) -> list[MeterNames]:
@@ -234,7 +301,9 @@ def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Work
     for one in drafts:
         if one.end_us == UNTIMED:
             one.begin_us = one.end_us = at
-    return Worked(message, drafts, entries, found.parts, found.findings, found.refused)
+    return Worked(
+        message, drafts, entries, found.parts, found.findings, found.refused, taken=found.taken
+    )
 
 
 def _refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> Draft:
@@ -280,7 +349,12 @@ def _message_draft(
 
 def _parts_root(parts: Sequence[Part]) -> Digest:
     """RFC 6962 root over the parts' commitments, in the message's order."""
-    return tree_head(leaf_hashes([part.commitment for part in parts])).root
+    return _root([part.commitment for part in parts])
+
+
+def _root(entries: Sequence[Digest]) -> Digest:
+    """RFC 6962 root over commitments."""
+    return tree_head(leaf_hashes(entries)).root
 
 
 def rules_digest(parts: dict[str, str]) -> str:

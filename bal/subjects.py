@@ -21,6 +21,9 @@ SUBJECTS_CACHED_MAX = 200_000
 UNKNOWN_AT_ONCE_MAX = 8  # devices looked up one by one; above, all of a message's at once
 
 
+_KINDS = {"der": "der", "pmu": "pmu", "sep2": "der"}  # of a device, by the format that names it
+
+
 class ManyUnknown(Exception):
     """A message names many devices that are not at hand: `prefetch` them, then begin again."""
 
@@ -64,6 +67,11 @@ class Subjects:
         """A subject whose row stands among the platform's."""
         key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
         return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
+
+    def of_year(self, subject: Subject, message_year: int) -> Subject:
+        """The subject with the salt key of another calendar year."""
+        key = self._vault.salt_keys([subject.pseudonym], message_year)[subject.pseudonym]
+        return Subject(subject.pseudonym, key, subject.group, subject.shard)
 
     def prefetch(self, sender: Sender, message: RawMessage, named: Sequence[MeterNames]) -> None:
         """Have the vault ready for every device that a message names: two transactions in all.
@@ -133,7 +141,7 @@ class Subjects:
         message_year = year(message.received_us)
         key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
         if info is None:
-            kind = "der" if message.format in ("der", "sep2") else "meter"
+            kind = _KINDS.get(message.format, "meter")
             shard = self.next_shard(sender.group, fresh)
             info = DeviceInfo(
                 pseudonym, sender.group, shard, sender.zone, kind, sender.name, "active"

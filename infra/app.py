@@ -20,11 +20,13 @@ from typing import Any
 
 import uvicorn
 
+from bal import jcs
 from bal.certify.log import Sequencer, genesis, rules, target
 from bal.collect.guard import Limits
-from bal.errors import GridsealError, Rejected, Stop
+from bal.errors import GridsealError, Rejected, Stop, Unavailable
 from bal.model import Anchor
-from bal.pipeline import Worker
+from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
+from bal.times import rfc3339
 from infra.anchorer import Anchorer
 from infra.certificates import create_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
@@ -204,6 +206,7 @@ class Platform:
             on_certified=self.notifier.put,
             on_tick=lambda now_us: self.deriver.tick(now_us),
             on_stop=self._fail,
+            on_flush=self._flush,
         )
         self.deriver = Deriver(
             self.stores.day_sources(),
@@ -315,6 +318,11 @@ class Platform:
         self.folder.unlock()
 
     # -- what happens -----------------------------------------------------------------------
+
+    def _flush(self, now_us: int) -> None:
+        """Put on the bus that it is this late (docs/spec/pmu.md); asked again if it can't be."""
+        with suppress(Unavailable):
+            self.writer.submit(OPERATOR, FLUSH_FORMAT, jcs.encode({"time": rfc3339(now_us)}))
 
     def _fail(self, error: GridsealError) -> None:
         """Going on could make two truths: accept nothing more and end."""

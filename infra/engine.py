@@ -33,6 +33,7 @@ COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
 TRIM_EVERY = 2_000  # messages
 SETTLE_EVERY_S = 1.0
+FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
 
 def spare_garbage_collection() -> None:
@@ -84,12 +85,15 @@ class Engine:
         on_certified: Callable[[Sequence[CertifiedMessage]], None],
         on_tick: Callable[[int], None],
         on_stop: Callable[[GridsealError], None],
+        on_flush: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """on_flush: puts a flush of that time on the bus (docs/spec/pmu.md)."""
         self._bus, self._sequencer, self._worker = bus, sequencer, worker
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
         self._settle, self._on_certified = settle, on_certified
-        self._on_tick, self._on_stop = on_tick, on_stop
+        self._on_tick, self._on_stop, self._on_flush = on_tick, on_stop, on_flush
+        self._last_flush_s = float("-inf")
         self._wake = Condition()
         self._stopping = False
         self._work = False
@@ -225,6 +229,8 @@ class Engine:
                 self._commit_close(*self._closing.popleft())
             if self._publish_due():
                 self._publish()
+            if len(messages) < READ_MESSAGES:  # else what is waited for may stand on the bus
+                self._flush_due()
             if not messages:
                 self._wait()
         if self._open.works:
@@ -257,6 +263,19 @@ class Engine:
             return []  # a clock that was set back ticks at once, not when it has caught up
         self._last_tick_us = now_us
         return [tick(now_us)]
+
+    def _flush_due(self) -> None:
+        """Ask for a flush where windows of phasor frames wait for frames that don't come."""
+        if monotonic() - self._last_flush_s >= FLUSH_EVERY_S:
+            self._last_flush_s, now_us = monotonic(), self._clock.now_us()
+            if self._worker.windows.flush_due(now_us):
+                self._on_flush(now_us)
+
+    def _progress(self) -> Progress:
+        """Where the log stands now that all messages worked through are in it."""
+        heads = self._sequencer.heads
+        needed = self._worker.windows.needed_from(self._next)
+        return Progress(heads.version, heads.size, self._next, needed)
 
     def _take(self, message: RawMessage) -> bool:
         """Work through one message; False where what is open must be committed first."""
@@ -318,8 +337,7 @@ class Engine:
         heads = self._sequencer.heads
         with self._emit_lock:
             self._closed.append((heads.size, close, future))
-        progress = Progress(heads.version, heads.size, self._next)
-        self._storer.put(Job([], progress, [CommittedClose(closed, firsts[0])]))
+        self._storer.put(Job([], self._progress(), [CommittedClose(closed, firsts[0])]))
 
     def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
         """The summary of the same message, where this is a retry."""
@@ -335,7 +353,6 @@ class Engine:
         commits: list[Committed],
         works: Sequence[tuple[Worked, bytes, dict[str, object] | None]],
     ) -> None:
-        heads = self._sequencer.heads
         with self._emit_lock:
             for commit, (worked, digest, first) in zip(commits, works, strict=True):
                 credential = worked.message.credential
@@ -347,7 +364,7 @@ class Engine:
                 row = worked.rows(commit.first)[0] if single else None
                 certified = CertifiedMessage(credential, digest.hex(), summary, row)
                 self._pending.append((size, certified))
-        self._storer.put(Job(commits, Progress(heads.version, heads.size, self._next)))
+        self._storer.put(Job(commits, self._progress()))
 
     def _stored(self, job: Job) -> None:
         """Called by the storer."""
@@ -397,7 +414,7 @@ class Engine:
             with self._wake:
                 stopping = self._wake.wait_for(lambda: self._stopping, timeout=SETTLE_EVERY_S)
             self._settle()
-            synced = self._projector.sync().next_offset
+            synced = self._projector.sync().needed_from
             if synced - self._trimmed >= TRIM_EVERY:
                 self._bus.trim(synced)
                 self._trimmed = synced

@@ -12,13 +12,14 @@ from bal import jcs
 from bal.certify.commitment import commitment
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
-from bal.model import TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
+from bal.model import PHASORS, TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
 from bal.pipeline import SLOT_KINDS
 from bal.registry import KINDS, Registry
 from bal.subjects import PLATFORM_SHARD
 from bal.times import rfc3339, year
 from infra.audit import Audit, chunks
 from infra.fsck_days import day_in_place
+from infra.fsck_frames import what_differs
 from infra.fsck_log import LogCheck
 from infra.sqlite_archive import StoredPart
 from infra.stores import Stores
@@ -128,25 +129,30 @@ class RowsCheck:
             self._registry.apply(row.record)
         if not self._is_in_place(row):
             self.audit.differ("row-misplaced", where, "its key is not what its record says")
+        if row.kind == PHASORS:
+            self.audit.counts["frames"] += len(row.frames)
+            text = what_differs(row, self._stores.vault.salt_key(row.device, row.year) or b"")
+            if text:
+                self.audit.differ("frames-differ", where, text)
 
     def _opens(self, row: StoredRecord, of_year: int) -> bool:
         """Whether the row and the subject's key of that year lead to the entry."""
         key, entry = self._stores.vault.salt_key(row.device, of_year), self._entry(row.index)
-        return None not in {key, entry} and commitment(key or b"", row.type, row.record) == entry
+        return None not in {key, entry} and commitment(key or b"", row.type, row.certified) == entry
 
     def _is_in_place(self, row: StoredRecord) -> bool:
         """The key of a row must be what its record says, or a query would miss or show it."""
         if row.type == TYPE_DEVICE_DAY:
             info = self._registry.device(row.device)
             return info is not None and row.shard == info.shard and day_in_place(row, info.zone)
-        record = jcs.decode(row.record)
+        record = jcs.decode(row.certified)
         if (record["kind"], record["device"]) != (row.kind, row.device):
             return False
-        if row.kind not in SLOT_KINDS:
+        if row.kind not in SLOT_KINDS and row.kind != PHASORS:
             return row.shard == PLATFORM_SHARD
         info = self._registry.device(row.device)
         stated = quality(tuple(record["quality"])).rank if "quality" in record else row.rank
-        if row.kind != "event" and "value" not in record:
+        if row.kind in {"reading", "telemetry"} and "value" not in record:
             stated = Rank.MISSING
         begin, end = record.get("begin"), record.get("end", record.get("time"))
         return (

@@ -18,7 +18,7 @@ from infra.http_gateway import Gateway, Refusal, json_response, no_parameters, n
 from infra.http_operations import operation
 from infra.http_services import Submitted
 
-FORMATS = ("cim", "der", "sep2")
+FORMATS = ("cim", "der", "pmu", "sep2")
 _MESSAGE = re.compile(r"[0-9a-f]{64}")
 # What `submit` may refuse a message for without having looked into it; all else is 422.
 _STATUS = {"message-too-large": 413, "sender-revoked": 403}

@@ -150,8 +150,9 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "parameters": [
                 _query(
                     "format",
-                    "cim: IEC 61968-9 MeterReadings; der: DER telemetry; sep2: IEEE 2030.5",
-                    {"enum": ["cim", "der", "sep2"]},
+                    "cim: IEC 61968-9 MeterReadings; der: DER telemetry; pmu: phasor frames; "
+                    "sep2: IEEE 2030.5",
+                    {"enum": ["cim", "der", "pmu", "sep2"]},
                     required=True,
                 )
             ],
@@ -218,11 +219,23 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
         "The best receipt of one record (C2SP tlog-proof)",
         {
             "security": [{"oauth2": ["readings.read"]}],
-            "parameters": [_path("index", "Place in the log", COUNT)],
+            "parameters": [
+                _path("index", "Place in the log", COUNT),
+                _query("frame", "Of a window of phasor frames: that of this one, from 0", COUNT),
+            ],
             "responses": {
                 "200": _answer("The receipt", _content("text/plain", TEXT)),
                 **_problems(*_WITH_TOKEN, 404),
             },
+        },
+    ),
+    "get_frames": (
+        "readings",
+        "The phasor frames of a window, in order of time",
+        {
+            "security": [{"oauth2": ["readings.read"]}],
+            "parameters": [_path("index", "Place of the window's record in the log", COUNT)],
+            "responses": {"200": _json("All of them", "Frames"), **_problems(*_WITH_TOKEN, 404)},
         },
     ),
     "get_device_day": (

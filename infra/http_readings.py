@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_width
 from bal.errors import Stop
-from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
+from bal.model import PHASORS, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.provide import accept, cim_out, rdf
 from bal.provide import cursor as cursors
-from bal.provide.parameters import check_known, parameters
+from bal.provide.parameters import check_known, decimal, parameters
 from bal.provide.policy import ClientInfo, group_of, may_read, readable_groups
 from bal.provide.problem import Problem
 from bal.provide.rdf_context import Context, read_context
@@ -38,9 +38,11 @@ from infra.http_operations import operation
 from infra.http_services import Services
 from infra.oauth_token import cursor_keys
 
+FRAME_MAX = 2**53  # a number of a frame above it is malformed, not just absent
+
 
 def routes(gateway: Gateway, context: bytes) -> APIRouter:
-    """GET /v1/readings, /v1/receipts/{index}, /v1/devices.
+    """GET /v1/readings, /v1/receipts/{index}, /v1/phasors/{index}/frames, /v1/devices.
 
     context: the value of `@context` in the pinned JSON-LD context, as JSON.
     """
@@ -59,11 +61,21 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
     @router.get("/v1/receipts/{index}", **operation("get_receipt"))
     async def get_receipt(request: Request) -> Response:
         async with gateway.caller(request, "readings.read") as caller:
-            no_parameters(request)
+            given = parameters(request.scope["query_string"])
+            check_known(given, ("frame",))
+            frame = decimal("frame", given["frame"], 0, FRAME_MAX) if "frame" in given else None
             index = strict_index(request.path_params["index"])
-            text = await gateway.run(_receipt, services, caller.client, index)
+            text = await gateway.run(_receipt, services, caller.client, index, frame)
             headers = {"Cache-Control": "no-store"}  # a better one may follow: anchored, final
             return Response(text, 200, headers, "text/plain")
+
+    @router.get("/v1/phasors/{index}/frames", **operation("get_frames"))
+    async def get_frames(request: Request) -> Response:
+        async with gateway.caller(request, "readings.read") as caller:
+            no_parameters(request)
+            index = strict_index(request.path_params["index"])
+            frames = await gateway.run(_frames, services, caller.client, index)
+            return json_response(frames)
 
     @router.get("/v1/devices", **operation("get_devices"))
     async def get_devices(request: Request) -> Response:
@@ -135,16 +147,30 @@ def _page(services: Services, query: ReadingsQuery, client: ClientInfo) -> Readi
     return page
 
 
-def _receipt(services: Services, client: ClientInfo, index: int) -> str:
+def _row(services: Services, client: ClientInfo, index: int) -> StoredRecord:
+    """A row that this caller may read; Refusal 404 where there is none."""
     row: StoredRecord | None = None
     if index < services.published_size():
         row = services.record(index)
     if row is None or not may_read(client, group_of(row.shard)):
         raise not_found()
+    return row
+
+
+def _receipt(services: Services, client: ClientInfo, index: int, frame: int | None) -> str:
+    _row(services, client, index)
     try:
-        return services.receipt(index)
+        return services.receipt(index, frame)
     except KeyError:
         raise not_found() from None
+
+
+def _frames(services: Services, client: ClientInfo, index: int) -> bytes:
+    """The frames of a window as a JSON array, their certified bytes unchanged."""
+    row = _row(services, client, index)
+    if row.kind != PHASORS:
+        raise not_found()
+    return b"[" + b",".join(row.frames) + b"]"
 
 
 def _devices(services: Services, client: ClientInfo, cursor: str | None, limit: int) -> bytes:

@@ -146,6 +146,27 @@ SCHEMAS: Json = {
         {"items": _list(ref("Item")), "next": _CURSOR, "as_of_size": COUNT},
     ),
     "Graph": _object("@context @graph", {"@context": {}, "@graph": _list({"type": "object"})}),
+    "Frames": {
+        "type": "array",
+        "items": _object(
+            "readings time",
+            {
+                "readings": {
+                    "type": "array",
+                    "items": _object(
+                        "component data measurand phase",
+                        {
+                            "component": TEXT,
+                            "data": {"type": "string", "description": "decimal"},
+                            "measurand": TEXT,
+                            "phase": {"enum": ["A", "B", "C"]},
+                        },
+                    ),
+                },
+                "time": TIME,
+            },
+        ),
+    },
     "DeviceDay": _object(
         "v device date register zone checkpoint close day_proof previous slots",
         {

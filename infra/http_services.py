@@ -89,8 +89,11 @@ class Services(Protocol):
         """included, anchored or final."""
         ...
 
-    def receipt(self, index: int) -> str:
-        """The best receipt of an entry as C2SP tlog-proof text; KeyError where there is none."""
+    def receipt(self, index: int, frame: int | None = None) -> str:
+        """The best receipt of an entry, or of a frame of its window, as C2SP tlog-proof text.
+
+        Raises KeyError where there is none.
+        """
         ...
 
     def device_day(self, info: DeviceInfo, asked: DayRequest) -> bytes:

@@ -5,9 +5,10 @@ lies beyond is made again from the bus by the same `Worker`, and compared with t
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -20,7 +21,7 @@ from bal.derive.fold import KINDS as KINDS_OF_SLOTS
 from bal.derive.touched import touched_dates
 from bal.errors import Stop
 from bal.model import RawMessage, StoredRecord
-from bal.pipeline import SLOT_KINDS, Worked, Worker
+from bal.pipeline import SLOT_KINDS, WINDOW_FORMATS, Worked, Worker
 from bal.ports import ArchiveItem, Book, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS, Registry
 from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
@@ -34,17 +35,23 @@ _FILE = "progress.db"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
-    size INTEGER, next_offset INTEGER);
+    size INTEGER, next_offset INTEGER, needed_from INTEGER, needed_version INTEGER);
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Up to where everything is stored: log version, log size, first bus offset not stored."""
+    """Up to where everything is stored: log version, log size, first bus offset not stored.
+
+    Windows of phasor frames that are not done with are made again from the messages from
+    `needed_from` on, which are in versions of the log above `needed_version`.
+    """
 
     version: int
     size: int
     next_offset: int
+    needed_from: int  # next_offset where there are no such windows
+    needed_version: int = 0  # the projector's own to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ class Committed:
             "batch": self.batch,
             "first_index": self.first,
             "count": len(self.worked.entries),
-            "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts),
+            "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts)
+            + self.worked.taken,
             "findings": [finding.as_json() for finding in self.worked.findings],
             "refused": [finding.as_json() for finding in self.worked.refused],
         }
@@ -119,6 +127,9 @@ class Projector:
         self._book = book
         self._registry = registry
         self._stored = self.progress()
+        stored = self._stored
+        self._marks = deque([(stored.needed_from, stored.needed_version)])  # offset, version
+        self._refed = False
 
     def close(self) -> None:
         """Let go of the file."""
@@ -127,8 +138,10 @@ class Projector:
     def progress(self) -> Progress:
         """Up to where everything is stored and synced."""
         with self._lock, translated(_FILE):
-            row = self._db.execute("SELECT version, size, next_offset FROM progress").fetchone()
-        return Progress(*row) if row else Progress(0, 0, 0)
+            row = self._db.execute(
+                "SELECT version, size, next_offset, needed_from, needed_version FROM progress"
+            ).fetchone()
+        return Progress(*row) if row else Progress(0, 0, 0, 0)
 
     def registry_records(self, size: int) -> dict[int, bytes]:
         """The registry's records with an index below `size`, by index, in log order."""
@@ -173,7 +186,15 @@ class Projector:
         with self._lock, translated(_FILE):
             if registry:
                 self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
-            self._stored = progress
+            self._stored = self._marked(progress)
+
+    def _marked(self, progress: Progress) -> Progress:
+        """With the log version behind which all messages are that are still needed."""
+        marks = self._marks
+        marks.append((self._stored.next_offset, self._stored.version))
+        while len(marks) > 1 and marks[1][0] <= progress.needed_from:
+            marks.popleft()
+        return replace(progress, needed_version=marks[0][1])
 
     def sync(self) -> Progress:
         """Make all that is stored survive a power cut, then note it as progress.
@@ -187,8 +208,8 @@ class Projector:
             self._customer_db.sync()
             self._book.sync()
             with self._lock, translated(_FILE):
-                values = (stored.version, stored.size, stored.next_offset)
-                self._db.execute("REPLACE INTO progress VALUES(1,?,?,?)", values)
+                sql = "REPLACE INTO progress VALUES(1,?,?,?,?,?)"
+                self._db.execute(sql, astuple(stored))
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 # A reader may have kept the checkpoint back; then the log alone must hold it.
                 sync_file(self._path.with_name(f"{_FILE}-wal"))
@@ -215,6 +236,7 @@ class Projector:
         """
         progress = self.progress()
         self._check_database(progress, version, size)
+        self._feed_again(progress, tiles, worker)
         next_offset, at = progress.next_offset, progress.version
         commits: list[Committed] = []
         closes: list[CommittedClose] = []
@@ -230,7 +252,9 @@ class Projector:
             if place[0] != at:
                 check(expected, [])
                 if len(commits) >= CATCH_UP_MESSAGES or data["epoch"] == DERIVED:
-                    self.store(commits, Progress(at, int(data["first"]), next_offset), closes)
+                    needed = worker.windows.needed_from(next_offset)
+                    done = Progress(at, int(data["first"]), next_offset, needed)
+                    self.store(commits, done, closes)
                     commits, closes = [], []
                 at = place[0]
             if data["epoch"] == OWN_SOURCE:
@@ -253,9 +277,34 @@ class Projector:
                 expected = expected[1:]
         check(expected, [])
         if version > progress.version:
-            self.store(commits, Progress(version, size, next_offset), closes)
+            needed = worker.windows.needed_from(next_offset)
+            self.store(commits, Progress(version, size, next_offset, needed), closes)
             self.sync()
         return next_offset
+
+    def _feed_again(self, progress: Progress, tiles: TileReader, worker: Worker) -> None:
+        """Make the windows again that were open, or might have been opened again, at `progress`.
+
+        Each message is read with the registry that it was read with then.
+        """
+        if self._refed or progress.needed_from == progress.next_offset:
+            return
+        self._refed = True
+        registry = Registry()
+        reader = worker.with_registry(registry)
+        known = deque(self.registry_records(progress.size).items())
+        wanted = range(progress.needed_from, progress.next_offset)
+        since, last = progress.needed_version, progress.version
+        for _, header in batch_headers(tiles, after=since, last=last):
+            data = jcs.decode(header)
+            if data["epoch"] in {OWN_SOURCE, DERIVED} or "again" in data or data["part"] != "0":
+                continue
+            if int(data["offset"]) in wanted:
+                message = self._message(data)
+                if message.format in WINDOW_FORMATS:
+                    while known and known[0][0] < int(data["inputs"]["registry"]):
+                        registry.apply(known.popleft()[1])
+                    reader.process(message)
 
     def _check_database(self, progress: Progress, version: int, size: int) -> None:
         stored = self._customer_db.size()

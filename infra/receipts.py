@@ -5,7 +5,7 @@ from typing import Protocol
 
 from bal.certify.commitment import salt
 from bal.certify.note import checkpoint_head
-from bal.certify.receipt import receipt_text
+from bal.certify.receipt import frame_extra, receipt_text
 from bal.certify.tiles import TileNodes
 from bal.certify.tree import consistency_path, inclusion_path
 from bal.model import TYPE_RECORD, Anchor, StoredRecord, TreeHead
@@ -36,8 +36,10 @@ class Receipts:
         self._anchored = anchored
         self._nodes = TileNodes(tiles)
 
-    def receipt(self, index: int) -> str:
-        """The tlog-proof of one entry. Raises KeyError where there is no such row or it is erased.
+    def receipt(self, index: int, frame: int | None = None) -> str:
+        """The tlog-proof of one entry, or of one frame of the window that it is the record of.
+
+        Raises KeyError where there is no such row or frame, or it is erased.
 
         Once an anchored checkpoint contains the entry, the receipt is at the smallest such one.
         """
@@ -45,9 +47,11 @@ class Receipts:
         published = self._tiles.checkpoint()
         if row is None or published is None or row.type != TYPE_RECORD:
             raise KeyError(index)  # a device-day is shown with its book, by /v1/device-days
-        return self.receipt_of(row, published)
+        return self.receipt_of(row, published, frame)
 
-    def receipt_of(self, row: StoredRecord, published: tuple[TreeHead, bytes]) -> str:
+    def receipt_of(
+        self, row: StoredRecord, published: tuple[TreeHead, bytes], frame: int | None = None
+    ) -> str:
         """As `receipt`, of a row at hand, with the newest published checkpoint."""
         key = self._vault.salt_keys([row.device], row.year)[row.device]
         found = self._covering(row.index)
@@ -57,12 +61,13 @@ class Receipts:
             raise KeyError(row.index)
         return receipt_text(
             type_=row.type,
-            record=row.record,
-            salt=salt(key, row.type, row.record),
+            record=row.certified,
+            salt=salt(key, row.type, row.certified),
             index=row.index,
             path=inclusion_path(row.index, size, self._nodes.at(size)),
             checkpoint=note,
             anchor=anchor,
+            frame=None if frame is None else frame_extra(key, row.frames, frame),
         )
 
     def state_of(self, index: int) -> str:

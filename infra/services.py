@@ -169,9 +169,9 @@ class PlatformServices:
         """included, anchored or final."""
         return self._receipts.state_of(index)
 
-    def receipt(self, index: int) -> str:
-        """The best receipt of an entry; KeyError where there is none."""
-        return self._receipts.receipt(index)
+    def receipt(self, index: int, frame: int | None = None) -> str:
+        """The best receipt of an entry, or of a frame of its window; KeyError for none."""
+        return self._receipts.receipt(index, frame)
 
     def device_day(self, info: DeviceInfo, asked: DayRequest) -> bytes:
         """The document that proves a device's day."""

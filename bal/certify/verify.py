@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from bal.certify.verify_chain import ChainView, check_anchored
+from bal.certify.verify_frame import check_frame
 from bal.certify.verify_note import (
     FILE_BYTES_MAX,
     Checkpoint,
@@ -184,15 +185,18 @@ def check_authentic(receipt: Receipt, policy: Policy) -> dict[VerifierKey, int]:
     """Return only if the record was certified under `policy`; the witnesses' times in seconds.
 
     Raises VerifyError record-not-canonical, log-key-unknown, signature-invalid,
-    cosignature-invalid, index-outside, path-wrong-length, root-mismatch or quorum-missing, in
-    this order: the signature before the path, so that the root is the log's when a path fails.
+    cosignature-invalid, index-outside, path-wrong-length, root-mismatch, quorum-missing, or of a
+    frame frame-malformed or frame-mismatch, in this order: the signature before the path, so that
+    the root is the log's when a path fails.
     """
-    parse_record(receipt.record)
+    record = parse_record(receipt.record)
     cosigned = check_checkpoint(receipt.checkpoint, policy)
     entry = commitment(receipt.type, receipt.salt, receipt.record.encode())
     head = receipt.checkpoint
     check_path(leaf_hash(entry), receipt.index, receipt.path, head.size, head.root)
     check_quorum(policy, cosigned)
+    if receipt.frame is not None:
+        check_frame(receipt.frame, record)
     return cosigned
 
 
@@ -254,8 +258,8 @@ def _verify_receipt(
     found = Verdicts(
         Verdict(
             "authentic",
-            f"The record is entry {receipt.index} of {head.size} of {printable(head.origin)}, "
-            f"signed by the log{witnessed}.",
+            f"{_frame_of(receipt)} is entry {receipt.index} of {head.size} of "
+            f"{printable(head.origin)}, signed by the log{witnessed}.",
         ),
         plausible=_plausible(record),
         record=record,
@@ -279,6 +283,14 @@ def _believed(text: str, code: str, chain: ChainView | None) -> str:
     if chain is None or code in {"rpc-unreachable", "rpc-endpoints-differ"}:
         return text
     return f"{text.removesuffix('.')}; {chain.source()}."
+
+
+def _frame_of(receipt: Receipt) -> str:
+    """What was proved, as the beginning of a sentence; the receipt is authentic."""
+    if receipt.frame is None:
+        return "The record"
+    frame = receipt.frame
+    return f"The record of a window, which has this frame as number {frame['index']} from 0,"
 
 
 def _plausible(record: Mapping[str, Any]) -> Verdict:

@@ -48,6 +48,7 @@ class Receipt:
     record: str
     salt: bytes
     anchor: Mapping[str, str] | None  # a hint, signed by nobody
+    frame: Any = None  # of a window: what verify_frame checks
 
 
 class TileSource(Protocol):
@@ -79,7 +80,7 @@ def parse_receipt(text: str) -> Receipt:
     path = tuple(_hash(line) for line in lines[3:])
     checkpoint = parse_checkpoint(note)
     try:
-        extra = parse_canonical(base64_bytes(lines[1].removeprefix("extra ")).decode(), 2)
+        extra = parse_canonical(base64_bytes(lines[1].removeprefix("extra ")).decode(), 3)
     except ValueError as error:
         raise VerifyError("extra-malformed", f"extra: {error}") from None
     return Receipt(index, path, checkpoint, *_parse_extra(extra))
@@ -237,12 +238,13 @@ def _hash(line: str) -> bytes:
     return found
 
 
-def _parse_extra(extra: Any) -> tuple[bytes, str, bytes, Mapping[str, str] | None]:
+def _parse_extra(extra: Any) -> tuple[bytes, str, bytes, Mapping[str, str] | None, Any]:
     members = extra if isinstance(extra, dict) else {}
     wanted = {"v", "type", "record", "salt"}
-    if members.keys() - {"anchor"} != wanted:
-        raise VerifyError("extra-malformed", "extra has not exactly v, type, record, salt, anchor")
-    anchor = members.pop("anchor", None)
+    if members.keys() - {"anchor", "frame"} != wanted:
+        text = "extra has not exactly v, type, record, salt, anchor, frame"
+        raise VerifyError("extra-malformed", text)
+    anchor, frame = members.pop("anchor", None), members.pop("frame", None)
     if not all(isinstance(value, str) for value in members.values()):
         raise VerifyError("extra-malformed", "a member of extra is not a string")
     if members["v"] != EXTRA_VERSION:
@@ -253,7 +255,7 @@ def _parse_extra(extra: Any) -> tuple[bytes, str, bytes, Mapping[str, str] | Non
         raise VerifyError("extra-malformed", "the salt is not 64 hex digits")
     if anchor is not None:
         _check_anchor_form(anchor)
-    return b"\x01", members["record"], bytes.fromhex(members["salt"]), anchor
+    return b"\x01", members["record"], bytes.fromhex(members["salt"]), anchor, frame
 
 
 def _check_anchor_form(anchor: Any) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import NoReturn
 from xml.parsers import expat
 
+import msgspec
 from lxml import etree
 
 from bal.errors import Rejected
@@ -35,9 +36,9 @@ _INTAKE = "Gridseal docs/spec/intake.md"
 def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Return only if `raw` may go to the bus as a message of format `form`.
 
-    form: `cim` or `sep2` (XML), or `der` (JSON). Raises Rejected, and nothing else whatever the
-    bytes are, with the code, the line in `raw` where there is one, and the clause. No text quotes
-    the input.
+    form: `cim` or `sep2` (XML), `der` or `pmu` (JSON). Raises Rejected, and nothing else whatever
+    the bytes are, with the code, the line in `raw` where there is one, and the clause. No text
+    quotes the input.
     """
     if len(raw) > limits.message_bytes_max:
         text = f"{len(raw)} bytes; a message has at most {limits.message_bytes_max}"
@@ -202,7 +203,8 @@ class _Constant(Exception):
     """NaN, Infinity or -Infinity, which Python's reader would take."""
 
 
-def _check_json(raw: bytes, limits: Limits) -> None:
+def _check_json(raw: bytes, limits: Limits, *, constants: bool = False) -> None:
+    """constants: NaN and Infinity are left to harmonise, which refuses the one value."""
     if raw.startswith(b"\xef\xbb\xbf"):
         text = "a byte order mark before JSON"
         raise Rejected("json-malformed", text, line=1, clause="RFC 8259 §8.1")
@@ -214,7 +216,7 @@ def _check_json(raw: bytes, limits: Limits) -> None:
         json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=_keep if constants else _no_constant,
             parse_int=_keep,  # numbers are judged by harmonise; as text they cost nothing here
             parse_float=_keep,
         )
@@ -309,8 +311,60 @@ def _check_json_characters(text: str) -> None:
             _refuse_control(_line(text, escape.start()), _XML_CHAR)
 
 
+# --- phasor frames --------------------------------------------------------------------------
+
+
+class _Reading(msgspec.Struct, forbid_unknown_fields=True):
+    component: str
+    measurand: str
+    phase: str
+    data: msgspec.Raw
+
+
+class _Frame(msgspec.Struct, forbid_unknown_fields=True):
+    device: str
+    timestamp: str
+    readings: list[_Reading]
+
+
+_frame, _frames = msgspec.json.Decoder(_Frame), msgspec.json.Decoder(list[_Frame])
+_SPACE = b" \t\r\n"
+_FRAME_DEPTH = 4  # an array of objects with an array of objects
+
+
+def _check_frames(raw: bytes, limits: Limits) -> None:
+    """As `_check_json`, at a tenth of the price for what a stream of frames consists of."""
+    if not _is_plain(raw, limits):
+        _check_json(raw, limits, constants=True)
+
+
+def _is_plain(raw: bytes, limits: Limits) -> bool:
+    """Whether these are frames of the published members, each once, and nothing to look at.
+
+    Such a message has no more braces and brackets than its frames and readings need, so that no
+    object hides in a value; and, written anew, it is as long as it came, so that no member was
+    passed over because it stands twice. Escapes and non-ASCII characters are looked at elsewhere.
+    """
+    if b"\\" in raw or not raw.isascii() or limits.depth_max < _FRAME_DEPTH:
+        return False
+    try:
+        found = _frames.decode(raw) if raw.lstrip(_SPACE)[:1] == b"[" else [_frame.decode(raw)]
+    except msgspec.DecodeError:
+        return False
+    readings = sum([len(one.readings) for one in found])
+    again = msgspec.json.encode(found)
+    arrays, commas = again.count(b"["), again.count(b",")
+    if arrays != len(found) + 1 or again.count(b"{") != len(found) + readings:
+        return False
+    written, came = len(again.translate(None, _SPACE)), len(raw.translate(None, _SPACE))
+    if raw.lstrip(_SPACE)[:1] != b"[":
+        came += 2  # `found` is a list all the same
+    return written == came and arrays + commas + len(found) + readings <= limits.items_max
+
+
 _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "cim": _check_xml,
     "der": _check_json,
+    "pmu": _check_frames,
     "sep2": _check_xml,
 }

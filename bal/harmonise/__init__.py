@@ -1,18 +1,18 @@
 """From one raw message to records: pseudonymised, validated, in the exact bytes to be certified.
 
 A function of the message, its format, and what `resolve` answers: no history, no clock.
-docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-telemetry.md and
-docs/spec/ieee-2030-5.md what is understood of the formats.
+docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-telemetry.md,
+docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 """
 
 from bal.errors import Rejected
-from bal.harmonise import cim, der, sep2
+from bal.harmonise import cim, der, pmu, sep2
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Harmonised, Subject
 
 __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
 
-FORMATS = ("cim", "der", "sep2")
+FORMATS = ("cim", "der", "pmu", "sep2")
 
 
 def harmonise(
@@ -26,7 +26,8 @@ def harmonise(
 ) -> Harmonised:
     """What one raw message means.
 
-    form: cim (IEC 61968-9 MeterReadings), der (docs/spec/der-telemetry.md) or sep2 (IEEE 2030.5).
+    form: cim (IEC 61968-9 MeterReadings), der (docs/spec/der-telemetry.md), pmu
+    (docs/spec/pmu.md: it gives frames instead of records) or sep2 (IEEE 2030.5).
     platform: the platform's own subject, of the bytes between devices; sender: the credential's
     own subject, of the bytes in which no device could be named. The parts are consecutive and
     cover `raw`.
@@ -37,6 +38,8 @@ def harmonise(
         read = cim.harmonise
     elif form == "der":
         read = der.harmonise
+    elif form == "pmu":
+        read = pmu.harmonise
     elif form == "sep2":
         read = sep2.harmonise
     else:

@@ -19,6 +19,12 @@ class Number(str):
     __slots__ = ()
 
 
+class Constant(str):
+    """NaN, Infinity or -Infinity, where a format takes them as far as to refuse one value."""
+
+    __slots__ = ()
+
+
 class Item(NamedTuple):
     """One device's object: raw[start:end] and its value; objects are dict, arrays list."""
 
@@ -28,9 +34,10 @@ class Item(NamedTuple):
     pointer: str  # RFC 6901: "" for the message's only object, else "/<number>"
 
 
-def read(raw: bytes) -> list[Item]:
+def read(raw: bytes, *, constants: bool = False) -> list[Item]:
     """The object, or each element of the array, that the message consists of.
 
+    constants: NaN and Infinity become a `Constant` instead of refusing the message.
     Raises Rejected: not-utf8, json-malformed, json-duplicate-key, depth-exceeded.
     """
     try:
@@ -39,17 +46,18 @@ def read(raw: bytes) -> list[Item]:
         line = raw.count(b"\n", 0, error.start) + 1
         raise Rejected("not-utf8", "the message is not UTF-8", line=line) from None
     _check_depth(raw)
+    decoder = _lenient if constants else _decoder
     found: list[tuple[int, int, Any]] = []
     at = _skip(text, 0)
     array = text.startswith("[", at)
     if not array:
-        value, end = _value(text, at)
+        value, end = _value(text, at, decoder)
         found.append((at, end, value))
         at = end
     else:
         at = _skip(text, at + 1)
         while not (text.startswith("]", at) and not found):
-            value, end = _value(text, at)
+            value, end = _value(text, at, decoder)
             found.append((at, end, value))
             at = _skip(text, end)
             if text.startswith("]", at):
@@ -76,9 +84,9 @@ def _items(text: str, found: list[tuple[int, int, Any]], *, array: bool) -> list
     return items
 
 
-def _value(text: str, at: int) -> tuple[Any, int]:
+def _value(text: str, at: int, decoder: json.JSONDecoder) -> tuple[Any, int]:
     try:
-        return _decoder.raw_decode(text, at)
+        return decoder.raw_decode(text, at)
     except json.JSONDecodeError as error:
         raise _malformed(text, error.pos, error.msg) from None
     except Rejected as error:  # by a hook below, which doesn't know where it stands
@@ -131,4 +139,7 @@ def _constant(_: str) -> NoReturn:
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_members, parse_float=Number, parse_int=Number, parse_constant=_constant
+)
+_lenient = json.JSONDecoder(
+    object_pairs_hook=_members, parse_float=Number, parse_int=Number, parse_constant=Constant
 )

@@ -157,7 +157,7 @@ def page_json(
     """One page as plain JSON; the certified bytes of each record stand in it unchanged."""
     items = [
         _Item(
-            record=msgspec.Raw(row.record),
+            record=msgspec.Raw(row.certified),
             index=row.index,
             state=state,
             findings=_findings(row),
@@ -171,8 +171,7 @@ def page_json(
 def viewed(rows: Sequence[StoredRecord], commitments: Sequence[bytes]) -> list[Viewed]:
     """Rows as the other forms of a page take them; commitments: 32 bytes for each row."""
     return [
-        # what a row carries behind its record (the frames of a window) is in no commitment of it
-        Viewed(commitment.hex(), row.index, row.record.partition(b"\n")[0])
+        Viewed(commitment.hex(), row.index, row.certified)
         for row, commitment in zip(rows, commitments, strict=True)
     ]
 
@@ -206,7 +205,7 @@ def page_limit(given: Mapping[str, str], page_max: int = PAGE_MAX) -> int:
 
 def _findings(row: StoredRecord) -> list[dict[str, str]]:
     try:
-        noted = _noted.decode(row.record).findings
+        noted = _noted.decode(row.certified).findings
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Stop("record-unreadable", f"row {row.index} holds no record: {error}") from error
     return [{name: text for name, text in f.items() if name != "id"} for f in noted]

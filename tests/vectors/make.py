@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from day_vectors import book, device_days
+from phasor_vectors import add_frames, phasors
 from vector_log import (
     C2SP_NOTE,
     C2SP_VKEY,
@@ -140,6 +141,7 @@ def receipts(log: VectorLog) -> dict[str, Any]:
     add("with an anchor hint", log.receipt(3, 7, anchor=anchor_hint(7)))
     _add_bad(log, add)
     _add_quorum(log, add)
+    add_frames(add)
     summary = {
         "type": "certified",
         "message": sha256(b"raw").hexdigest(),
@@ -254,6 +256,7 @@ def vectors() -> dict[str, str]:
         "receipts.json": receipts(log),
         "book.json": book(),
         "device_days.json": device_days(),
+        "phasors.json": phasors(),
     }
     return {
         name: json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -120,8 +120,8 @@ class Platform:
     def state_of(self, index: int) -> str:
         return ("included", "anchored", "final")[index % 3]
 
-    def receipt(self, index: int) -> str:
-        if self.rows[index].kind == "telemetry":
+    def receipt(self, index: int, frame: int | None = None) -> str:
+        if self.rows[index].kind == "telemetry" or frame is not None:
             raise KeyError(index)
         return f"c2sp.org/tlog-proof@v1\nindex {index}\n"
 
