@@ -5,16 +5,17 @@ What a close says is computed in a thread of its own, from what is stored below 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from bal.certify.book import EMPTY
 from bal.closing import ClosedDay, close_day
-from bal.derive.local_day import local_day
+from bal.derive.local_day import date_at, day_number, local_day
 from bal.errors import GridsealError, Rejected, Stop, Unavailable
 from bal.model import Close
 from bal.ports import Book, DayRows, Vault
@@ -23,6 +24,10 @@ from bal.registry import Registry
 logger = logging.getLogger("gridseal.deriver")
 
 LATE_GATHER_US = 3_600_000_000  # late data wait so long for more of it: each close is a transaction
+GO_ON_DAYS = 31  # a day without records is closed by itself if it is no longer ago
+
+_DAY_US = 86_400_000_000
+_WESTERNMOST_US = 12 * 3_600_000_000  # where a day ends last on this earth
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +126,10 @@ class Deriver:
 
     def _do(self, ask: _Ask) -> None:
         if ask.day is None:
-            for day in self._due(ask.now_us):
-                self._close(day, ask.now_us)
+            self._close_due(ask.now_us)
             return
+        if day_number(ask.day) < 0:
+            raise Rejected("parameter-invalid", "books begin with 1970-01-01", field="date")
         if self._end_us(ask.day) > ask.now_us:
             raise Rejected("day-not-over", f"{ask.day} is not over everywhere", field="date")
         close = self._close(ask.day, ask.now_us)
@@ -144,16 +150,28 @@ class Deriver:
         logger.info("closed %s: close %d, %d device-days", day, close.k, closed.device_days)
         return close
 
-    def _due(self, now_us: int) -> Iterable[date]:
-        """Dates that are over and have records that no close has read."""
-        prefixes = {close.date: close.prefix for close in self._sources.book.closes()}
-        for text, touched in sorted(self._sources.book.touched().items()):
-            day = date.fromisoformat(text)
-            if touched < prefixes.get(text, 0) or self._end_us(day) + self._grace_us > now_us:
-                continue
+    def _close_due(self, now_us: int) -> None:
+        """Close all that is due and over."""
+        newest = {date.fromisoformat(close.date): close for close in self._sources.book.closes()}
+        touched = {date.fromisoformat(on): at for on, at in self._sources.book.touched().items()}
+        today = date_at(now_us, "UTC")
+        lately = {today - timedelta(days=ago) for ago in range(GO_ON_DAYS)}
+        for day in sorted(touched.keys() | lately):  # each may go on from the one before
+            due = self._is_due(day, touched.get(day, -1), newest, now_us)
+            if due and self._end_us(day) + self._grace_us <= now_us:
+                newest[day] = self._close(day, now_us)
+
+    def _is_due(self, day: date, touched: int, newest: Mapping[date, Close], now_us: int) -> bool:
+        """Whether a date has records that no close has read, or none and meters that go on."""
+        last, before = newest.get(day), newest.get(day - timedelta(days=1))
+        if touched >= (last.prefix if last else 0):
             tried = self._tried.get(day)
-            if tried is None or (tried[0] < touched and now_us - tried[1] >= LATE_GATHER_US):
-                yield day
+            return tried is None or (tried[0] < touched and now_us - tried[1] >= LATE_GATHER_US)
+        return last is None and before is not None and before.day_book != EMPTY
 
     def _end_us(self, day: date) -> int:
-        return max((local_day(day, zone)[1] for zone in self._zones()), default=0)
+        """When a date is over in every device's zone; without devices, in any zone."""
+        anywhere_us = (day_number(day) + 1) * _DAY_US + _WESTERNMOST_US
+        if day == date.max:
+            return anywhere_us
+        return max((local_day(day, zone)[1] for zone in self._zones()), default=anywhere_us)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from bal.derive.local_day import date_at
+from bal.derive.local_day import date_at, day_number
 
 
 def touched_dates(rows: Iterable[tuple[int, int, int]], zones: Iterable[str]) -> dict[str, int]:
     """The highest index of a record by local date, in whichever of the zones.
 
     rows: begin_us, end_us and index of records over an interval. A date too many costs a look at
-    it, one too few a day that is not closed.
+    it, one too few a day that is not closed. What begins in 1969 by local time has no date here.
     """
     newest: dict[int, int] = {}
     for begin_us, end_us, index in rows:
@@ -18,6 +18,8 @@ def touched_dates(rows: Iterable[tuple[int, int, int]], zones: Iterable[str]) ->
     found: dict[str, int] = {}
     for zone in zones:
         for begin_us, index in newest.items():
-            text = date_at(begin_us, zone).isoformat()
-            found[text] = max(index, found.get(text, -1))
+            day = date_at(begin_us, zone)
+            if day_number(day) >= 0:
+                text = day.isoformat()
+                found[text] = max(index, found.get(text, -1))
     return found

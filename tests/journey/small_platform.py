@@ -180,13 +180,15 @@ class Small:
     def command(self, **command: Any) -> None:
         self.take(OPERATOR, jcs.encode(command), form=COMMAND_FORMAT)
 
-    def enrol(self, name: str, subjects: str = "any", command: str = "enrol") -> None:
+    def enrol(
+        self, name: str, subjects: str = "any", command: str = "enrol", zone: str = "UTC"
+    ) -> None:
         """A head-end, or with `revoke` no longer."""
         identity = Identity(f"name:gridseal/sender/{name}")
         subject = self.stores.vault.pseudonyms([identity])[identity]
         self.command(
             command=command, name=name, certificate="", password="", subject=subject,
-            subjects=subjects, allowed=[], group="grid", zone="UTC", bulk="true", devices=[],
+            subjects=subjects, allowed=[], group="grid", zone=zone, bulk="true", devices=[],
         )  # fmt: skip
 
     def close(self) -> None:

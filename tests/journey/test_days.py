@@ -15,13 +15,14 @@ from bal.certify.tiles import split_bundle
 from bal.derive.local_day import day_number, local_day
 from bal.errors import Rejected
 from bal.model import Close
-from infra.deriver import LATE_GATHER_US
+from infra.deriver import GO_ON_DAYS, LATE_GATHER_US
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.small_platform import Hand, Small, cim
 
 DAY = "2026-01-01"
 METERS = range(5)
+DAY_US = 86_400_000_000
 
 
 def check(root: Path, closes: int) -> None:
@@ -48,6 +49,14 @@ def device_days(small: Small, close: Close) -> list[device_day.DeviceDay]:
     rows = [small.stores.customer_db.record(entry.log_index) for entry in entries]
     assert all(row is not None and row.kind == "device-day" for row in rows)
     return [device_day.decode(row.record) for row in rows if row is not None]
+
+
+def idle(small: Small) -> list[Close]:
+    """All closes, once the deriver has done what it was asked."""
+    asked = small.deriver.close(date.max, 0)
+    with pytest.raises(Rejected):
+        asked.result(timeout=60)
+    return small.stores.book.closes()
 
 
 def record(small: Small, index: int) -> dict[str, str]:
@@ -197,6 +206,69 @@ def test_ticks_close_what_is_over(tmp_path: Path) -> None:
     after(end_us + 86_400_000_000, 3)
     small.close()
     check(tmp_path, 3)
+
+
+def test_a_day_of_silence_is_closed_too(tmp_path: Path) -> None:
+    """Nobody sends anything for days: the meters are missed on each of them."""
+    small = begun(tmp_path)
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    small.deriver.tick(end_us)
+    small.deriver.tick(end_us + 2 * DAY_US)  # the platform stood still for a day
+    small.take("headend", cim(4 * 96 + 1, [0]))  # on the fifth day
+    small.deriver.tick(end_us + 4 * DAY_US)
+    closes = idle(small)
+    assert [close.date for close in closes] == [f"2026-01-0{day}" for day in range(1, 6)]
+    for close in closes[1:]:
+        assert len(device_days(small, close)) == len(METERS)
+    small.close()
+    check(tmp_path, 5)
+
+
+def test_silence_ends_with_the_last_device(tmp_path: Path) -> None:
+    """Where no device-day goes on, no day is closed that has no records; nor long ago."""
+    small = begun(tmp_path)
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    small.close_day("2025-12-30")  # without any
+    small.deriver.tick(end_us - 1)
+    assert len(idle(small)) == 1
+    small.deriver.tick(end_us + (GO_ON_DAYS + 3) * DAY_US)
+    assert [close.date for close in idle(small)] == ["2025-12-30", DAY]
+    small.close()
+
+
+def test_a_reading_of_a_date_before_1970_stops_nothing(tmp_path: Path) -> None:
+    """It began in 1970 by UTC; where the meter stands it was 1969, which no book has."""
+    small = Small(tmp_path)
+    small.start()
+    small.enrol("headend", zone="America/New_York")
+    small.take("headend", cim(1, METERS).replace(b"2026-01-01", b"1970-01-01"))
+    small.deriver.tick(small.clock.now)
+    assert idle(small) == []
+    assert small.stopped == []
+    small.close()
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+@pytest.mark.parametrize(
+    ("day", "code"),
+    [
+        ("1969-12-31", "parameter-invalid"),
+        ("2026-01-16", "day-not-over"),
+        ("9999-12-30", "day-not-over"),
+        ("9999-12-31", "day-not-over"),
+    ],
+)
+def test_a_date_that_no_book_can_have_yet(
+    tmp_path: Path, day: str, code: str, *, enrolled: bool
+) -> None:
+    small = begun(tmp_path) if enrolled else Small(tmp_path)
+    if not enrolled:
+        small.start()
+    asked = small.deriver.close(date.fromisoformat(day), small.clock.now)
+    with pytest.raises(Rejected, match=code):
+        asked.result(timeout=60)
+    assert small.stopped == []
+    small.close()
 
 
 def test_the_ticks_of_the_log_reach_the_deriver(tmp_path: Path) -> None:
