@@ -23,6 +23,7 @@ examples:
   gridseal verify receipt.tlog-proof --policy policy.txt --accept-own-chain
   gridseal simulate --files DIR --enrol DATA      play a day of a real grid
   gridseal fsck --data DIR                        re-derive everything, name what differs
+  gridseal drill --data DIR                       ten attacks on a copy, each to be caught
 """
 
 
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_day(commands)
     _add_device(commands)
     _add_client(commands)
-    from infra import simulate_cli, verify_cli
+    from infra import operate_cli, simulate_cli, verify_cli
 
     verify = commands.add_parser("verify", help="check receipts; trusts nothing of the platform")
     verify_cli.add_arguments(verify)
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fsck", "replay"}:
             command.add_argument("--json", action="store_true", help="findings as JSON")
         command.set_defaults(run=run)
+    operate_cli.add_commands(commands)
     return parser
 
 

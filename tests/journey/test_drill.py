@@ -1,0 +1,127 @@
+"""The drill on a small platform: ten attacks, ten catches, and what it says where it can't."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bal.errors import Stop
+from infra.cli import main
+from infra.data_copy import copy_data
+from infra.drill import Drill, drill, table
+from infra.fsck import fsck
+from infra.replay import replay
+from tests.journey.small_platform import Small, cim
+from tests.journey.test_fsck import content, execute
+
+METERS = range(30)
+ATTACKS = [
+    "edit", "delete", "insert", "reorder", "truncate", "replayed batch", "wrong salt",
+    "swapped meter", "missing tile", "hidden reading",
+]  # fmt: skip
+
+
+def begun(root: Path, *, close: bool = True) -> Small:
+    """Some 470 entries, so that there is a full tile; a day closed, and a message behind it."""
+    small = Small(root)
+    small.start()
+    small.enrol("headend")
+    for number in range(12):
+        small.take("headend", cim(number, METERS))
+    if close:
+        small.close_day("2026-01-01")
+    small.take("headend", cim(13, METERS))
+    return small
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drill") / "data"
+    begun(root).close()
+    return root
+
+
+def passed(done: Drill) -> None:
+    assert done.clean == []
+    assert [row.attack for row in done.rows] == ATTACKS
+    assert [row.attack for row in done.rows if not row.caught] == [], table(done.rows)
+    assert all(row.where for row in done.rows)
+    assert done.passed
+
+
+def test_every_attack_is_caught_and_the_original_is_as_it_was(data: Path, tmp_path: Path) -> None:
+    before = content(data)
+    done = drill(data, tmp_path)
+    passed(done)
+    assert content(data) == before
+    assert list(tmp_path.iterdir()) == []  # the copies are gone
+
+
+def test_beside_a_platform_that_is_at_work(tmp_path: Path) -> None:
+    small = begun(tmp_path / "data")
+    small.stores.projector.sync()  # as every second
+    copy = tmp_path / "copy"
+    copy_data(tmp_path / "data", copy)
+    assert small.stores.log.heads().size == Small(copy).sequencer.heads.size
+    passed(drill(tmp_path / "data", tmp_path))
+    small.take("headend", cim(14, METERS))
+    small.close()
+    assert fsck(tmp_path / "data").differences == []
+
+
+def test_copies_made_while_messages_come_in_are_each_of_one_moment(tmp_path: Path) -> None:
+    small = begun(tmp_path / "data")
+    for number in range(15, 25):
+        small.put("headend", *(cim(number + 10 * more, METERS) for more in range(3)))
+        copy = tmp_path / f"copy-{number}"
+        copy_data(tmp_path / "data", copy)
+        for audit in (fsck(copy), replay(copy)):
+            assert audit.differences == []
+        Small(copy).release()  # as after a kill; its signer may know more, and sign no more
+        assert fsck(copy).unchecked == {}
+    small.close()
+
+
+def test_without_a_closed_day(tmp_path: Path) -> None:
+    begun(tmp_path / "data", close=False).close()
+    done = drill(tmp_path / "data", tmp_path)
+    assert [row.attack for row in done.rows if not row.caught] == ["hidden reading"]
+    assert done.rows[-1].done == "nothing: no closed day to attack"
+    assert not done.passed
+
+
+def test_without_a_reading(tmp_path: Path) -> None:
+    small = Small(tmp_path / "data")
+    small.start()
+    small.close()
+    done = drill(tmp_path / "data", tmp_path)
+    assert {row.done for row in done.rows} == {"nothing: no stored and published reading"}
+    assert not done.passed
+
+
+def test_a_folder_that_is_not_clean_is_not_attacked(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy_data(data, tmp_path / "data")
+    execute(tmp_path / "data" / "log" / "heads.db", "UPDATE heads SET root = zeroblob(32)")
+    assert main(["drill", "--data", str(tmp_path / "data")]) == 1
+    said = capsys.readouterr().out
+    assert "the untouched copy: root-differs" in said
+    assert "no attack was made" in said
+
+
+def test_the_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "--data", str(data)]) == 0
+    said = capsys.readouterr().out
+    assert "10 of 10 attacks caught" in said
+    assert "row-altered" in said
+    assert main(["drill", "--data", str(data), "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["passed"] is True
+    assert {row["by"] for row in body["attacks"]} == {"fsck", "replay", "verify", "signer"}
+
+
+def test_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(Stop, match="data-folder"):
+        drill(tmp_path)
+    assert main(["drill", "--data", str(tmp_path), "--temp", str(tmp_path / "absent")]) == 3
