@@ -93,6 +93,8 @@ def context(files: Path) -> ssl.SSLContext:
     return made
 
 
+# paho drops a socket unclosed where the platform is killed in the middle of the TLS handshake
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing_that_has_a_receipt(running: Running) -> None:
     chance = random.Random(SEED)

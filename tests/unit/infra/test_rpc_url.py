@@ -45,7 +45,7 @@ def test_a_policy_leaves_an_endpoint_with_a_key_out_and_says_so(url: str) -> Non
     assert "--rpc" in text
     policy = parse_policy(text.encode())
     assert policy.chain is not None
-    assert policy.chain.rpc_url is None
+    assert policy.chain.rpc_urls == ()
 
 
 def test_a_policy_names_an_endpoint_without_its_query() -> None:
