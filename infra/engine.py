@@ -13,15 +13,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from hashlib import sha256
-from threading import Condition, Lock, Thread
+from threading import Condition, Thread
 from time import monotonic
 
 from bal.certify.log import Batch, Sequencer, tick
 from bal.closing import ClosedDay
 from bal.errors import GridsealError, Stop, Unavailable
-from bal.model import Close, RawMessage, StoredRecord, TreeHead
+from bal.model import Close, RawMessage, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
 from bal.ports import Bus, Clock, RawArchive
+from infra.announcer import Announcer, CertifiedMessage
 from infra.projector import Committed, CommittedClose, Progress, Projector
 from infra.storer import Job, Storer
 
@@ -43,16 +44,6 @@ def spare_garbage_collection() -> None:
     """
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 20, 50)
-
-
-@dataclass(frozen=True, slots=True)
-class CertifiedMessage:
-    """A message whose entries are published and stored."""
-
-    credential: str
-    message: str  # hex SHA-256
-    summary: dict[str, object]  # as the archive keeps it: batch, first_index, count, …
-    row: StoredRecord | None = None  # where there is just one and it is at hand
 
 
 @dataclass(slots=True)
@@ -91,7 +82,7 @@ class Engine:
         self._bus, self._sequencer, self._worker = bus, sequencer, worker
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
-        self._settle, self._on_certified = settle, on_certified
+        self._settle, self._announcer = settle, Announcer(on_certified)
         self._on_tick, self._on_stop, self._on_flush = on_tick, on_stop, on_flush
         self._last_flush_s = float("-inf")
         self._wake = Condition()
@@ -99,8 +90,6 @@ class Engine:
         self._work = False
         self._recent: dict[tuple[str, bytes], Committed] = {}
         self._storer = Storer(projector, self._stored)
-        self._emit_lock = Lock()
-        self._pending: deque[tuple[int, CertifiedMessage]] = deque()  # visible from this size on
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
         self._last_tick_us = 0
@@ -108,7 +97,6 @@ class Engine:
         self._commit_took_s = 0.0
         self._open = _Open()
         self._closing: deque[tuple[ClosedDay, Future[Close]]] = deque()
-        self._closed: deque[tuple[int, Close, Future[Close]]] = deque()  # visible from this size on
         self._trimmed = next_offset
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
@@ -193,12 +181,10 @@ class Engine:
 
     def _abandon(self) -> None:
         """Closes that will not be committed by this process any more."""
-        with self._emit_lock:
-            waiting = [future for _, _, future in self._closed] + [two[1] for two in self._closing]
-            self._closed.clear()
-            self._closing.clear()
-        for future in waiting:
-            future.set_exception(Unavailable("the platform is stopping", retry_after_s=5))
+        error = Unavailable("the platform is stopping", retry_after_s=5)
+        while self._closing:
+            self._closing.popleft()[1].set_exception(error)
+        self._announcer.abandon(error)
 
     def _halt(self, error: GridsealError) -> None:
         with self._wake:
@@ -335,8 +321,7 @@ class Engine:
         firsts = self._sequencer.commit(closed.batches(inputs), [closed.record])
         close, _ = closed.booked(firsts[0])
         heads = self._sequencer.heads
-        with self._emit_lock:
-            self._closed.append((heads.size, close, future))
+        self._announcer.add_close(heads.size, close, future)
         self._storer.put(Job([], self._progress(), [CommittedClose(closed, firsts[0])]))
 
     def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
@@ -353,17 +338,17 @@ class Engine:
         commits: list[Committed],
         works: Sequence[tuple[Worked, bytes, dict[str, object] | None]],
     ) -> None:
-        with self._emit_lock:
-            for commit, (worked, digest, first) in zip(commits, works, strict=True):
-                credential = worked.message.credential
-                summary = first if first is not None else commit.as_json()
-                size = int(str(summary["first_index"])) + int(str(summary["count"]))
-                if first is None:
-                    self._recent[credential, digest] = commit
-                single = first is None and len(worked.entries) == 1
-                row = worked.rows(commit.first)[0] if single else None
-                certified = CertifiedMessage(credential, digest.hex(), summary, row)
-                self._pending.append((size, certified))
+        told: list[tuple[int, CertifiedMessage]] = []
+        for commit, (worked, digest, first) in zip(commits, works, strict=True):
+            credential = worked.message.credential
+            summary = first if first is not None else commit.as_json()
+            size = int(str(summary["first_index"])) + int(str(summary["count"]))
+            if first is None:
+                self._recent[credential, digest] = commit
+            single = first is None and len(worked.entries) == 1
+            row = worked.rows(commit.first)[0] if single else None
+            told.append((size, CertifiedMessage(credential, digest.hex(), summary, row)))
+        self._announcer.add(told)
         self._storer.put(Job(commits, self._progress()))
 
     def _stored(self, job: Job) -> None:
@@ -371,7 +356,7 @@ class Engine:
         for commit in job.commits:
             self._recent.pop((commit.worked.message.credential, commit.message_id), None)
         self.stored_size = job.progress.size
-        self._emit()
+        self._announcer.visible(self.visible_size)
 
     # -- publisher --------------------------------------------------------------------------
 
@@ -391,21 +376,7 @@ class Engine:
         head, _ = self._sequencer.publish()
         self._last_publish_s = monotonic()
         self._published = head
-        self._emit()
-
-    def _emit(self) -> None:
-        """Tell about the messages that became visible, in order."""
-        with self._emit_lock:
-            visible, ready = self.visible_size, []
-            while self._pending and self._pending[0][0] <= visible:
-                ready.append(self._pending.popleft()[1])
-            closed = []
-            while self._closed and self._closed[0][0] <= visible:
-                closed.append(self._closed.popleft())
-        for _, close, future in closed:
-            future.set_result(close)
-        if ready:
-            self._on_certified(ready)
+        self._announcer.visible(self.visible_size)
 
     # -- settler ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bal.model import StoredRecord, TreeHead
 from bal.ports import TileReader
-from infra.engine import CertifiedMessage
+from infra.announcer import CertifiedMessage
 from infra.receipts import Receipts
 
 Deliver = Callable[[str, bytes], None]

@@ -12,8 +12,9 @@ from bal.certify.log import Sequencer
 from bal.collect.guard import Limits, guard
 from bal.model import Identity
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worker
+from infra.announcer import CertifiedMessage
 from infra.data_folder import DataFolder
-from infra.engine import CertifiedMessage, Engine, spare_garbage_collection
+from infra.engine import Engine, spare_garbage_collection
 from infra.intake_writer import IntakeWriter
 from infra.key_signer import CheckpointSigner, KeySigner
 from infra.stores import Stores

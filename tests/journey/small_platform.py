@@ -14,9 +14,10 @@ from bal.errors import GridsealError
 from bal.model import Close, Identity
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worker, rules_digest
 from bal.ports import Intake
+from infra.announcer import CertifiedMessage
 from infra.data_folder import DataFolder, Facts
 from infra.deriver import Deriver
-from infra.engine import CertifiedMessage, Engine
+from infra.engine import Engine
 from infra.key_signer import CheckpointSigner
 from infra.rules import rules_parts
 from infra.stores import Stores
