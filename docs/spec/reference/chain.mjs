@@ -1,6 +1,6 @@
 // What a chain says about a claim: docs/spec/receipt.md steps 6 and 7, completeness.md step 9. The only code that asks anybody.
 
-import { base64, bigEndian, equal, fail, hex, keccak256, unhex, unsigned, utf8, Failure } from "./bytes.mjs";
+import { bigEndian, concat, equal, fail, hex, keccak256, SIZE_MAX, unhex, unsigned, utf8, Failure } from "./bytes.mjs";
 import { checkInclusion, Tiles } from "./tree.mjs";
 
 const ANSWER_MAX = 1024 * 1024;
@@ -42,11 +42,13 @@ const requestOf = async (url, method, params) => {
   } catch (error) {
     fail("rpc-unreachable", `${url}: ${error.message}`);
   }
-  if (answer?.jsonrpc !== "2.0" || !("result" in answer)) fail("rpc-unreachable", `${url} gives no answer to ${method}`);
+  const said = typeof answer === "object" ? answer?.error : undefined;
+  if (method === "eth_call" && (said?.code === 3 || /revert/i.test(said?.message ?? ""))) return "0x"; // a log that it does not know
+  if (said || answer?.result === undefined) fail("rpc-unreachable", `${url} gives no answer to ${method}`);
   return answer.result;
 };
 
-const quantity = (given) => (/^0x(0|[1-9a-f][0-9a-f]*)$/.test(given) ? BigInt(given) : fail("rpc-unreachable", "an answer that is no number"));
+const quantity = (given) => (/^0x(0|[1-9a-f][0-9a-f]{0,15})$/.test(given) ? BigInt(given) : fail("rpc-unreachable", "an answer that is no number"));
 const data = (given, size) => {
   const bytes = typeof given === "string" && given.startsWith("0x") ? unhex(given.slice(2).toLowerCase(), (given.length - 2) / 2) : null;
   return bytes && (size === undefined || bytes.length === size) ? bytes : fail("rpc-unreachable", "an answer of another form");
@@ -98,17 +100,22 @@ export class Chain {
     if (policy.chain.id !== null && id !== policy.chain.id) fail("chain-id-differs", `the endpoint's chain is ${id}, not ${policy.chain.id}`);
     const block = await endpoints.blockOf(policy.depth);
     if (block === null) return null;
+    const contracts = [];
     for (const { address, hash } of policy.contracts) {
-      const code = await endpoints.same("eth_getCode", [address, block], (given) => data(given));
+      const codeAt = (when) => endpoints.same("eth_getCode", [address, when], (given) => data(given));
+      const code = await codeAt(block);
+      if (!code.length && (await codeAt("latest")).length) continue; // deployed after the block that counts
       if (!code.length || (hash && !equal(keccak256(code), hash))) fail("contract-code-differs", `no contract at ${address}, or another`);
+      contracts.push(address);
     }
-    return new Chain(endpoints, id, block, policy.contracts.map((one) => one.address), keccak256(utf8(origin)));
+    return new Chain(endpoints, id, block, contracts, keccak256(utf8(origin)));
   }
 
   async call(contract, name, number, words) {
     const argument = number === null ? "" : hex(bigEndian(number, 32));
     const call = { to: contract, data: `${SELECTORS[name]}${hex(this.log)}${argument}` };
-    return this.endpoints.same("eth_call", [call, this.block], (given) => data(given, 32 * words));
+    const padded = (given) => concat(data(given), new Uint8Array(32 * words)).slice(0, 32 * words);
+    return this.endpoints.same("eth_call", [call, this.block], padded);
   }
 
   rootAt(contract, size) {
@@ -132,16 +139,14 @@ export class Chain {
     return `chain ${this.id}, block ${BigInt(this.block)}, says ${this.endpoints.urls.join(", ")}`;
   }
 
-  evidence(checkpoint, contract, found) {
-    return {
-      checkpoint: `${checkpoint.text}\n${checkpoint.lines.map((line) => line.raw).join("")}`, chain_id: String(this.id), contract,
-      log: `0x${hex(this.log)}`, block: String(BigInt(this.block)), ...found,
-    };
+  evidence(contract, found) {
+    return { chain_id: String(this.id), contract, log: `0x${hex(this.log)}`, block: String(BigInt(this.block)), ...found };
   }
 }
 
-const fork = (text, evidence) => {
-  throw Object.assign(new Failure("anchor-root-differs", text), { evidence });
+const fork = (text, checkpoint, evidence) => {
+  const whole = `${checkpoint.text}\n${checkpoint.lines.map((line) => line.raw).join("")}`;
+  throw Object.assign(new Failure("anchor-root-differs", text), { evidence: { checkpoint: whole, ...evidence } });
 };
 
 /** The tile's path below a log's URL: c2sp.org/tlog-tiles. */
@@ -154,7 +159,9 @@ export const tilePath = (level, n, width) => {
 const tilesOf = (url, size) =>
   new Tiles(size, async (level, n, width) => {
     try {
-      return await fetched(`${url.replace(/\/$/, "")}/${tilePath(level, n, width)}`);
+      const path = `${url.replace(/\/+$/, "")}/${tilePath(level, n, 256)}`;
+      const partial = width < 256 ? await fetched(`${path}.p/${width}`).catch(() => null) : null;
+      return partial ?? (await fetched(path)).slice(0, 32 * width); // c2sp.org/tlog-tiles: a full one may have replaced it
     } catch (error) {
       return fail("log-unreachable", `${url}: ${error.message}`);
     }
@@ -168,9 +175,9 @@ const bringUp = async (chain, contract, larger, claim, logUrl) => {
   const root = await chain.rootAt(contract, larger);
   if (!equal(await tiles.range(0n, larger), root)) fail("tiles-mismatch", "the log's tiles do not lead to the root on chain");
   if (!equal(await tiles.range(0n, checkpoint.size), checkpoint.root)) {
-    const ranges = (await tiles.ranges(checkpoint.size)).map(({ from, to, hash }) => ({ from: String(from), to: String(to), hash: base64(hash) }));
-    const found = { size: String(larger), root: base64(root), ranges };
-    fork(`the chain's head of ${larger} does not continue the signed one`, chain.evidence(checkpoint, contract, found));
+    const ranges = (await tiles.ranges(checkpoint.size)).map(({ from, to, hash }) => ({ from: String(from), to: String(to), hash: hex(hash) }));
+    const found = { size: String(larger), root: hex(root), ranges };
+    fork(`the chain's head of ${larger} does not continue the signed one`, checkpoint, chain.evidence(contract, found));
   }
   try {
     await checkInclusion(claim.leaf, claim.index, larger, await tiles.path(claim.index), root);
@@ -197,29 +204,32 @@ export const anchored = async (chain, policy, claim, given) => {
     const root = await chain.rootAt(contract, checkpoint.size);
     if (equal(root, checkpoint.root)) return `anchored: head of ${checkpoint.size}; ${chain.who()}`;
     if (!equal(root, ZERO)) {
-      const found = { size: String(checkpoint.size), root: base64(root) };
-      fork("the chain has another root at this size: a fork", chain.evidence(checkpoint, contract, found));
+      const found = { size: String(checkpoint.size), root: hex(root), ranges: [] };
+      fork("the chain has another root at this size: a fork", checkpoint, chain.evidence(contract, found));
     }
   }
   for (const contract of chain.contracts) {
     const larger = await chain.latest(contract);
-    if (larger > checkpoint.size) return bringUp(chain, contract, larger, claim, given.logUrl);
+    if (larger <= checkpoint.size || larger > SIZE_MAX || equal(await chain.rootAt(contract, larger), ZERO)) continue; // a parent's head
+    return bringUp(chain, contract, larger, claim, given.logUrl);
   }
   return notYet(policy, claim, given);
 };
 
 /** Step 9 for a close; what the verdict *complete* says about the chain. Fails with its code. */
-export const closed = async (chain, checkpoint, close) => {
+export const closed = async (chain, close) => {
   const missing = () => fail("close-not-on-chain", `no contract of the policy has close ${close.k}, deep enough`);
   if (!chain) missing();
+  let newest = 0n;
   for (const contract of chain.contracts) {
+    const closes = await chain.closes(contract);
     const { prefix, root } = await chain.closeAt(contract, close.k);
-    if (equal(root, ZERO)) continue;
+    if (closes > newest) newest = closes;
+    if (equal(root, ZERO) || closes < close.k) continue;
     if (!equal(root, close.book) || prefix !== close.prefix) {
-      const evidence = chain.evidence(checkpoint, contract, { k: String(close.k), prefix: String(prefix), root: base64(root) });
+      const evidence = chain.evidence(contract, { k: String(close.k), prefix: String(prefix), root: hex(root) });
       throw Object.assign(new Failure("close-differs", `the chain has another close ${close.k}: a fork`), { evidence });
     }
-    const newest = await chain.closes(chain.contracts[0]);
     return `${newest > close.k ? `; a newer close exists: ${newest}` : ""}; ${chain.who()}`;
   }
   return missing();

@@ -1,8 +1,7 @@
 // The command line of verifier.mjs, in Node.
 
 import { readFile, stat } from "node:fs/promises";
-import { checkedUrl } from "./policy.mjs";
-import { callWrong, Failure, parsePolicy, policyOfOptions, verify, worst } from "./verifier.mjs";
+import { callWrong, checkUrls, Failure, parsePolicy, policyOfOptions, verify, worst } from "./verifier.mjs";
 
 const USAGE = "node verifier.mjs FILE… --policy FILE | --log-key VKEY… [--rpc URL… --contract ADDR] [--log URL] [--accept-own-chain] [--json]";
 const WITH_VALUE = ["--policy", "--log-key", "--rpc", "--contract", "--log"];
@@ -19,7 +18,8 @@ const readOptions = (args) => {
   const policies = found["--policy"].length;
   const keys = found["--log-key"].length;
   if (!found.files.length || policies > 1 || !policies === !keys || found["--log"].length > 1) throw new Failure("wrong-use", USAGE);
-  if (policies && found["--contract"].length) throw new Failure("wrong-use", "contracts stand in the policy");
+  const [contracts, endpoints] = [found["--contract"].length, found["--rpc"].length];
+  if (policies ? contracts : contracts > 1 || !contracts !== !endpoints) throw new Failure("wrong-use", "--contract belongs to --log-key and --rpc");
   return found;
 };
 
@@ -35,7 +35,8 @@ const policyOf = async (options) => {
   const [path, rpc] = [options["--policy"][0], options["--rpc"]];
   if (path === undefined) return policyOfOptions({ logKeys: options["--log-key"], rpc, contracts: options["--contract"] });
   const policy = await parsePolicy(await bytesOf(path));
-  if (rpc.length) policy.rpc = rpc.map(checkedUrl); // takes precedence over the policy's
+  if (rpc.length && !policy.chain) throw new Failure("wrong-use", "--rpc needs a chain line in the policy");
+  if (rpc.length) policy.rpc = rpc; // takes precedence over the policy's
   return policy;
 };
 
@@ -65,7 +66,8 @@ export const main = async (args) => {
   const wrong = await outcomeOf(async () => {
     options = readOptions(args);
     policy = await policyOf(options);
-    options.logUrl = options["--log"].map(checkedUrl)[0];
+    options.logUrl = options["--log"][0];
+    checkUrls(policy, options.logUrl);
   });
   if (wrong) return say(wrong);
   const exits = [];

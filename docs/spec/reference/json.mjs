@@ -1,13 +1,12 @@
 // JSON, read strictly: no member twice, no lone surrogate. And the one form of RFC 8785 in which a record is certified.
 
-const LEVELS_MAX = 64;
 const ESCAPES = { '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
-const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+const INTEGER = /-?(?:0|[1-9][0-9]*)(?![.eE0-9])/y;
 const PLAIN = /[^"\\\u0000-\u001f]+/y;
 const SPACE = /[ \t\n\r]*/y;
 
-/** The value of a JSON text (RFC 8259): objects as Map, integers as BigInt. Throws SyntaxError. */
-export const parseJson = (text) => {
+/** The value of a JSON text, at most `deep` levels: objects as Map, numbers, which are integers, as BigInt. Throws SyntaxError. */
+export const parseJson = (text, deep) => {
   let at = 0;
   const wrong = () => {
     throw new SyntaxError(`not JSON at character ${at}`);
@@ -60,11 +59,10 @@ export const parseJson = (text) => {
     for (const [word, meant] of [["true", true], ["false", false], ["null", null]]) {
       if (text.startsWith(word, at)) return (at += word.length), meant;
     }
-    const number = match(NUMBER) ?? wrong();
-    return /[.eE]/.test(number) ? Number(number) : BigInt(number);
+    return BigInt(match(INTEGER) ?? wrong());
   };
   const value = (level) => {
-    if (level > LEVELS_MAX) wrong();
+    if (level > deep) wrong();
     space();
     const found = take('"') ? string() : take("{") ? object(level + 1) : take("[") ? array(level + 1) : scalar();
     space();
@@ -100,7 +98,7 @@ const namesAreAscii = (value) => {
 export const parseCanonical = (text, deep = 4) => {
   let value;
   try {
-    value = parseJson(text);
+    value = parseJson(text, deep);
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw error;

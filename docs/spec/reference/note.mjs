@@ -8,23 +8,29 @@ export const COSIGNATURE = 0x04;
 export const COSIGNATURE_ML_DSA = 0x06;
 const KEY_BYTES = { [ED25519]: 32, [COSIGNATURE]: 32, [COSIGNATURE_ML_DSA]: 1312 };
 
-const isKeyName = (name) => name !== "" && !/[+\p{White_Space}\p{Cc}]/u.test(name);
+const isKeyName = (name) => name !== "" && !/[+\p{White_Space}]/u.test(name);
 
-/** {name, id, type, key} of `<name>+<id>+<base64>`, or null where it is not written like that or the id is another. */
-export const parseVkey = async (vkey) => {
-  const first = vkey.indexOf("+"); // base64 may hold a plus sign, too
-  const second = vkey.indexOf("+", first + 1);
+/**
+ * {name, id, type, key} of `<name>+<id>+<base64>`, or null where it is not written like that or the id is another.
+ *
+ * `octets`: one character a byte, as C2SP tlog-policy has it; a name that is no UTF-8 is that of no note.
+ */
+export const parseVkey = async (octets) => {
+  const first = octets.indexOf("+"); // base64 may hold a plus sign, too
+  const second = octets.indexOf("+", first + 1);
   if (first < 1 || second < 0) return null;
-  const [name, id, bytes] = [vkey.slice(0, first), vkey.slice(first + 1, second), unbase64(vkey.slice(second + 1))];
+  const nameBytes = Uint8Array.from(octets.slice(0, first), (one) => one.charCodeAt(0));
+  const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(nameBytes);
+  const [id, bytes] = [octets.slice(first + 1, second), unbase64(octets.slice(second + 1))];
   if (!isKeyName(name) || !bytes || bytes.length !== 1 + KEY_BYTES[bytes[0]]) return null;
-  const expected = hex((await sha256(utf8(`${name}\n`), bytes)).slice(0, 4));
+  const expected = hex((await sha256(nameBytes, utf8("\n"), bytes)).slice(0, 4));
   return id === expected ? { name, id, type: bytes[0], key: bytes.slice(1) } : null;
 };
 
 /** {text, lines: [{name, id, signature}]} of a signed note. */
 export const parseNote = (note) => {
   const malformed = (why) => fail("receipt-malformed", `the signed note ${why}`);
-  if (/[\u0000-\u0009\u000b-\u001f\u007f]/.test(note)) malformed("holds a control character");
+  if (/[\u0000-\u0009\u000b-\u001f]/.test(note)) malformed("holds a control character");
   const cut = note.lastIndexOf("\n\n");
   if (cut < 0 || !note.endsWith("\n")) malformed("has no empty line before its signatures");
   const lines = note.slice(cut + 2, -1).split("\n");
@@ -66,7 +72,7 @@ export const checkSignatures = async (note, keys, what) => {
 const cosigned = async (witness, checkpoint, signature) => {
   const [stamp, value] = [signature.slice(0, 8), signature.slice(8)];
   const time = unsigned(stamp);
-  if (signature.length < 8 || time > SIZE_MAX) return { holds: false };
+  if (time > SIZE_MAX) return { holds: false };
   if (witness.type === COSIGNATURE) {
     const message = utf8(`cosignature/v1\ntime ${time}\n${checkpoint.text}`);
     return { holds: await ed25519(witness.key, value, message), time };

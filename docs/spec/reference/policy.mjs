@@ -1,10 +1,10 @@
 // Whom a verifier trusts: docs/spec/policy.md, a C2SP tlog-policy with lines of our own.
 
-import { decimal, fail, hex, text, unhex } from "./bytes.mjs";
+import { decimal, fail, hex, unhex, utf8 } from "./bytes.mjs";
 import { COSIGNATURE, COSIGNATURE_ML_DSA, ED25519, parseVkey } from "./note.mjs";
 
 const SIZE_MAX = 65536;
-const NUMBER_MAX = 2n ** 64n - 1n;
+const NUMBER_MAX = 10n ** 19n - 1n;
 const KINDS = ["own", "consortium", "public"];
 
 const refuse = (why) => fail("policy-malformed", `the policy ${why}`);
@@ -27,7 +27,7 @@ export const checkedUrl = (given) => {
 
 const emptyPolicy = () => ({
   logs: [], intake: [], witnesses: [], groups: new Map(), quorum: null,
-  chain: null, rpc: [], contracts: [], depth: "finalized", anchorWithin: null,
+  chain: null, rpc: [], more: new Set(), contracts: [], depth: "finalized", anchorWithin: null,
 });
 
 const keyOf = async (vkey, types, what) => {
@@ -63,7 +63,7 @@ const addGroup = (policy, [name, threshold, ...members]) => {
 // The words of C2SP tlog-policy, with how many words may follow.
 const LINES = {
   log: [1, 2, async (policy, [vkey, url]) => {
-    addKey(policy.logs, { ...(await keyOf(vkey, [ED25519], "log")), url: url && checkedUrl(url) }, "log");
+    addKey(policy.logs, { ...(await keyOf(vkey, [ED25519], "log")), url }, "log");
   }],
   witness: [2, 3, async (policy, [name, vkey]) => {
     const witness = await keyOf(vkey, [COSIGNATURE, COSIGNATURE_ML_DSA], "witness");
@@ -82,9 +82,13 @@ const OUR_LINES = {
   chain: [3, 3, (policy, [id, kind, url]) => {
     if (policy.chain || !KINDS.includes(kind)) refuse("has two chains, or one of a kind that there is not");
     policy.chain = { id: decimalOf(id, "the chain"), kind };
-    if (url !== "-") policy.rpc.unshift(checkedUrl(url));
+    if (url !== "-") policy.rpc.unshift(url);
   }],
-  rpc: [1, 1, (policy, [url]) => policy.rpc.push(checkedUrl(url))],
+  rpc: [1, 1, (policy, [url]) => {
+    if (policy.more.has(url)) refuse("has an endpoint twice");
+    policy.more.add(url);
+    policy.rpc.push(url);
+  }],
   contract: [2, 2, (policy, [address, hash]) => policy.contracts.push(contractOf(address, hash))],
   depth: [1, 1, (policy, [depth]) => {
     policy.depth = depth === "finalized" ? depth : decimalOf(depth, "the depth");
@@ -103,8 +107,8 @@ const ONCE = ["chain", "depth", "anchor-within"];
 /** {address, hash} of a contract line; hash null for any code. */
 export const contractOf = (address, hash) => {
   if (!/^0x[0-9a-fA-F]{40}$/.test(address)) refuse("has an address that is none");
-  if (hash !== "-" && !/^0x[0-9a-fA-F]{64}$/.test(hash)) refuse("has a hash of code that is none");
-  return { address: address.toLowerCase(), hash: hash === "-" ? null : unhex(hash.slice(2).toLowerCase(), 32) };
+  if (hash !== "-" && !/^0x[0-9a-f]{64}$/.test(hash)) refuse("has a hash of code that is none");
+  return { address: address.toLowerCase(), hash: hash === "-" ? null : unhex(hash.slice(2), 32) };
 };
 
 const apply = async (lines, word, rest, policy) => {
@@ -117,12 +121,8 @@ const apply = async (lines, word, rest, policy) => {
 export const parsePolicy = async (bytes) => {
   if (bytes.length > SIZE_MAX) refuse(`is over ${SIZE_MAX} bytes`);
   if (bytes.some((byte) => (byte < 0x20 && byte !== 0x09 && byte !== 0x0a) || byte === 0x7f)) refuse("holds a control character");
-  let content;
-  try {
-    content = text(bytes);
-  } catch {
-    refuse("is not UTF-8");
-  }
+  let content = ""; // one character a byte: c2sp.org/tlog-policy, Character set
+  for (const byte of bytes) content += String.fromCharCode(byte);
   const policy = emptyPolicy();
   const seen = new Set();
   for (const line of content.split("\n")) {
@@ -140,9 +140,8 @@ export const parsePolicy = async (bytes) => {
     } else if (!word.startsWith("#")) await apply(LINES, word, rest, policy);
   }
   if (!policy.quorum) refuse("has no quorum line");
-  if (policy.chain ? !policy.contracts.length : policy.contracts.length || policy.rpc.length) {
-    refuse("has a chain without contract, or a contract without chain");
-  }
+  const forChain = policy.contracts.length || policy.rpc.length || seen.has("depth") || seen.has("anchor-within");
+  if (policy.chain ? !policy.contracts.length : forChain) refuse("has a chain without contract, or lines that need a chain");
   return policy;
 };
 
@@ -151,13 +150,12 @@ export const policyOfOptions = async ({ logKeys, rpc, contracts }) => {
   const policy = emptyPolicy();
   policy.quorum = { members: [], least: 0n };
   for (const vkey of logKeys) {
-    const key = await parseVkey(vkey);
-    if (!key || key.type !== ED25519) fail("wrong-use", "--log-key is not a key of a log");
+    const key = await keyOf(String.fromCharCode(...utf8(vkey)), [ED25519], "log");
     addKey(key.name.endsWith("/intake") ? policy.intake : policy.logs, key, "log");
   }
   if (contracts.length) policy.chain = { id: null, kind: "unknown" };
   policy.contracts = contracts.map((address) => contractOf(address, "-"));
-  policy.rpc = rpc.map(checkedUrl);
+  policy.rpc = rpc;
   return policy;
 };
 

@@ -8,8 +8,8 @@ import { checkInclusion, commitment, leafHash, PATH_MAX } from "./tree.mjs";
 
 const TEXT_MAX = 4 * 1024 * 1024;
 const INSTANT = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{0,5}[1-9]))?Z$/;
-const HINT = { chain_id: /^(0|[1-9]\d*)$/, contract: /^0x[0-9a-fA-F]{40}$/, log: /^0x[0-9a-f]{64}$/,
-  size: /^(0|[1-9]\d*)$/, block: /^(0|[1-9]\d*)$/, tx: /^0x[0-9a-f]{64}$/ };
+const [NUMBER, HASH] = [/^(0|[1-9][0-9]{0,18})$/, /^0x[0-9a-f]{64}$/];
+const HINT = { chain_id: NUMBER, contract: /^0x[0-9a-fA-F]{40}$/, log: HASH, size: NUMBER, block: NUMBER, tx: HASH };
 
 const malformed = (why) => fail("receipt-malformed", why);
 
@@ -27,7 +27,8 @@ export const instant = (given) => {
 /** Checks that `anchor` is a hint as receipts have it; nothing depends on what it says. */
 export const isHint = (anchor) =>
   hasMembers(anchor, Object.keys(HINT)) &&
-  Object.entries(HINT).every(([name, form]) => typeof anchor.get(name) === "string" && form.test(anchor.get(name)));
+  Object.entries(HINT).every(([name, form]) => typeof anchor.get(name) === "string" && form.test(anchor.get(name))) &&
+  decimal(anchor.get("size")) !== null;
 
 export const parsePath = (lines) => {
   if (lines.length > PATH_MAX) return null;
@@ -37,7 +38,6 @@ export const parsePath = (lines) => {
 
 const parseExtra = (line) => {
   const wrong = (why) => fail("extra-malformed", why);
-  if (!line.startsWith("extra ")) wrong("there is no extra line");
   const bytes = unbase64(line.slice(6)) ?? wrong("extra is not base64");
   let extra;
   try {
@@ -58,21 +58,23 @@ export const parseReceipt = (content) => {
   if (utf8(content).length > TEXT_MAX || cut < 0) malformed("no C2SP tlog-proof");
   const lines = content.slice(0, cut).split("\n");
   if (lines[0] !== "c2sp.org/tlog-proof@v1") malformed("no C2SP tlog-proof of version 1");
-  const at = lines[1]?.startsWith("index ") ? 1 : 2;
-  const index = decimal(lines[at]?.startsWith("index ") ? lines[at].slice(6) : "");
-  const path = parsePath(lines.slice(at + 1));
+  if (!lines[1]?.startsWith("extra ")) fail("extra-malformed", "there is no extra line");
+  const index = decimal(lines[2]?.startsWith("index ") ? lines[2].slice(6) : "");
+  const path = parsePath(lines.slice(3));
   if (index === null || !path) malformed("index or path is not written as docs/spec/receipt.md says");
   const checkpoint = parseCheckpoint(content.slice(cut + 2));
-  return { extra: parseExtra(at === 2 ? lines[1] : ""), index, path, checkpoint };
+  return { extra: parseExtra(lines[1]), index, path, checkpoint };
 };
 
-/** Step 3: a key that the policy trusts for this origin signed the checkpoint. */
-export const checkLogSignature = (checkpoint, policy) =>
-  checkSignatures(checkpoint, policy.logs.filter((key) => key.name === checkpoint.origin), `the log ${checkpoint.origin}`);
+/** Step 3: a key that the policy trusts for this origin signed the checkpoint; who cosigned it. */
+export const checkLogSignature = async (checkpoint, policy) => {
+  const keys = policy.logs.filter((key) => key.name === checkpoint.origin);
+  await checkSignatures(checkpoint, keys, `the log ${checkpoint.origin}`);
+  return checkCosignatures(checkpoint, policy.witnesses);
+};
 
 /** Step 5; the times of the cosignatures that hold. */
-export const checkQuorum = async (checkpoint, policy) => {
-  const { signed, times, unsupported } = await checkCosignatures(checkpoint, policy.witnesses);
+export const checkQuorum = ({ signed, times, unsupported }, policy) => {
   if (!enough(policy.quorum, signed)) {
     const untold = unsupported.length ? `; ML-DSA is not supported here: ${unsupported.join(", ")}` : "";
     fail("quorum-missing", `too few of the policy's witnesses cosigned${untold}`);
@@ -84,11 +86,11 @@ export const checkQuorum = async (checkpoint, policy) => {
 export const authenticate = async (content, policy) => {
   const { extra, index, path, checkpoint } = parseReceipt(content);
   const record = parseCanonical(extra.get("record")) ?? fail("record-not-canonical", "the record does not encode to itself");
-  await checkLogSignature(checkpoint, policy);
+  const cosigned = await checkLogSignature(checkpoint, policy);
   const entry = await commitment(1, unhex(extra.get("salt"), 32), utf8(extra.get("record")));
   const leaf = await leafHash(entry);
   await checkInclusion(leaf, index, checkpoint.size, path, checkpoint.root);
-  const times = await checkQuorum(checkpoint, policy);
+  const times = checkQuorum(cosigned, policy);
   if (extra.has("frame")) await checkFrame(extra.get("frame"), record);
   return { checkpoint, index, leaf, times, records: [record], hint: extra.get("anchor") ?? null };
 };
@@ -115,18 +117,17 @@ const checkFrame = async (frame, record) => {
 };
 
 const ACCEPTED = [
-  /^gridseal\/accepted\/v1$/, /^(.+)$/, /^message ([0-9a-f]{64})$/,
+  /^gridseal\/accepted\/v1$/, /^(.*)$/, /^message ([0-9a-f]{64})$/,
   /^batch [0-9a-f]{16}\/(?:0|[1-9]\d*)\/(?:0|[1-9]\d*)$/, /^received (.+)$/, /^include-by (.+)$/, /^$/,
 ];
 
-/** Fails always: `promise`, `promise-due`, or what is wrong with an accepted note. `message` as JSON around it has it. */
-export const acceptedNote = async (content, policy, nowUs, message) => {
+/** Fails always: `promise`, `promise-due`, or what is wrong with an accepted note. */
+export const acceptedNote = async (content, policy, nowUs) => {
   const note = parseNote(content);
   const lines = note.text.split("\n");
   const found = ACCEPTED.map((form, at) => form.exec(lines[at] ?? "\n"));
   const [received, due] = [found[4], found[5]].map((one) => one && instant(one[1]));
-  const other = message !== undefined && found[2]?.[1] !== message;
-  if (lines.length !== ACCEPTED.length || found.includes(null) || received === null || due === null || other) {
+  if (lines.length !== ACCEPTED.length || found.includes(null) || received === null || due === null) {
     malformed("no accepted note as docs/spec/checkpoint.md has it");
   }
   if (!policy.intake.length) fail("intake-key-missing", "the policy has no intake key");
@@ -136,14 +137,14 @@ export const acceptedNote = async (content, policy, nowUs, message) => {
   fail("promise", `a promise to log the message by ${found[5][1]}; no proof of an entry`);
 };
 
-/** The receipt's text in a status of a message; fails with `no-receipt` where there is none yet. */
-export const receiptOfStatus = (status) => {
+/** The receipt's text in a summary; fails with `no-receipt` where there is none but the rest is as it should be. */
+export const receiptOfSummary = async (status, policy) => {
   const receipt = status.get("receipt");
-  if (receipt === undefined) fail("no-receipt", "this status carries no receipt: fetch it by index");
-  if (typeof receipt !== "string") malformed("the status carries a receipt that is none");
-  const { index } = parseReceipt(receipt);
-  const whole = receipt.slice(receipt.indexOf("\n\n") + 2);
-  const other = status.has("checkpoint") && status.get("checkpoint") !== whole;
-  if (String(status.get("first_index")) !== String(index) || other) malformed("the status carries another entry's receipt");
+  if (typeof receipt !== "string") {
+    if (typeof status.get("checkpoint") !== "string") malformed("the summary has neither receipt nor checkpoint");
+    await checkLogSignature(parseCheckpoint(status.get("checkpoint")), policy);
+    fail("no-receipt", "this summary carries no receipt: fetch that of each entry");
+  }
+  if (status.get("first_index") !== parseReceipt(receipt).index) malformed("the summary carries another entry's receipt");
   return receipt;
 };

@@ -6,10 +6,11 @@ import { Failure, text } from "./bytes.mjs";
 import { anchored, Chain, closed } from "./chain.mjs";
 import { authenticateDay, complete } from "./day.mjs";
 import { parseJson } from "./json.mjs";
-import { parsePolicy, policyOfOptions } from "./policy.mjs";
-import { acceptedNote, authenticate, receiptOfStatus } from "./receipt.mjs";
+import { checkedUrl, parsePolicy, policyOfOptions } from "./policy.mjs";
+import { acceptedNote, authenticate, receiptOfSummary } from "./receipt.mjs";
 
 const TEXT_MAX = 4 * 1024 * 1024;
+const LEVELS_MAX = 8;
 const DOCUMENT_MAX = 16 * 1024 * 1024;
 const EXITS = {
   0: ["authentic", "anchored", "complete", "complete-gaps", "absent", "nothing-doubtful", "findings", "not-checked"],
@@ -52,23 +53,23 @@ const readable = (bytes) => {
 // Form decides what a file is: JSON by its first character, an accepted note by its first line, else a receipt.
 const claimOf = async (bytes, policy, nowUs) => {
   const content = readable(bytes);
-  if (!/^[ \t\r\n]*\{/.test(content)) {
+  if (!content.startsWith("{")) {
     if (content.startsWith("gridseal/accepted/v1\n")) return acceptedNote(content, policy, nowUs);
     return authenticate(content, policy);
   }
   let status;
   try {
-    status = parseJson(content);
+    status = parseJson(content, LEVELS_MAX);
   } catch {
     throw new Failure("receipt-malformed", "the file is no JSON that could be read in one way only");
   }
-  if (status.has("v") && String(status.get("v")).startsWith("gridseal.day/")) return authenticateDay(status, policy);
+  if (String(status.get("v")).startsWith("gridseal.day/")) return authenticateDay(status, policy);
   if (bytes.length > TEXT_MAX) throw new Failure("receipt-malformed", "the file is over 4 MiB");
   const type = status.get("type");
   if (type === "accepted" && typeof status.get("note") === "string") {
-    return acceptedNote(status.get("note"), policy, nowUs, status.get("message"));
+    return acceptedNote(status.get("note"), policy, nowUs);
   }
-  if (type === "certified") return authenticate(receiptOfStatus(status), policy);
+  if (type === "certified") return authenticate(await receiptOfSummary(status, policy), policy);
   if (type === "refused") throw new Failure("no-receipt", "the message was refused: there is no receipt");
   throw new Failure("receipt-malformed", "the file is neither receipt nor note nor day");
 };
@@ -101,8 +102,8 @@ const withChain = async (claim, day, policy, given) => {
   });
   if (!day?.close) return [anchor, day];
   const closing = await verdictOf(async () => {
-    const words = day.text + (await closed(await chain(), claim.checkpoint, day.close));
-    return { code: onOwnChain(policy) && !given.acceptOwnChain ? "own-chain" : day.code, text: words };
+    const words = day.text + (await closed(await chain(), day.close));
+    return { code: onOwnChain(policy) ? "own-chain" : day.code, text: words };
   });
   return [anchor, closing];
 };
@@ -128,6 +129,12 @@ export const verify = async (bytes, policy, given) => {
   const verdicts = Object.fromEntries(Object.entries(found).map(([name, one]) => [name, { code: one.code, text: one.text }]));
   const evidence = anchor.evidence ?? day.evidence;
   return { verdicts, exit: worst(Object.values(verdicts).map(({ code }) => accepted(code))), ...(evidence ? { evidence } : {}) };
+};
+
+/** Refuses URLs of a policy that may not be asked, before anything is; only where a chain is asked are they. */
+export const checkUrls = (policy, logUrl) => {
+  if (!policy.chain || !policy.rpc.length) return;
+  for (const url of [...policy.rpc, ...(logUrl ? [logUrl] : policy.logs.map((log) => log.url))]) if (url) checkedUrl(url);
 };
 
 export { Failure, parsePolicy, policyOfOptions };
