@@ -5,7 +5,7 @@ as a function of its bytes, its intake header, the registry and the vault; no hi
 Phasor frames alone wait, in windows that later messages close (bal/windows.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -15,7 +15,7 @@ from bal.certify.log import Batch
 from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
 from bal.errors import GridsealError, Rejected
-from bal.harmonise import MeterNames, harmonise
+from bal.harmonise import MeterNames, Resolve, harmonise
 from bal.harmonise.instant import parse
 from bal.harmonise.phasors import rate_of, window_record
 from bal.harmonise.pmu import turned_away
@@ -35,11 +35,7 @@ from bal.model import (
     Subject,
 )
 from bal.ports import Vault
-from bal.registry import (
-    KINDS,
-    Registry,
-    Sender,
-)
+from bal.registry import KINDS, Registry, Sender
 from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects, draft
 from bal.times import rfc3339, year
 from bal.windows import SECOND_US, Closed, Windows
@@ -112,6 +108,35 @@ class Worked:
 _PLATFORM_KINDS = KINDS | {"message", "refused"}
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What of registry and vault a message is worked with, where it names nobody new.
+
+    `subjects` grows while it counts; where another one stands in its place, the registry changed.
+    """
+
+    subjects: Mapping[MeterNames, Subject]
+    platform: Subject
+    own: Subject  # the sender's
+
+
+def work(message: RawMessage, known: Known, resolve: Resolve) -> Worked:
+    """What `Worker.process` makes of a message, for those who have neither registry nor vault.
+
+    resolve: answers from `known.subjects`, and raises where they have no answer. That is raised
+    here too, as is whatever else `Worker.process` has to judge about.
+    """
+    found = harmonise(
+        message.raw,
+        message.format,
+        resolve=resolve,
+        platform=known.platform,
+        sender=known.own,
+        commit_parts=_commit_parts,
+    )
+    return _committed(message, found, [], known.platform, known.own)
+
+
 class Worker:
     """Makes batches. One per partition; `registry` and `vault` are shared."""
 
@@ -124,6 +149,20 @@ class Worker:
     def with_registry(self, registry: Registry) -> "Worker":
         """One that goes by another registry, and feeds the same windows."""
         return Worker(self._vault, registry, self.windows)
+
+    def known(self, message: RawMessage) -> Known | None:
+        """What `work` needs for it; None for a message that only `process` can work through."""
+        if message.credential == OPERATOR or message.format in WINDOW_FORMATS:
+            return None
+        sender = self._registry.senders.get(message.credential)
+        if sender is None or sender.state != "active":
+            return None
+        message_year = year(message.received_us)
+        return Known(
+            self._subjects.known(sender, message_year),
+            self._subjects.platform(message_year),
+            self._subjects.own(sender, message_year),
+        )
 
     def process(self, message: RawMessage) -> Worked:
         """The batch of one message. Never raises for bad input: that becomes a `refused` record.
@@ -160,7 +199,7 @@ class Worker:
                 message, sender_subject, Rejected("mapper-failed", text, field="message")
             )
             new_devices.clear()
-        return self._commit(message, found, new_devices, platform, sender_subject)
+        return _committed(message, found, new_devices, platform, sender_subject)
 
     def _harmonise(
         self,
@@ -234,21 +273,6 @@ class Worker:
         finding = Finding(error.code, "refused", error.text, error.field, error.line, error.clause)
         return Harmonised(parts=[part], refused=[finding])
 
-    def _commit(
-        self,
-        message: RawMessage,
-        found: Harmonised,
-        new_devices: list[Draft],
-        platform: Subject,
-        sender: Subject,
-    ) -> Worked:
-        drafts = new_devices + found.records
-        if found.refused:
-            drafts.append(_refused_draft(message, found, sender))
-        if len(found.parts) > 1:
-            drafts.append(_message_draft(message, found.parts, platform, sender))
-        return _worked(message, drafts, found)
-
     def _command(self, message: RawMessage, platform: Subject) -> Worked:
         try:
             subject, drafts = command_drafts(message, self._subjects, self._registry)
@@ -263,7 +287,7 @@ class Worker:
         text = f"the platform can't carry out this command: a defect ({type(error).__name__})"
         refused = Rejected("command-failed", text, field="command")
         found = self._refused_whole(message, platform, refused)
-        return self._commit(message, found, [], platform, platform)
+        return _committed(message, found, [], platform, platform)
 
 
 def _named(message: RawMessage, platform: Subject) -> list[MeterNames]:
@@ -291,6 +315,21 @@ def _commit_part(subject: Subject, part: bytes) -> Digest:
 
 def _commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Digest]:
     return commitments(TYPE_PART, [subject.salt_key for subject in subjects], parts)
+
+
+def _committed(
+    message: RawMessage,
+    found: Harmonised,
+    new_devices: list[Draft],
+    platform: Subject,
+    sender: Subject,
+) -> Worked:
+    drafts = new_devices + found.records
+    if found.refused:
+        drafts.append(_refused_draft(message, found, sender))
+    if len(found.parts) > 1:
+        drafts.append(_message_draft(message, found.parts, platform, sender))
+    return _worked(message, drafts, found)
 
 
 def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Worked:

@@ -4,7 +4,7 @@ A function of the registry and the vault; what a sender with `any` names first b
 the same batch (docs/spec/intake.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from bal.errors import Rejected, Unavailable
@@ -89,6 +89,19 @@ class Subjects:
             known |= self._vault.pseudonyms([i for i in firsts if i not in known])
         self._vault.salt_keys(list(dict.fromkeys(known.values())), year(message.received_us))
 
+    def known(self, sender: Sender, message_year: int) -> Mapping[MeterNames, Subject]:
+        """The subjects that the sender spoke for so far, as long as the registry stays as it is.
+
+        It is only ever added to; another one takes its place once something changed.
+        """
+        return self._known(sender, message_year)
+
+    def _known(self, sender: Sender, message_year: int) -> dict[MeterNames, Subject]:
+        if self._cache_version != self._registry.version or self._cached > SUBJECTS_CACHED_MAX:
+            self._cache.clear()
+            self._cache_version, self._cached = self._registry.version, 0
+        return self._cache.setdefault((sender.name, message_year), {})
+
     def resolver(
         self, sender: Sender, message: RawMessage, new_devices: list[Draft]
     ) -> Callable[[MeterNames], Subject]:
@@ -96,11 +109,7 @@ class Subjects:
 
         It raises Rejected where the sender may not speak for a device, ManyUnknown once.
         """
-        message_year = year(message.received_us)
-        if self._cache_version != self._registry.version or self._cached > SUBJECTS_CACHED_MAX:
-            self._cache.clear()
-            self._cache_version, self._cached = self._registry.version, 0
-        cache = self._cache.setdefault((sender.name, message_year), {})
+        cache = self._known(sender, year(message.received_us))
         fresh: dict[Pseudonym, DeviceInfo] = {}
         unknown = [0]
 
