@@ -348,7 +348,8 @@ def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Work
 def _refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> Draft:
     """What was refused of a message, so that the refusal is provable too."""
     kept = found.refused[:REFUSALS_KEPT_MAX]
-    evidence = found.parts[0].commitment if len(found.parts) == 1 else _parts_root(found.parts)
+    made = [part.commitment for part in found.parts]
+    evidence = made[0] if len(made) == 1 else _root(made)
     record = jcs.encode(
         {
             "count": str(len(found.refused)),
@@ -376,7 +377,7 @@ def _message_draft(
             "id": "",
             "kind": "message",
             "parts": str(len(parts)),
-            "root": _parts_root(parts).hex(),
+            "root": _root([part.commitment for part in parts]).hex(),
             "sender": sender.pseudonym,
             "signature": "none",
             "time": rfc3339(message.received_us),
@@ -386,13 +387,8 @@ def _message_draft(
     return draft(platform, "message", record)
 
 
-def _parts_root(parts: Sequence[Part]) -> Digest:
-    """RFC 6962 root over the parts' commitments, in the message's order."""
-    return _root([part.commitment for part in parts])
-
-
 def _root(entries: Sequence[Digest]) -> Digest:
-    """RFC 6962 root over commitments."""
+    """RFC 6962 root over commitments; those of parts in the message's order."""
     return tree_head(leaf_hashes(entries)).root
 
 
