@@ -25,6 +25,7 @@ logger = logging.getLogger("gridseal.deriver")
 
 LATE_GATHER_US = 3_600_000_000  # late data wait so long for more of it: each close is a transaction
 GO_ON_DAYS = 31  # a day without records is closed by itself if it is no longer ago
+DAYS_AT_ONCE = 16  # of those due; then an operator who asks for one has a turn
 
 _DAY_US = 86_400_000_000
 _WESTERNMOST_US = 12 * 3_600_000_000  # where a day ends last on this earth
@@ -125,16 +126,16 @@ class Deriver:
             self._on_stop(error)
 
     def _do(self, ask: _Ask) -> None:
-        if ask.day is None:
+        if ask.day is None or ask.answer is None:
             self._close_due(ask.now_us)
             return
+        if not ask.answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more; from here on nobody can take it back
         if day_number(ask.day) < 0:
             raise Rejected("parameter-invalid", "books begin with 1970-01-01", field="date")
         if self._end_us(ask.day) > ask.now_us:
             raise Rejected("day-not-over", f"{ask.day} is not over everywhere", field="date")
-        close = self._close(ask.day, ask.now_us)
-        assert ask.answer is not None
-        ask.answer.set_result(close)
+        ask.answer.set_result(self._close(ask.day, ask.now_us))
 
     def _close(self, day: date, now_us: int) -> Close:
         """Close a day, again if it was; where nothing is new its last close stands."""
@@ -156,10 +157,15 @@ class Deriver:
         touched = {date.fromisoformat(on): at for on, at in self._sources.book.touched().items()}
         today = date_at(now_us, "UTC")
         lately = {today - timedelta(days=ago) for ago in range(GO_ON_DAYS)}
+        closed = 0
         for day in sorted(touched.keys() | lately):  # each may go on from the one before
             due = self._is_due(day, touched.get(day, -1), newest, now_us)
             if due and self._end_us(day) + self._grace_us <= now_us:
+                if closed == DAYS_AT_ONCE:
+                    self._queue.put(_Ask(now_us))
+                    return
                 newest[day] = self._close(day, now_us)
+                closed += 1
 
     def _is_due(self, day: date, touched: int, newest: Mapping[date, Close], now_us: int) -> bool:
         """Whether a date has records that no close has read, or none and meters that go on."""

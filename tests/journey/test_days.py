@@ -3,6 +3,7 @@
 from concurrent.futures import TimeoutError as Timeout
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -15,7 +16,7 @@ from bal.certify.tiles import split_bundle
 from bal.derive.local_day import day_number, local_day
 from bal.errors import Rejected
 from bal.model import Close
-from infra.deriver import GO_ON_DAYS, LATE_GATHER_US
+from infra.deriver import DAYS_AT_ONCE, GO_ON_DAYS, LATE_GATHER_US
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.small_platform import Hand, Small, cim
@@ -268,6 +269,42 @@ def test_a_date_that_no_book_can_have_yet(
     with pytest.raises(Rejected, match=code):
         asked.result(timeout=60)
     assert small.stopped == []
+    small.close()
+
+
+def test_who_waits_no_longer_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gridseal day close` gives up after a while: before its turn came, or amidst of it."""
+    small = begun(tmp_path)
+    under_way, go_on = Event(), Event()
+    made = small.deriver._close
+
+    def slow(day: date, now_us: int) -> Close:
+        under_way.set()
+        assert go_on.wait(60)
+        return made(day, now_us)
+
+    monkeypatch.setattr(small.deriver, "_close", slow)
+    over_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    asked = [small.deriver.close(date.fromisoformat(DAY), over_us) for _ in range(2)]
+    assert under_way.wait(60)
+    for one in asked:
+        one.cancel()
+    go_on.set()
+    assert len(idle(small)) == 1
+    assert small.stopped == []
+    small.close()
+
+
+def test_many_days_do_not_hold_up_the_operator(tmp_path: Path) -> None:
+    """A year that comes at once is closed in stretches; what is asked meanwhile comes between."""
+    small = begun(tmp_path)
+    days = DAYS_AT_ONCE + 5
+    raw = cim(1, [0]).replace(b"2026-01-01", b"2025-%02d-%02d")
+    small.take("headend", *(raw % (1 + n // 28, 1 + n % 28) for n in range(days)))
+    small.deriver.tick(small.clock.now)
+    asked = small.deriver.close(date(2026, 1, 2), small.clock.now)
+    assert asked.result(timeout=60).k <= DAYS_AT_ONCE + 1
+    assert len(idle(small)) >= days + 2
     small.close()
 
 
