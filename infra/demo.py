@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from bal.errors import GridsealError, Stop
 from field.simbench import GRID, fetch_wheel
-from infra.demo_checks import close, drill, offered, phasors, receive, tamper, verify
+from infra.demo_checks import close, drill, phasors, receive, verify
 from infra.demo_platform import Failure, Gateway, Platform, gridseal
 from infra.demo_play import count, enrol, play
 from infra.demo_story import Story, Wishes
@@ -92,8 +92,8 @@ def sum_up(story: Story, took_s: float) -> None:
     if anchor.get("gas"):
         size, gas = int(anchor["anchored_size"]), int(anchor["gas"])
         story.say(
-            f"[bold]Anchor:[/]   {anchor['age_s']} s old, covers {size:,} entries; one head costs "
-            f"{gas:,} gas, however many entries it covers."
+            f"[bold]Anchor:[/]   {anchor['age_s']} s old, covers {size:,} entries; one head on "
+            f"chain costs {gas:,} gas, however many entries it covers."
         )
 
 
@@ -129,15 +129,11 @@ def tell(story: Story, wheel: Path, *, once: bool) -> None:
     gateway = client(story)
     policy = story.work / "policy.txt"
     policy.write_text(gridseal("policy", "--data", str(story.platform.data))[1], encoding="utf-8")
-    if offered("day"):
-        close(story, gateway, policy)
+    close(story, gateway, policy)
     item, receipt = receive(story, gateway)
     verify(story, item, receipt, policy)
     phasors(story, gateway, policy, background)
-    if offered("drill"):
-        drill(story)
-    else:
-        tamper(story, item)
+    drill(story)
     sum_up(story, time.monotonic() - started)
     if once:
         story.head("Three things to try next")

@@ -28,7 +28,9 @@ class Failure(Exception):
     """The story can't go on; the message is one sentence for the person who watches."""
 
 
-def gridseal(*arguments: str, allowed: Collection[int] = (0,)) -> tuple[int, str]:
+def gridseal(
+    *arguments: str, allowed: Collection[int] = (0,), timeout_s: float = COMMAND_TIMEOUT_S
+) -> tuple[int, str]:
     """Run one `gridseal` command; its exit code and what it printed.
 
     Raises Failure, with the last line of its errors, when the exit code is not an allowed one.
@@ -36,10 +38,10 @@ def gridseal(*arguments: str, allowed: Collection[int] = (0,)) -> tuple[int, str
     command = [sys.executable, "-m", "infra.cli", *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - the commands stand in infra/demo.py
-            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        said = f"gave no answer in {COMMAND_TIMEOUT_S} s"
+        said = f"gave no answer in {timeout_s:g} s"
         raise Failure(f"gridseal {arguments[0]} {said}") from None
     if done.returncode not in allowed:
         raise Failure(f"gridseal {' '.join(arguments[:2])} failed: {_last(done.stderr)}")

@@ -1,15 +1,10 @@
-"""The demo's burglar: changes one character of a receipt, one digit in a copied data folder."""
+"""The demo's burglar: changes one character of a receipt, and copies a data folder to drill on."""
 
 import base64
 import binascii
 import json
 import shutil
-import sqlite3
-import zlib
-from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from infra.demo_platform import Failure, gridseal
 
@@ -61,57 +56,3 @@ def copy_folder(data: Path, copy: Path) -> None:
         if code == 0:
             return
     raise Failure(f"fsck finds fault with an untouched copy of the data: {said.strip()[-300:]}")
-
-
-def alter_stored_digit(
-    copy: Path, records: Iterable[Mapping[str, Any]]
-) -> tuple[Path, Mapping[str, Any], str]:
-    """Change one digit of the first of these records that is found in the customer database.
-
-    As somebody with access to the disk could. Returns the file, the record as it was, and the
-    value that it has now. Raises Failure where none is found.
-    """
-    for path in sorted((copy / "scd").rglob("*.db")):
-        with closing(sqlite3.connect(path)) as db:
-            columns = _blob_columns(db)
-            for record in records:
-                value = str(record["value"])
-                if any(_overwrite(db, place, record, value) for place in columns):
-                    return path, record, other_digit(value)
-    raise Failure("no reading was found in the copied customer database")
-
-
-def _overwrite(
-    db: sqlite3.Connection, place: tuple[str, str], record: Mapping[str, Any], value: str
-) -> bool:
-    """Overwrite the value's first digit where the record's bytes are deflated; whether they are."""
-    table, column = place
-    data = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    opening = b'"value":"'
-    for number, stored in db.execute(f'SELECT rowid, "{column}" FROM "{table}"'):  # noqa: S608 - the schema's own
-        try:
-            content = bytearray(zlib.decompress(stored))
-        except (zlib.error, TypeError):
-            continue
-        if (start := content.find(data)) >= 0:
-            at = start + data.rindex(opening + value.encode() + b'"') + len(opening)
-            content[at] = ord(other_digit(value)[0])
-            db.execute(
-                f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?',  # noqa: S608
-                (zlib.compress(content), number),
-            )
-            db.commit()
-            return True
-    return False
-
-
-def _blob_columns(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """(table, column) of every BLOB in a table with row ids."""
-    tables = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
-    return [
-        (table, column)
-        for table, made_by in tables
-        if "WITHOUT ROWID" not in made_by.upper()
-        for _, column, kind, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall()
-        if kind == "BLOB"
-    ]

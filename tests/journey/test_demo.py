@@ -11,6 +11,7 @@ from field.simbench import WHEEL
 from tests.conftest import REPOSITORY
 
 TIMEOUT_S = 170
+SMALL = {"GRID": "LV1.101", "DATE": "2026-11-20"}  # 14 meters, 12 PV and storage units
 
 
 def demo(data: Path, **wishes: str) -> subprocess.CompletedProcess[str]:
@@ -37,16 +38,19 @@ def _wheel() -> None:
 @pytest.mark.slow
 def test_the_story_holds_and_may_be_told_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    first = demo(data, DATE="2026-11-20")
+    first = demo(data, **SMALL)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "17,801 readings in" in first.stdout
+    assert "2,502 readings in" in first.stdout
     for code in ("value-not-decimal", "subject-not-allowed"):  # what is wrong on purpose
         assert code in first.stdout
     assert "96 of 96" in first.stdout
     assert "88 of 96" in first.stdout  # two hours are missing
     assert "version 2 of that day" in first.stdout
     assert "all PV units trip" in first.stdout
-    assert "2,997" in first.stdout
+    assert "60 windows of one second hold 2,997" in first.stdout
+    assert "of one frame alone" in first.stdout
+    assert "8 of 96 slots are missing" in first.stdout  # the verifier's own words
+    assert "10 of 10 attacks" in first.stdout
     assert first.stdout.count("all that was asked holds") == 1
     assert first.stdout.count("a proof fails") == 1
     for word in ("Proved:", "Missing:", "Refused:", "Caught:", "Anchor:", "gas"):
