@@ -28,6 +28,7 @@ from bal.model import Anchor
 from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
 from bal.times import rfc3339
 from infra.anchorer import Anchorer
+from infra.bulk_worker import processes_for
 from infra.certificates import create_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
 from infra.config import Config
@@ -207,6 +208,7 @@ class Platform:
             on_tick=lambda now_us: self.deriver.tick(now_us),
             on_stop=self._fail,
             on_flush=self._flush,
+            bulk_processes=processes_for(self.config.limits.bulk_processes),
         )
         self.deriver = Deriver(
             self.stores.day_sources(),

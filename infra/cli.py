@@ -143,11 +143,9 @@ def _up(arguments: argparse.Namespace) -> int:
 
     from infra.app import run
     from infra.config import load
-    from infra.engine import spare_garbage_collection
+    from infra.interpreter import tune_interpreter
 
-    # The chain in the process is pure Python and would hold the interpreter up.
-    sys.setswitchinterval(0.001)
-    spare_garbage_collection()
+    tune_interpreter()
     failure = asyncio.run(run(arguments.data, http, mqtt, load(arguments.config)))
     if failure is not None:
         sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")

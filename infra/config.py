@@ -39,6 +39,7 @@ class LimitsConfig:
     depth: int = 64  # nesting levels of XML and JSON
     sessions: int = 10_000  # MQTT sessions at once
     backlog_messages: int = 100_000  # on the bus and not yet in the log; above, intake says wait
+    bulk_processes: int = field(default=4, metadata={"zero": True})  # for bulk messages; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     day: DayConfig = field(default_factory=DayConfig)
+
+
+def is_origin(text: str) -> bool:
+    """Whether a log may be named so; "" is no name and fine."""
+    return _ORIGIN.fullmatch(text) is not None
 
 
 def load(path: Path | None) -> Config:
@@ -93,9 +99,10 @@ def _table(path: Path, name: str, kind: type[Any], values: Any) -> Any:
         wanted = get_type_hints(kind)[key]
         if type(value) is not wanted:
             raise Stop("config-invalid", f"{path}: {name}.{key} must be {wanted.__name__}")
-        if (name, key) == ("log", "origin") and not _ORIGIN.fullmatch(value):
+        if (name, key) == ("log", "origin") and not is_origin(value):
             text = f"{path}: log.origin must be like example.org/log: no scheme, space or +"
             raise Stop("config-invalid", text)
-        if wanted is int and (value < 0 or (value == 0 and known[key].default != 0)):
+        zero = known[key].default == 0 or known[key].metadata.get("zero", False)
+        if wanted is int and (value < 0 or (value == 0 and not zero)):
             raise Stop("config-invalid", f"{path}: {name}.{key} must not be {value}")
     return kind(**values)

@@ -5,7 +5,6 @@ many have come together, it commits them in one version, hands the rows to the s
 What is visible is what is published and stored.
 """
 
-import gc
 import json
 import logging
 from collections import deque
@@ -23,6 +22,7 @@ from bal.model import Close, RawMessage, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
 from bal.ports import Bus, Clock, RawArchive
 from infra.announcer import Announcer, CertifiedMessage
+from infra.bulk_worker import BulkWorker
 from infra.projector import Committed, CommittedClose, Progress, Projector
 from infra.storer import Job, Storer
 
@@ -35,15 +35,6 @@ TICK_EVERY_US = 60_000_000
 TRIM_EVERY = 2_000  # messages
 SETTLE_EVERY_S = 1.0
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
-
-
-def spare_garbage_collection() -> None:
-    """Look for cycles seldom: a message of 1,000 meters makes 10,000 objects and no cycle.
-
-    Left as it is, the collector takes a sixth of the worker's time.
-    """
-    gc.freeze()  # what is imported stays
-    gc.set_threshold(100_000, 20, 50)
 
 
 @dataclass(slots=True)
@@ -77,9 +68,11 @@ class Engine:
         on_tick: Callable[[int], None],
         on_stop: Callable[[GridsealError], None],
         on_flush: Callable[[int], None] = lambda _: None,
+        bulk_processes: int = 0,
     ) -> None:
         """on_flush: puts a flush of that time on the bus (docs/spec/pmu.md)."""
         self._bus, self._sequencer, self._worker = bus, sequencer, worker
+        self._bulk = BulkWorker(worker, bulk_processes)
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
         self._settle, self._announcer = settle, Announcer(on_certified)
@@ -100,6 +93,7 @@ class Engine:
         self._trimmed = next_offset
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
+        self._left: list[RawMessage] = []  # of them, those that are not taken yet
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
@@ -161,9 +155,11 @@ class Engine:
             self._stopping = True
             self._wake.notify_all()
         self._storer.hurry()
+        self._bulk.stop()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=10)
+        self._bulk.close()
         self._abandon()
         self._projector.sync()
 
@@ -197,15 +193,12 @@ class Engine:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._gather()
-            self._work = False
-            messages = self._bus.read(self._next, READ_MESSAGES)
-            if not messages and self._bus.end() < self._next:
-                raise Stop("bus-went-backwards", f"the bus ends below message {self._next}")
-            self._last_look_s, self._last_count = monotonic(), len(messages)
+            messages = self._read()
+            self._bulk.ahead(messages)
             for message in messages:
                 if not self._take(message):
-                    break  # it is read again after the commit
+                    break  # its turn comes after the commit
+            self._left = [message for message in messages if message.offset >= self._next]
             public = self._ticks()
             if public or self._commit_due():
                 self._commit(public)
@@ -223,6 +216,19 @@ class Engine:
             self._commit([])
         self._publish()
         self._storer.finish()
+
+    def _read(self) -> list[RawMessage]:
+        """What comes next: what is left of the last look at the bus, and what it has since."""
+        left = self._left
+        if not left:
+            self._gather()
+        self._work = False
+        after = self._next + len(left)
+        messages = left + self._bus.read(after, READ_MESSAGES - len(left))
+        if not messages and self._bus.end() < after:
+            raise Stop("bus-went-backwards", f"the bus ends below message {after}")
+        self._last_look_s, self._last_count = monotonic(), len(messages)
+        return messages
 
     def _wait(self) -> None:
         waits = [1.0]
@@ -274,7 +280,7 @@ class Engine:
         if first is not None:
             worked = Worked(message, again=str(first["batch"]))
         else:
-            worked = self._worker.process(message)
+            worked = self._bulk.worked(message) or self._worker.process(message)
             self._worker.apply(worked.drafts)
             now.keys.add(key)
         heads = self._sequencer.heads

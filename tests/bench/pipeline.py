@@ -13,9 +13,12 @@ from bal.collect.guard import Limits, guard
 from bal.model import Identity
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worker
 from infra.announcer import CertifiedMessage
+from infra.bulk_worker import processes_for
+from infra.config import LimitsConfig
 from infra.data_folder import DataFolder
-from infra.engine import Engine, spare_garbage_collection
+from infra.engine import Engine
 from infra.intake_writer import IntakeWriter
+from infra.interpreter import tune_interpreter
 from infra.key_signer import CheckpointSigner, KeySigner
 from infra.stores import Stores
 from infra.system_clock import SystemClock
@@ -38,7 +41,7 @@ def message(number: int, meters: int = METERS) -> bytes:
     return f'<m:MeterReadings xmlns:m="{namespace}">{readings}</m:MeterReadings>'.encode()
 
 
-def bound(folder: Path, messages: int = 60_000) -> float:
+def bound(folder: Path, messages: int = 400_000) -> float:
     """SHA-256 of 300-byte messages, append, fdatasync a thousand; messages a second."""
     descriptor = os.open(folder / "bound", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     sample = [os.urandom(300) for _ in range(1000)]
@@ -55,7 +58,7 @@ def bound(folder: Path, messages: int = 60_000) -> float:
 class Bench:
     """A platform without gateways and chain: all that stands between intake and checkpoint."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, bulk_processes: int = LimitsConfig().bulk_processes) -> None:
         folder = DataFolder(root)
         folder.create()
         clock = SystemClock()
@@ -78,6 +81,7 @@ class Bench:
             on_certified=self._certified,
             on_tick=lambda _: None,
             on_stop=lambda error: print("stopped:", error),
+            bulk_processes=processes_for(bulk_processes),
         )
         intake = KeySigner("bench/intake", folder.seed("intake"))
         self.writer = IntakeWriter(self.stores.bus, intake, "bench", clock, self.engine.wake)
@@ -122,10 +126,10 @@ class Bench:
         self.stores.close()
 
 
-def main(messages: int = 60, rounds: int = 5) -> list[tuple[float, float]]:
+def main(messages: int = 150, rounds: int = 5) -> list[tuple[float, float]]:
     """(bound, pipeline) in readings a second, in turn; for the caller to make ratios of."""
     found = []
-    spare_garbage_collection()  # as `gridseal up` does
+    tune_interpreter()  # as `gridseal up` does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench = Bench(folder / "platform")

@@ -1,0 +1,113 @@
+"""The process that works through bulk messages for the platform, on a core of its own.
+
+It harmonises and commits by the platform's own functions, and knows of registry and vault only
+what it was told. Whatever it is not sure of it leaves to the platform. It ends with its input, so
+that a platform that was killed leaves none behind.
+"""
+
+import os
+import signal
+from collections.abc import Iterable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from bal.harmonise import MeterNames
+from bal.model import RawMessage, Subject
+from bal.pipeline import Known, work
+from infra.bulk_wire import LENGTH, READY, Columns, Row, Task, columns, frame, read_frame, read_row
+from infra.interpreter import tune_interpreter
+
+
+class _UnknownDevice(Exception):
+    """The platform has not told about it."""
+
+
+class Table:
+    """The subjects that one sender may speak for, as far as the platform has told."""
+
+    def __init__(self) -> None:
+        self._subjects: list[Subject] = []  # the platform's and the sender's own first
+        self._named: dict[MeterNames, Subject] = {}
+        self.numbers: dict[int, int] = {}  # by id(subject), which stays while the table does
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take what is new."""
+        for names, subject in map(read_row, rows):
+            if len(self._subjects) >= 2:
+                self._named[names] = subject
+            self.numbers[id(subject)] = len(self._subjects)
+            self._subjects.append(subject)
+
+    def known(self) -> Known:
+        """What messages are worked with."""
+        platform, own = self._subjects[:2]
+        return Known(self._named, platform, own)
+
+    def resolve(self, names: MeterNames) -> Subject:
+        """Whose a device is."""
+        found = self._named.get(names)
+        if found is None:
+            raise _UnknownDevice
+        return found
+
+
+class Answers:
+    """Makes an answer of each task, in order."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, Table] = {}
+
+    def to(self, task: Task) -> tuple[int, Columns | None]:
+        """Number and columns; None in their place where the platform must see for itself."""
+        if task.forget:
+            self._tables.clear()
+        table = self._tables.setdefault(task.table, Table())
+        table.add(task.new)
+        message = RawMessage("", 0, task.number, "", task.form, task.received_us, task.raw)
+        try:
+            return task.number, columns(work(message, table.known(), table.resolve), table.numbers)
+        except Exception:  # noqa: BLE001 - refusals and defects are the platform's to judge about
+            return task.number, None
+
+
+def _read(tasks: "SimpleQueue[Task]") -> None:
+    """Take in what is sent, also while another is worked on: the platform must never wait."""
+    with os.fdopen(0, "rb", buffering=1 << 20) as source:
+        while len(head := source.read(LENGTH.size)) == LENGTH.size:
+            (size,) = LENGTH.unpack(head)
+            if len(data := source.read(size)) < size:
+                break
+            tasks.put(Task(*read_frame(data)))
+    os._exit(0)  # the platform has ended; there is nothing to tidy up
+
+
+def _write(answers: "SimpleQueue[bytes]", target: int) -> None:
+    while True:
+        left = memoryview(answers.get())
+        try:
+            while left:
+                left = left[os.write(target, left) :]
+        except OSError:
+            os._exit(0)
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the platform, which tells us
+    tune_interpreter()
+    target = os.dup(1)
+    os.dup2(2, 1)  # nothing else may come between the frames
+    tasks: SimpleQueue[Task] = SimpleQueue()
+    frames: SimpleQueue[bytes] = SimpleQueue()
+    threads: list[tuple[Any, tuple[Any, ...]]] = [(_read, (tasks,)), (_write, (frames, target))]
+    for run, arguments in threads:
+        Thread(target=run, args=arguments, daemon=True).start()
+    frames.put(frame(READY))
+    answers = Answers()
+    while True:
+        frames.put(frame(answers.to(tasks.get())))
+
+
+if __name__ == "__main__":
+    main()

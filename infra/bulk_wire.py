@@ -1,0 +1,107 @@
+"""What goes between the platform and a process that works through bulk messages for it.
+
+Frames: a length and a value in the form of `marshal`, which copies a thousand records in the time
+that pickle needs for twenty. Both ends are one version of one program on one interpreter.
+"""
+
+import marshal
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, islice, repeat
+from typing import Any, NamedTuple
+
+from bal.harmonise import MeterNames
+from bal.model import Draft, Finding, Part, Pseudonym, Rank, RawMessage, Subject
+from bal.pipeline import Worked
+
+LENGTH = struct.Struct(">I")
+READY = "ready"  # the first frame that a process sends
+
+Row = tuple[str | None, tuple[tuple[str, str, str], ...], str, bytes, str, str]
+"""One subject of a table: the names that mean it, then all of it."""
+
+Columns = tuple[Any, ...]
+"""A `Worked` without its message, with numbers in place of subjects."""
+
+
+class Task(NamedTuple):
+    """One message to work through."""
+
+    number: int
+    forget: bool  # all tables so far
+    table: int  # of subjects; its first two are the platform's and the sender's own
+    new: list[Row]  # that come to stand at its end
+    form: str
+    received_us: int
+    raw: bytes
+
+
+def frame(value: object) -> bytes:
+    """One value as it goes through a pipe. Tuples of a class of their own must be made plain."""
+    data = marshal.dumps(value)
+    return LENGTH.pack(len(data)) + data
+
+
+def read_frame(data: bytes | memoryview) -> Any:
+    """The value of one frame, without its length."""
+    return marshal.loads(data)  # noqa: S302 - from a process of our own
+
+
+def row(names: MeterNames | None, subject: Subject) -> Row:
+    """A subject as a table has it; None for the two that no name means."""
+    mrid, known = (None, ()) if names is None else names
+    return (mrid, known, subject.pseudonym, subject.salt_key, subject.group, subject.shard)
+
+
+def read_row(row: Row) -> tuple[MeterNames, Subject]:
+    """What `row` made; names that mean nobody for the first two."""
+    mrid, names, pseudonym, salt_key, group, shard = row
+    return MeterNames(mrid, names), Subject(Pseudonym(pseudonym), salt_key, group, shard)
+
+
+def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
+    """A worked message, for `read_columns`. numbers: of each subject, by its `id`.
+
+    Raises ValueError or KeyError where that would lose something of it.
+    """
+    drafts, parts = worked.drafts, worked.parts
+    ends = [part.end for part in parts]
+    if [part.start for part in parts] != [0, *ends[:-1]]:
+        raise ValueError("the parts are not consecutive")
+    if worked.again or worked.taken or any(draft.frames for draft in drafts):
+        raise ValueError("not the work of one message alone")
+    shapes = [(one.kind, one.register, one.begin_us, one.end_us, int(one.rank)) for one in drafts]
+    return (
+        [numbers[id(draft.subject)] for draft in drafts],
+        [(shape, len(list(same))) for shape, same in groupby(shapes)],
+        [draft.record for draft in drafts],
+        worked.entries,
+        [numbers[id(part.subject)] for part in parts],
+        ends,
+        [part.commitment for part in parts],
+        list(map(_finding, worked.findings)),
+        list(map(_finding, worked.refused)),
+    )
+
+
+def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject]) -> Worked:
+    """What was worked, equal to what `Worker.process` would have made of the message."""
+    whose, shapes, records, entries, owners, ends, commitments, findings, refused = found
+    drafts: list[Draft] = []
+    subject, record = map(subjects.__getitem__, whose), iter(records)
+    for (*shape, rank), many in shapes:  # mostly two: the readings, and the message's own
+        same: Iterable[Any] = map(repeat, (*shape, Rank(rank)))
+        drafts += map(Draft, islice(subject, many), *same, islice(record, many))
+    parts = map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments)
+    return Worked(
+        message,
+        drafts,
+        entries,
+        list(parts),
+        [Finding(*one) for one in findings],
+        [Finding(*one) for one in refused],
+    )
+
+
+def _finding(one: Finding) -> tuple[object, ...]:
+    return (one.code, one.severity, one.text, one.field, one.line, one.clause)

@@ -1,0 +1,270 @@
+"""Hands bulk messages to processes of their own, ahead of their turn (docs/decisions/0011).
+
+One interpreter runs one thread at a time. What a message of 1,000 meters costs most, reading and
+committing, is a function of its bytes and of the subjects that it names; so another process can do
+it while the platform seals, stores and publishes. An answer counts only where it is what the worker
+would make at that time; else the worker makes it.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+
+from bal.errors import GridsealError
+from bal.model import RawMessage, Subject
+from bal.pipeline import Known, Worked, Worker
+from bal.times import year
+from infra.bulk_process import BulkProcess, ProcessGone
+from infra.bulk_wire import Columns, Row, Task, frame, read_columns, row
+
+logger = logging.getLogger("gridseal.bulk")
+
+BULK_BYTES_MIN = 64 * 1024  # smaller ones are worked through sooner than sent
+AHEAD_MESSAGES_MAX = 4  # of one process: it has work while the platform commits
+AHEAD_BYTES_MAX = 16 * 1024 * 1024
+ANSWER_WITHIN_S = 10.0  # 4 MiB take a quarter of a second
+RESTART_AFTER_S = 10.0
+
+
+def processes_for(limit: int) -> int:
+    """How many to use: one core is the platform's, the others may have one each."""
+    cores = len(os.sched_getaffinity(0))
+    return min(limit, max(1, cores - 1))
+
+
+@dataclass(eq=False, slots=True)
+class _Table:
+    """The subjects of one sender and year as processes are told of them."""
+
+    number: int
+    known: Known
+    subjects: list[Subject]  # the platform's, the sender's own, those of `known` in its order
+
+    def counts(self, known: Known | None) -> bool:
+        """Whether it still says what registry and vault say."""
+        mine = self.known
+        return known is not None and (
+            known.subjects is mine.subjects
+            and (known.platform, known.own) == (mine.platform, mine.own)
+        )
+
+    def rows(self, told: int) -> list[Row]:
+        """Those from number `told` on, which were not told yet."""
+        known = self.known
+        if len(self.subjects) - 2 < len(known.subjects):
+            self.subjects += islice(known.subjects.values(), len(self.subjects) - 2, None)
+        if told == len(self.subjects):
+            return []
+        if told:
+            return [row(*one) for one in islice(known.subjects.items(), told - 2, None)]
+        first = [row(None, known.platform), row(None, known.own)]
+        return first + [row(*one) for one in known.subjects.items()]
+
+
+@dataclass(eq=False, slots=True)
+class _Sent:
+    """A message that a process works on."""
+
+    message: RawMessage
+    table: _Table
+    helper: "_Helper"
+
+
+@dataclass(eq=False, slots=True)
+class _Helper:
+    """A process, and what it has been given."""
+
+    process: BulkProcess
+    under_way: deque[_Sent] = field(default_factory=deque)
+    told: dict[int, int] = field(default_factory=dict)  # table → how many of its subjects
+    generation: int = 0  # of the tables
+
+    def has_room(self) -> bool:
+        """Whether it may be given another."""
+        size = sum(len(sent.message.raw) for sent in self.under_way)
+        return len(self.under_way) < AHEAD_MESSAGES_MAX and size < AHEAD_BYTES_MAX
+
+
+class BulkWorker:
+    """For the engine's thread; `stop` for any."""
+
+    def __init__(self, worker: Worker, processes_max: int) -> None:
+        """processes_max: 0 for none; the first is started when there is something to do for it."""
+        self._worker, self._processes_max = worker, processes_max
+        self._helpers: list[_Helper] = []
+        self._waiting: deque[RawMessage] = deque()
+        self._sent: dict[int, _Sent] = {}  # by offset
+        self._tables: dict[tuple[str, int], _Table] = {}
+        self._generation = self._numbered = 0
+        self._not_before_s = float("-inf")
+        self._stopped = False
+        self.answered = 0  # messages that a process has worked through, for tests and measurements
+
+    def ahead(self, messages: Sequence[RawMessage]) -> None:
+        """These come next, in this order: begin with those that are worth it."""
+        if not self._processes_max:
+            return
+        self._waiting = deque(
+            one
+            for one in messages
+            if len(one.raw) >= BULK_BYTES_MIN and one.offset not in self._sent
+        )
+        if messages:
+            self._hand_out(messages[0].offset)
+
+    def worked(self, message: RawMessage) -> Worked | None:
+        """What `Worker.process` would make of the message now; None where it has to.
+
+        Messages are asked for in the order of the bus, each once.
+        """
+        if not (self._sent or self._waiting):
+            return None
+        while self._waiting and self._waiting[0].offset <= message.offset:
+            self._waiting.popleft()
+        sent = self._sent.get(message.offset)
+        found = None if sent is None else self._answer(sent)
+        self._hand_out(message.offset + 1)
+        if sent is None or found is None or sent.message != message:
+            return None
+        if not sent.table.counts(self._worker.known(message)):
+            return None  # the registry changed in between
+        self.answered += 1
+        return read_columns(message, found, sent.table.subjects)
+
+    def stop(self) -> None:
+        """Wait for no process any more, and start none; the engine goes on by itself."""
+        self._stopped = True
+        for helper in list(self._helpers):
+            helper.process.kill()
+
+    def close(self) -> None:
+        """End the processes; once the engine's thread has ended."""
+        self.stop()
+        while self._helpers:
+            self._drop(self._helpers[0])
+
+    # -- processes --------------------------------------------------------------------------
+
+    def _hand_out(self, now: int) -> None:
+        """Give out what waits; `now` is the offset of the message that is asked for next."""
+        for helper in list(self._helpers):
+            try:
+                while helper.under_way and helper.under_way[0].message.offset < now:
+                    if self._next_answer(helper, 0) is None:  # of a retry: nobody asked for it
+                        break
+            except ProcessGone as error:
+                self._fail(helper, error)
+        while self._waiting and (free := self._with_room()) is not None:
+            self._give(free, self._waiting.popleft())
+
+    def _with_room(self) -> _Helper | None:
+        """The process that has least to do; one more is on its way where all have enough."""
+        free: list[_Helper] = []
+        starting = False
+        for helper in list(self._helpers):
+            try:
+                if not helper.process.ready():
+                    starting = True
+                    if monotonic() - helper.process.started_s > ANSWER_WITHIN_S:
+                        self._fail(helper, ProcessGone("it does not start"))
+                elif helper.has_room():
+                    free.append(helper)
+            except ProcessGone as error:
+                self._fail(helper, error)
+        if free:
+            return min(free, key=lambda helper: len(helper.under_way))
+        if not starting and len(self._helpers) < self._processes_max:
+            self._start()
+        return None
+
+    def _start(self) -> None:
+        if self._stopped or monotonic() < self._not_before_s:
+            return
+        try:
+            self._helpers.append(_Helper(BulkProcess()))
+        except OSError as error:
+            self._not_before_s = monotonic() + RESTART_AFTER_S
+            logger.warning("no process for bulk messages: %s", error.strerror)
+
+    def _give(self, helper: _Helper, message: RawMessage) -> None:
+        known = None
+        with suppress(GridsealError, KeyError):  # the worker will say so in its turn
+            known = self._worker.known(message)
+        if known is None or not known.subjects:
+            return
+        table = self._table(message, known)
+        forget = helper.generation != self._generation
+        if forget:
+            helper.told.clear()
+            helper.generation = self._generation
+        new = table.rows(helper.told.get(table.number, 0))
+        helper.told[table.number] = len(table.subjects)
+        task = Task(
+            message.offset,
+            forget,
+            table.number,
+            new,
+            message.format,
+            message.received_us,
+            message.raw,
+        )
+        sent = self._sent[message.offset] = _Sent(message, table, helper)
+        helper.under_way.append(sent)
+        try:
+            helper.process.send(frame(tuple(task)))
+        except ProcessGone as error:
+            self._fail(helper, error)
+
+    def _table(self, message: RawMessage, known: Known) -> _Table:
+        key = (message.credential, year(message.received_us))
+        table = self._tables.get(key)
+        if table is not None and table.counts(known):
+            return table
+        if table is not None:  # the others are out of date with it
+            self._tables.clear()
+            self._generation += 1
+        self._numbered += 1
+        table = _Table(self._numbered, known, [known.platform, known.own])
+        self._tables[key] = table
+        return table
+
+    def _answer(self, wanted: _Sent) -> Columns | None:
+        """What the process makes of a message; answers before it that nobody asks for go."""
+        helper = wanted.helper
+        try:
+            while helper.under_way:
+                first = helper.under_way[0]
+                found = self._next_answer(helper, ANSWER_WITHIN_S)
+                if first is wanted:
+                    columns: Columns | None = found[1]
+                    return columns
+        except ProcessGone as error:
+            self._fail(helper, error)
+        return None
+
+    def _next_answer(self, helper: _Helper, within_s: float) -> tuple[int, Columns | None]:
+        """Of the message that it was given first; None where `within_s` is 0 and it is not here."""
+        found: tuple[int, Columns | None] = helper.process.receive(within_s)
+        if found is not None:
+            sent = helper.under_way.popleft()
+            assert found[0] == sent.message.offset, "a process answers in order"
+            del self._sent[sent.message.offset]
+        return found
+
+    def _fail(self, helper: _Helper, error: ProcessGone) -> None:
+        """Go on without it, and with another one after a while."""
+        if not self._stopped:
+            self._not_before_s = monotonic() + RESTART_AFTER_S
+            logger.warning("a process for bulk messages is given up: %s", error)
+        self._drop(helper)
+
+    def _drop(self, helper: _Helper) -> None:
+        self._helpers.remove(helper)
+        for sent in helper.under_way:
+            del self._sent[sent.message.offset]
+        helper.process.close()
