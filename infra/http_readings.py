@@ -1,5 +1,6 @@
 """The read side: readings, their receipts, devices. Every answer passes the policy."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
@@ -189,7 +190,11 @@ def _devices(services: Services, client: ClientInfo, cursor: str | None, limit: 
 def _commitments(services: Services, indexes: Sequence[int]) -> list[bytes]:
     """The 32-byte log entries at `indexes`, which are the records' commitments."""
     size = services.published_size()
-    bundles: dict[int, list[bytes]] = {}
-    for n in {index // TILE_WIDTH for index in indexes}:
-        bundles[n] = split_bundle(services.bundle(n, tile_width(size, 0, n)))
-    return [bundles[index // TILE_WIDTH][index % TILE_WIDTH] for index in indexes]
+    wanted: defaultdict[int, list[int]] = defaultdict(list)
+    for index in indexes:
+        wanted[index // TILE_WIDTH].append(index)
+    found: dict[int, bytes] = {}
+    for n, members in wanted.items():  # one device's rows stand in as many bundles: keep none
+        entries = split_bundle(services.bundle(n, tile_width(size, 0, n)))
+        found.update((index, entries[index % TILE_WIDTH]) for index in members)
+    return [found[index] for index in indexes]

@@ -1,6 +1,7 @@
 """GET /v1/readings, /v1/receipts/{index}, /v1/devices."""
 
 import json
+import tracemalloc
 import warnings
 from dataclasses import replace
 from hashlib import sha256
@@ -17,6 +18,7 @@ from bal.provide.cim_out import records_of_cim
 from bal.provide.rdf import records_of_json_ld
 from bal.provide.rdf_context import read_context
 from bal.provide.turtle_in import records_of_turtle
+from infra.http_readings import _commitments
 
 CONTEXT = Path(__file__).resolve().parents[3] / "ontology" / "context-v1.jsonld"
 
@@ -260,6 +262,20 @@ def back(answer):
     if form == "application/ld+json":
         return records_of_json_ld(answer.content, context)
     return records_of_cim(answer.content)
+
+
+def test_a_page_of_rows_far_apart_in_the_log_takes_little_memory(platform, monkeypatch):
+    """One meter of thousands: each row of its page is in another bundle of 256 entries."""
+    entry = bytes(range(32))
+    size = 256 * 2_000
+    monkeypatch.setattr(platform, "published_size", lambda: size)
+    monkeypatch.setattr(platform, "bundle", lambda n, width: (b"\0\x20" + entry) * width)
+    tracemalloc.start()
+    try:
+        assert _commitments(platform, range(0, size, 256)) == [entry] * 2_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("form", FORMS)
