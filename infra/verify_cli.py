@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bal.certify.verify import (
+    DAY_BYTES_MAX,
     EXIT_FAILS,
     EXIT_HOLDS,
     EXIT_WRONG_USE,
-    FILE_BYTES_MAX,
     ChainPolicy,
-    ChainView,
+    CloseView,
     Contract,
     Policy,
     TileSource,
@@ -41,7 +41,7 @@ _INTAKE_SUFFIX = "/intake"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `gridseal verify` to a parser."""
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="receipt, certified summary or accepted note")
+    add("files", nargs="+", metavar="FILE", help="receipt, accepted note, or a day")
     add("--policy", type=Path, metavar="FILE", help="whom to trust (docs/spec/policy.md)")
     add("--log-key", action="append", metavar="VKEY", help="instead of a policy: the log's key")
     add(
@@ -79,14 +79,14 @@ class _Trust:
     """What all files are checked against."""
 
     policy: Policy
-    chain: ChainView | None
+    chain: CloseView | None
     tiles: TileSource | None
 
 
 def _trust(args: argparse.Namespace) -> _Trust:
     """Policy, chain and tiles as the arguments name them; VerifyError where they do not fit."""
     policy = _policy(args)
-    chain: ChainView | None = None
+    chain: CloseView | None = None
     tiles: TileSource | None = None
     rpc_urls = args.rpc or (policy.chain.rpc_urls if policy.chain else ())
     log_urls = {"": args.log} if args.log else policy.log_urls
@@ -134,7 +134,7 @@ def _policy(args: argparse.Namespace) -> Policy:
 def _verify_file(path: Path, trust: _Trust) -> Verdicts:
     try:
         with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+            data = file.read(DAY_BYTES_MAX + 1)
         held_since_s = int(path.stat().st_mtime)
     except OSError as error:
         return Verdicts(Verdict("file-unreadable", f"It can't be read: {error.strerror}."))

@@ -1,38 +1,46 @@
 """The verifier: what a receipt proves to somebody who trusts nothing of the platform.
 
 Four verdicts, each a code and a sentence (docs/spec/receipt.md): *authentic* (record, commitment,
-path, signature, quorum), *anchored* (the root stands on chain), *complete* (not in this version),
-*plausible* (findings; a doubtful content never makes a proof invalid).
+path, signature, quorum), *anchored* (the root stands on chain), *complete* (a day of a
+device is all there, docs/spec/completeness.md), *plausible* (findings; a doubtful content never
+makes a proof invalid).
 
 Pure, and shares nothing else with Gridseal: chain and tiles are handed in, `infra/verify_cli.py`
 reaches them over HTTP. `check_*` return None or raise VerifyError.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from bal.certify.verify_chain import ChainView, check_anchored
+from bal.certify.verify_chain import (
+    Anchorable,
+    ChainView,
+    CloseView,
+    check_anchored,
+    check_closed,
+)
+from bal.certify.verify_day import (
+    DAY_BYTES_MAX,
+    DAY_VERSION,
+    check_complete,
+    check_included,
+    parse_day,
+)
 from bal.certify.verify_frame import check_frame
 from bal.certify.verify_note import (
     FILE_BYTES_MAX,
-    Checkpoint,
     VerifierKey,
     VerifyError,
-    find_key,
-    parse_checkpoint,
     parse_json,
-    parse_note,
     parse_vkey,
     printable,
-    signed_by,
 )
 from bal.certify.verify_policy import (
     ChainPolicy,
     Contract,
     Policy,
+    check_checkpoint,
     check_quorum,
     parse_policy,
     policy_text,
@@ -41,13 +49,19 @@ from bal.certify.verify_proof import (
     Receipt,
     TileSource,
     check_path,
-    commitment,
     leaf_hash,
     parse_receipt,
     parse_record,
 )
+from bal.certify.verify_status import (
+    ACCEPTED_LINE,
+    check_promise,
+    parse_message,
+    proof_in,
+)
 
 __all__ = [
+    "DAY_BYTES_MAX",
     "EXIT_FAILS",
     "EXIT_HOLDS",
     "EXIT_UNDECIDED",
@@ -55,6 +69,7 @@ __all__ = [
     "FILE_BYTES_MAX",
     "ChainPolicy",
     "ChainView",
+    "CloseView",
     "Contract",
     "Policy",
     "TileSource",
@@ -75,26 +90,18 @@ __all__ = [
     "worst_exit",
 ]
 
-STATUS_DEPTH_MAX = 8  # of a status message; a finding in it is at 3
-ACCEPTED_LINE = "gridseal/accepted/v1"
-
-_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
-_PROMISE = (  # the lines of an accepted note after version and origin
-    r"message [0-9a-f]{64}",
-    r"batch [0-9a-f]+/[0-9]+/[0-9]+",
-    f"received {_TIME}",
-    f"include-by {_TIME}",
-)
 
 EXIT_HOLDS, EXIT_FAILS, EXIT_UNDECIDED, EXIT_WRONG_USE = 0, 1, 2, 3
 _WORST_FIRST = (EXIT_WRONG_USE, EXIT_FAILS, EXIT_UNDECIDED, EXIT_HOLDS)
 _CODES = {
-    EXIT_HOLDS: "authentic anchored not-checked nothing-doubtful findings",
+    EXIT_HOLDS: "absent anchored authentic complete complete-gaps findings not-checked "
+    "nothing-doubtful",
     EXIT_UNDECIDED: "close-not-on-chain intake-key-missing log-needed log-unreachable no-receipt "
     "not-anchored-yet own-chain promise promise-due rpc-endpoints-differ rpc-unreachable",
     EXIT_WRONG_USE: "file-unreadable policy-malformed url-refused wrong-use",
 }
 _EXITS = {code: exit_ for exit_, codes in _CODES.items() for code in codes.split()}
+_OF_THE_BOOK = {"book-mismatch", "close-malformed", "slot-mismatch", "version-mismatch"}
 # every other code is that of a proof that fails: EXIT_FAILS
 
 
@@ -107,7 +114,7 @@ class Verdict:
 
 
 NOT_ASKED = Verdict("not-checked", "Not checked: nothing asked for it.")
-NOT_IN_THIS_VERSION = Verdict("not-checked", "Not checked: this version checks no book of days.")
+NO_DAY = Verdict("not-checked", "Not checked: the file is not the day of a device.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class Verdicts:
 
     authentic: Verdict
     anchored: Verdict = NOT_ASKED
-    complete: Verdict = NOT_IN_THIS_VERSION
+    complete: Verdict = NO_DAY
     plausible: Verdict = NOT_ASKED
     record: Mapping[str, Any] | None = None  # what was certified; only where authentic
     evidence: Mapping[str, object] | None = None  # a fork's self-contained proof
@@ -145,24 +152,29 @@ class Verdicts:
 def verify(
     text: str,
     policy: Policy,
-    chain: ChainView | None = None,
+    chain: CloseView | None = None,
     tiles: TileSource | None = None,
     *,
     now_s: int | None = None,
     held_since_s: int | None = None,
 ) -> Verdicts:
-    """The verdicts on any of the three forms: tlog-proof, summary or status as JSON, accepted note.
+    """The verdicts on a tlog-proof, a summary or status as JSON, an accepted note, or a day.
 
     now_s, held_since_s: seconds since 1970 of now and of when the holder is known to have had
     the file; only whether a promise is overdue depends on them.
     """
     times = _Times(now_s, held_since_s)
     try:
-        _check_text(text)
+        _check_text(text, DAY_BYTES_MAX)
         if text.startswith("{"):
-            text = _from_json(text, policy)
+            message = parse_message(text)
+            if str(message.get("v")).startswith(DAY_VERSION.rstrip("1")):
+                return _verify_day(message, policy, chain, tiles, times)
+            _check_text(text)
+            text = proof_in(message, policy)
         if text.startswith(ACCEPTED_LINE + "\n"):
-            return Verdicts(_promise(text, policy, times))
+            _check_text(text)
+            return Verdicts(Verdict(*check_promise(text, policy, now_s)))
     except VerifyError as error:
         return Verdicts(Verdict(error.code, error.text))
     return _verify_receipt(text, policy, chain, tiles, times)
@@ -191,30 +203,12 @@ def check_authentic(receipt: Receipt, policy: Policy) -> dict[VerifierKey, int]:
     """
     record = parse_record(receipt.record)
     cosigned = check_checkpoint(receipt.checkpoint, policy)
-    entry = commitment(receipt.type, receipt.salt, receipt.record.encode())
     head = receipt.checkpoint
-    check_path(leaf_hash(entry), receipt.index, receipt.path, head.size, head.root)
+    check_path(leaf_hash(receipt.entry), receipt.index, receipt.path, head.size, head.root)
     check_quorum(policy, cosigned)
     if receipt.frame is not None:
         check_frame(receipt.frame, record)
     return cosigned
-
-
-def check_checkpoint(checkpoint: Checkpoint, policy: Policy) -> dict[VerifierKey, int]:
-    """Return only if a log key of the policy signed it; the witnesses that cosigned, with times.
-
-    Raises VerifyError log-key-unknown, signature-invalid, cosignature-invalid.
-    """
-    keys = find_key(policy.logs, checkpoint.origin)
-    if not keys:
-        raise VerifyError(
-            "log-key-unknown", f"the policy knows no key of log {printable(checkpoint.origin)}"
-        )
-    if not signed_by(checkpoint.note, keys):
-        raise VerifyError(
-            "log-key-unknown", f"no key of the policy signed for {printable(checkpoint.origin)}"
-        )
-    return signed_by(checkpoint.note, policy.witnesses.values())
 
 
 def exit_of(code: str) -> int:
@@ -261,17 +255,72 @@ def _verify_receipt(
             f"{_frame_of(receipt)} is entry {receipt.index} of {head.size} of "
             f"{printable(head.origin)}, signed by the log{witnessed}.",
         ),
-        plausible=_plausible(record),
+        plausible=_plausible([record]),
         record=record,
     )
+    return _with_anchor(found, receipt, policy, times.age_s(cosigned), chain=chain, tiles=tiles)
+
+
+def _verify_day(
+    message: Mapping[str, Any],
+    policy: Policy,
+    chain: CloseView | None,
+    tiles: TileSource | None,
+    times: _Times,
+) -> Verdicts:
+    """The verdicts on a document of docs/spec/completeness.md; VerifyError: it is not authentic."""
+    document = parse_day(message)
+    cosigned = check_checkpoint(document.checkpoint, policy)
+    records = check_included(document)
+    check_quorum(policy, cosigned)
+    head = document.checkpoint
+    found = Verdicts(
+        Verdict(
+            "authentic",
+            f"The close, the day and its {len(records)} records are entries of the first "
+            f"{head.size} of {printable(head.origin)}, signed by the log.",
+        ),
+        plausible=_plausible(records),
+    )
+    found = _with_anchor(found, document, policy, times.age_s(cosigned), chain=chain, tiles=tiles)
+    try:
+        shown = check_complete(document, records)
+        if policy.chain is None:
+            return replace(found, complete=Verdict(shown.code, shown.text))
+        if chain is None:
+            raise _no_endpoint()
+        where = check_closed(shown.close, policy.chain, chain)
+    except VerifyError as error:
+        text = f"{shown.text} {error.text}" if error.code == "own-chain" else error.text
+        if error.code not in _OF_THE_BOOK:
+            text = _believed(text, error.code, chain)
+        evidence = found.evidence if found.evidence is not None else error.evidence
+        return replace(found, complete=Verdict(error.code, text), evidence=evidence)
+    text = _believed(f"{shown.text} {where}", shown.code, chain)
+    return replace(found, complete=Verdict(shown.code, text))
+
+
+def _no_endpoint() -> VerifyError:
+    return VerifyError(
+        "rpc-unreachable", "The policy names a chain, but nothing gave an endpoint of it."
+    )
+
+
+def _with_anchor(
+    found: Verdicts,
+    receipt: Anchorable,
+    policy: Policy,
+    age_s: int | None,
+    *,
+    chain: ChainView | None,
+    tiles: TileSource | None,
+) -> Verdicts:
     if policy.chain is None:
         return found
     try:
         if chain is None:
-            raise VerifyError(
-                "rpc-unreachable", "The policy names a chain, but nothing gave an endpoint of it."
-            )
-        text = check_anchored(receipt, policy.chain, chain, tiles, times.age_s(cosigned))
+            raise _no_endpoint()
+        text = check_anchored(receipt, policy.chain, chain, tiles, age_s)
     except VerifyError as error:
         verdict = Verdict(error.code, _believed(error.text, error.code, chain))
         return replace(found, anchored=verdict, evidence=error.evidence)
@@ -293,86 +342,18 @@ def _frame_of(receipt: Receipt) -> str:
     return f"The record of a window, which has this frame as number {frame['index']} from 0,"
 
 
-def _plausible(record: Mapping[str, Any]) -> Verdict:
-    findings = record.get("findings")
-    if not isinstance(findings, list) or not findings:
-        return Verdict("nothing-doubtful", "The record carries no finding.")
+def _plausible(records: Sequence[Mapping[str, Any]]) -> Verdict:
+    lists = [record.get("findings") for record in records]
+    findings = [finding for one in lists if isinstance(one, list) for finding in one]
+    if not findings:
+        return Verdict("nothing-doubtful", "No record of it carries a finding.")
     first = findings[0] if isinstance(findings[0], dict) else {}
     told = printable(f"{first.get('code', 'finding')}: {first.get('text', '')}").rstrip(".")
     more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
     return Verdict("findings", f"The record itself says {told}{more}.")
 
 
-def _from_json(text: str, policy: Policy) -> str:
-    """The proof or note inside a status message; VerifyError where it carries none."""
-    try:
-        message = parse_json(text, STATUS_DEPTH_MAX, members=_members)
-    except ValueError:
-        raise VerifyError("receipt-malformed", "the file is neither a receipt nor JSON") from None
-    kind = message.get("type")
-    if kind == "accepted" and isinstance(message.get("note"), str):
-        return str(message["note"])
-    if kind == "refused":
-        raise VerifyError("no-receipt", "the platform refused this message; nothing is certified")
-    if kind != "certified":
-        raise VerifyError("receipt-malformed", "the JSON is no status of a message")
-    receipt = message.get("receipt")
-    if isinstance(receipt, str):
-        if parse_receipt(receipt).index != message.get("first_index"):
-            raise VerifyError(
-                "receipt-malformed", "the receipt's index is not the summary's first_index"
-            )
-        return receipt
-    if not isinstance(message.get("checkpoint"), str):
-        raise VerifyError("receipt-malformed", "the summary has neither receipt nor checkpoint")
-    head = parse_checkpoint(message["checkpoint"])
-    check_checkpoint(head, policy)
-    raise VerifyError(
-        "no-receipt",
-        f"the summary's checkpoint of size {head.size} is signed, but a summary proves no "
-        "reading: fetch the receipt of each entry",
-    )
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a member stands twice")
-    return dict(pairs)
-
-
-def _promise(text: str, policy: Policy, times: _Times) -> Verdict:
-    """The verdict on an accepted note whose signature holds; else VerifyError."""
-    note = parse_note(text)
-    lines = note.text[:-1].split("\n")
-    if len(lines) != 2 + len(_PROMISE) or not all(map(re.fullmatch, _PROMISE, lines[2:])):
-        raise VerifyError("receipt-malformed", f"The note has not the lines of {ACCEPTED_LINE}.")
-    origin, due = printable(lines[1]), lines[5].removeprefix("include-by ")
-    if not policy.intake:
-        raise VerifyError(
-            "intake-key-missing", "This is an accepted note, but the policy has no intake key."
-        )
-    if not signed_by(note, find_key(policy.intake, f"{lines[1]}/intake")):
-        raise VerifyError("log-key-unknown", f"No intake key of the policy signed for {origin}.")
-    if times.now_s is not None and times.now_s > _seconds(due):
-        return Verdict(
-            "promise-due",
-            f"An accepted note: {origin} promised an entry by {due}, which is past. Ask for the "
-            "certified receipt; if there is none, this note proves the broken promise.",
-        )
-    return Verdict(
-        "promise",
-        f"An accepted note: {origin} promises an entry by {due}. It is no proof of inclusion.",
-    )
-
-
-def _seconds(time: str) -> float:
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        raise VerifyError("receipt-malformed", "The time of include-by does not exist.") from None
-
-
-def _check_text(text: str) -> None:
+def _check_text(text: str, size_max: int = FILE_BYTES_MAX) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -383,5 +364,5 @@ def _check_text(text: str) -> None:
         raise VerifyError(
             "receipt-malformed", "the file has CR line ends: something on its way changed them"
         )
-    if size > FILE_BYTES_MAX:
-        raise VerifyError("receipt-malformed", f"the file is longer than {FILE_BYTES_MAX} bytes")
+    if size > size_max:
+        raise VerifyError("receipt-malformed", f"the file is longer than {size_max} bytes")

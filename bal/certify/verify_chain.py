@@ -3,19 +3,13 @@
 Part of `bal/certify/verify.py`; the chain and the log's tiles are handed in.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from bal.certify.verify_note import SIZE_MAX, VerifyError
+from bal.certify.verify_note import SIZE_MAX, Checkpoint, VerifyError
 from bal.certify.verify_policy import ChainPolicy, Contract
-from bal.certify.verify_proof import (
-    Receipt,
-    TiledTree,
-    TileSource,
-    check_path,
-    commitment,
-    leaf_hash,
-)
+from bal.certify.verify_proof import TiledTree, TileSource, check_path, leaf_hash
 
 NO_ROOT = bytes(32)  # what rootAt answers where there is no head
 
@@ -52,6 +46,30 @@ class ChainView(Protocol):
         ...
 
 
+class Anchorable(Protocol):
+    """What is proved to be in the log, and whose head is looked for: a receipt, or a day."""
+
+    @property
+    def index(self) -> int:
+        """Place of the entry."""
+        ...
+
+    @property
+    def entry(self) -> bytes:
+        """The log's entry, whose leaf hash is SHA-256(0x00 ‖ entry)."""
+        ...
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The head that it was proved under."""
+        ...
+
+    @property
+    def anchor(self) -> Mapping[str, str] | None:
+        """A hint, signed by nobody."""
+        ...
+
+
 class CloseView(ChainView, Protocol):
     """A chain that also shows the closes of the book."""
 
@@ -83,7 +101,7 @@ _OWN_CHAIN = {
 
 
 def check_anchored(
-    receipt: Receipt,
+    receipt: Anchorable,
     policy: ChainPolicy,
     chain: ChainView,
     tiles: TileSource | None = None,
@@ -188,14 +206,19 @@ def _depth(policy: ChainPolicy) -> str:
 class _Search:
     """Looking for one receipt's head on one chain."""
 
-    receipt: Receipt
+    receipt: Anchorable
     policy: ChainPolicy
     chain: ChainView
     tiles: TileSource | None
     block: int = 0  # the block that counts
 
     def find(self, age_s: int | None) -> str:
-        found_id, self.block = _block_that_counts(self.policy, self.chain, "not-anchored-yet")
+        try:
+            found_id, self.block = _block_that_counts(self.policy, self.chain, "not-anchored-yet")
+        except VerifyError as error:
+            if error.code == "not-anchored-yet":
+                raise self._not_yet(0, age_s) from None
+            raise
         size, contract = self._anchored_size(age_s)
         return (
             f"The root at size {size} stands in {contract.address} on chain {found_id}, seen at "
@@ -239,13 +262,12 @@ class _Search:
             )
         anchored = self._root_at(contract, size)
         tree = TiledTree(self.tiles, head.origin, size)
-        entry = commitment(self.receipt.type, self.receipt.salt, self.receipt.record.encode())
         # the old head first: where it is no prefix of the anchored tree, that is a proven fork
         prefix, whole, used = tree.prefix(head.size)
         if whole == anchored and prefix != head.root:
             raise self._fork(contract, size, anchored, used)
         try:
-            check_path(leaf_hash(entry), index, tree.path(index), size, anchored)
+            check_path(leaf_hash(self.receipt.entry), index, tree.path(index), size, anchored)
         except VerifyError as error:
             raise VerifyError(
                 "tiles-mismatch", f"The log's tiles do not lead to the anchored root. {error.text}"

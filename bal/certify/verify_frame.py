@@ -7,8 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bal.certify.verify_note import VerifyError, base64_bytes, decimal
-from bal.certify.verify_proof import check_path, commitment, leaf_hash, parse_canonical
+from bal.certify.verify_note import VerifyError, decimal
+from bal.certify.verify_proof import (
+    check_path,
+    commitment,
+    leaf_hash,
+    parse_canonical,
+    parse_path,
+)
 
 FRAME_TYPE = b"\x04"
 FRAME_DEPTH_MAX = 4
@@ -33,12 +39,12 @@ def check_frame(frame: Any, record: Mapping[str, Any]) -> Mapping[str, Any]:
         raise _malformed("the frame's salt is not 64 hex digits")
     try:
         index, count = (decimal(frame[name], f"frame.{name}") for name in ("index", "count"))
-        hashes = [base64_bytes(sibling) for sibling in path]
+        hashes = parse_path(path)
         data = parse_canonical(frame["data"], FRAME_DEPTH_MAX)
     except (ValueError, VerifyError) as error:
         raise _malformed(f"frame: {error}") from None
-    if any(len(one) != 32 for one in hashes) or not isinstance(data, dict):
-        raise _malformed("a line of the frame's path is not a hash, or data is not an object")
+    if not isinstance(data, dict):
+        raise _malformed("data is not an object")
     _check_window(data, count, record)
     entry = commitment(FRAME_TYPE, bytes.fromhex(frame["salt"]), frame["data"].encode())
     try:

@@ -13,15 +13,19 @@ from bal.certify.verify_note import (
     COSIGNATURE,
     ED25519,
     ML_DSA_44,
+    Checkpoint,
     VerifierKey,
     VerifyError,
     check_verifiable,
+    find_key,
     parse_vkey,
     printable,
+    signed_by,
 )
 
 POLICY_BYTES_MAX = 1 << 16
 VERSION_LINE = "#gridseal/policy/v1"
+INTAKE_SUFFIX = "/intake"  # of the name of a key that signs accepted notes
 
 ChainKind = Literal["own", "consortium", "public", "unstated"]
 
@@ -134,6 +138,23 @@ def policy_text(
     return text
 
 
+def check_checkpoint(checkpoint: Checkpoint, policy: Policy) -> dict[VerifierKey, int]:
+    """Return only if a log key of the policy signed it; the witnesses that cosigned, with times.
+
+    Raises VerifyError log-key-unknown, signature-invalid, cosignature-invalid.
+    """
+    keys = find_key(policy.logs, checkpoint.origin)
+    if not keys:
+        raise VerifyError(
+            "log-key-unknown", f"the policy knows no key of log {printable(checkpoint.origin)}"
+        )
+    if not signed_by(checkpoint.note, keys):
+        raise VerifyError(
+            "log-key-unknown", f"no key of the policy signed for {printable(checkpoint.origin)}"
+        )
+    return signed_by(checkpoint.note, policy.witnesses.values())
+
+
 def check_quorum(policy: Policy, cosigned: Iterable[VerifierKey]) -> None:
     """Return only if the witnesses that cosigned are enough; else VerifyError quorum-missing."""
     keys = set(cosigned)
@@ -240,6 +261,10 @@ class _Reader:
             key = parse_vkey(items[1])
             if key.type != ED25519:
                 raise _fault("an intake key is an Ed25519 key (type 0x01)")
+            if not key.name.endswith(INTAKE_SUFFIX):
+                raise _fault(f"an intake key's name ends in {INTAKE_SUFFIX}")
+            if any(key.public == other.public for other in self.intake):
+                raise _fault("this intake key stands twice")
             self.intake.append(key)
         elif word == "contract" and len(items) == 3:
             self.contracts.append(Contract.parse(items[1], items[2]))

@@ -50,6 +50,11 @@ class Receipt:
     anchor: Mapping[str, str] | None  # a hint, signed by nobody
     frame: Any = None  # of a window: what verify_frame checks
 
+    @property
+    def entry(self) -> bytes:
+        """The log's entry: the commitment to the record."""
+        return commitment(self.type, self.salt, self.record.encode())
+
 
 class TileSource(Protocol):
     """The log's tiles as somebody serves them; what they hold is checked, not trusted."""
@@ -74,10 +79,8 @@ def parse_receipt(text: str) -> Receipt:
         raise VerifyError("extra-malformed", "the receipt has no extra line, so it names no record")
     if len(lines) < 3 or not lines[2].startswith("index "):
         raise VerifyError("receipt-malformed", "the third line is not the entry's index")
-    if len(lines) > 3 + PATH_MAX:
-        raise VerifyError("receipt-malformed", f"the path has more than {PATH_MAX} hashes")
     index = decimal(lines[2].removeprefix("index "), "the index")
-    path = tuple(_hash(line) for line in lines[3:])
+    path = parse_path(lines[3:])
     checkpoint = parse_checkpoint(note)
     try:
         extra = parse_canonical(base64_bytes(lines[1].removeprefix("extra ")).decode(), 3)
@@ -228,6 +231,13 @@ def _split(count: int) -> int:
     return 1 << ((count - 1).bit_length() - 1)
 
 
+def parse_path(lines: Sequence[str]) -> tuple[bytes, ...]:
+    """The hashes of an inclusion path, 63 at most; VerifyError receipt-malformed."""
+    if len(lines) > PATH_MAX:
+        raise VerifyError("receipt-malformed", f"the path has more than {PATH_MAX} hashes")
+    return tuple(map(_hash, lines))
+
+
 def _hash(line: str) -> bytes:
     try:
         found = base64_bytes(line)
@@ -254,11 +264,12 @@ def _parse_extra(extra: Any) -> tuple[bytes, str, bytes, Mapping[str, str] | Non
     if not _HEX_32.fullmatch(members["salt"]):
         raise VerifyError("extra-malformed", "the salt is not 64 hex digits")
     if anchor is not None:
-        _check_anchor_form(anchor)
+        check_anchor_form(anchor)
     return b"\x01", members["record"], bytes.fromhex(members["salt"]), anchor, frame
 
 
-def _check_anchor_form(anchor: Any) -> None:
+def check_anchor_form(anchor: Any) -> None:
+    """Return only if `anchor` is a hint as a receipt has it; VerifyError extra-malformed."""
     if not isinstance(anchor, dict) or anchor.keys() != _ANCHOR_FORMS.keys():
         raise VerifyError("extra-malformed", "anchor has not exactly " + ", ".join(_ANCHOR_FORMS))
     for name, form in _ANCHOR_FORMS.items():

@@ -54,6 +54,7 @@ const readable = (bytes) => {
 const claimOf = async (bytes, policy, nowUs) => {
   const content = readable(bytes);
   if (!content.startsWith("{")) {
+    if (content.includes("\r")) throw new Failure("receipt-malformed", "the file has carriage returns: something on its way changed it");
     if (content.startsWith("gridseal/accepted/v1\n")) return acceptedNote(content, policy, nowUs);
     return authenticate(content, policy);
   }

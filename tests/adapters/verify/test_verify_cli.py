@@ -375,8 +375,10 @@ def test_the_command_loads_nothing_heavy() -> None:
 
 def test_the_verifier_shares_nothing_with_the_platform() -> None:
     code = "import infra.verify_cli, sys; print(sorted(m for m in sys.modules if m[:4] == 'bal.'))"
-    own = ["verify", "verify_chain", "verify_note", "verify_policy", "verify_proof"]
-    expected = ["bal.certify", *(f"bal.certify.{name}" for name in own)]
+    parts = ("chain", "day", "frame", "note", "policy", "proof", "status")
+    own = ["book", "device_day", "verify", *(f"verify_{part}" for part in parts)]
+    pure = ["bal.errors", "bal.slots"]
+    expected = ["bal.certify", *(f"bal.certify.{name}" for name in own), *pure]
     assert python("-c", code).stdout == f"{expected}\n"
 
 
