@@ -58,9 +58,7 @@ def test_the_story_holds_and_may_be_told_again(tmp_path: Path) -> None:
     assert "All of it held" in first.stdout
     assert "Open Database License" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
-    again = demo(
-        data, DATE="2026-11-20"
-    )  # everybody sends the same day again: retries, not new readings
+    again = demo(data, **SMALL)  # everybody sends the same day again: retries, not new readings
     assert again.returncode == 0, again.stdout + again.stderr
     assert "came in an earlier run" in again.stdout
 
