@@ -6,12 +6,15 @@ from bal import jcs
 from bal.certify import device_day
 from bal.certify.book import Book as Tree
 from bal.certify.book import day_key
-from bal.closing import DERIVED
+from bal.closing import DERIVED, DEVICE_DAY
 from bal.derive.local_day import date_at, day_number
-from bal.model import Close, Digest, StoredRecord
+from bal.model import Close, Digest, Rank, StoredRecord
+from bal.ports import BookEntry
 from infra.audit import Audit
 from infra.fsck_log import LogCheck
 from infra.stores import Stores
+
+_ROWS_AT_ONCE = 4096
 
 
 class DaysCheck:
@@ -32,12 +35,36 @@ class DaysCheck:
             text += " start, once the other files of its folder are gone, too, makes it again"
             self._audit.differ("book-differs", "scd/book.db", text)
         roots: dict[str, Digest] = {}
+        before, made = -1, 0  # of the closes so far: entry of the last record, device-days
         for close in closes[:taken]:
             roots[close.date] = close.day_book
             with self._audit.guarded(f"close {close.k}"):
-                self._close(close, roots)
+                entries = self._close(close, roots)
+                new = [entry for entry in entries if entry.log_index > before]
+                self._rows(new, f"close {close.k}")
+                before, made = close.index, made + len(new)
+        if len(closes) <= taken and self._stores.book.count() != made:
+            text = f"it has other device-days than the {made} that its closes made"
+            self._audit.differ("book-differs", "scd/book.db", text)
 
-    def _close(self, close: Close, roots: dict[str, Digest]) -> None:
+    def _rows(self, new: list[BookEntry], where: str) -> None:
+        """What the book notes of the device-days of a close is what their rows say."""
+        ordered = sorted(new, key=_log_index)
+        for cut in range(0, len(ordered), _ROWS_AT_ONCE):
+            part = ordered[cut : cut + _ROWS_AT_ONCE]
+            first, last = part[0].log_index, part[-1].log_index
+            if last - first >= len(new):
+                text = f"it notes device-days at entries {first} to {last}, which are not all its"
+                self._audit.differ("book-differs", where, text)
+                return
+            rows = {row.index: row for row in self._stores.customer_db.records(first, last + 1)}
+            for entry in part:
+                row = rows.get(entry.log_index)  # that a row is missing is told with the rows
+                if row is not None and _noted(row, entry.commitment) != entry:
+                    text = f"its note of entry {entry.log_index} is not what the row there says"
+                    self._audit.differ("book-differs", where, text)
+
+    def _close(self, close: Close, roots: dict[str, Digest]) -> list[BookEntry]:
         self._audit.counts["closes"] += 1
         where = f"close {close.k}"
         entry = self._log.entry(close.index)
@@ -59,13 +86,31 @@ class DaysCheck:
             if self._log.entry(made.log_index) != made.commitment:
                 text = f"the log has no such device-day at {made.log_index}"
                 self._audit.differ("book-differs", where, text)
+        return entries
+
+
+def _noted(row: StoredRecord, made: Digest) -> BookEntry | None:
+    """The book's note of a device-day; None where the row is none."""
+    if row.kind != DEVICE_DAY:
+        return None
+    day, content = device_day.decode(row.record), device_day.content(row.record)
+    return BookEntry(
+        day.key, row.device, row.register, day.slot_s, day.version, made, content, row.index
+    )
+
+
+def _log_index(entry: BookEntry) -> int:
+    return entry.log_index
 
 
 def day_in_place(row: StoredRecord, zone: str) -> bool:
     """Whether a device-day's row stands where its bytes say."""
     day = device_day.decode(row.record)
     number = day_number(date_at(row.begin_us, zone))
+    slots, past = divmod(row.end_us - row.begin_us, day.slot_s * 1_000_000)
     return (
         day.key == device_day.key(number, row.device, row.register)
         and day.start_s * 1_000_000 == row.begin_us
+        and slots + (past > 0) == len(day.slots)
+        and row.rank == Rank.MEASURED
     )

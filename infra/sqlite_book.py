@@ -67,6 +67,12 @@ class SqliteBook:
             for key, device, register, slot_s, version, made, content, at, _ in rows
         ]
 
+    def count(self) -> int:
+        """Versions of device-days, of all dates."""
+        with self._file.reading() as db:
+            found: int = db.execute("SELECT count(*) FROM entry").fetchone()[0]
+        return found
+
     def closes(self, after: int = 0) -> list[Close]:
         """All closes with k > `after`, in order of k."""
         with self._file.reading() as db:

@@ -1,5 +1,6 @@
 """Days are closed: device-days, the book, its close record; late data, and crashes in between."""
 
+import sqlite3
 from concurrent.futures import TimeoutError as Timeout
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.journey.small_platform import Hand, Small, cim
 DAY = "2026-01-01"
 METERS = range(5)
 DAY_US = 86_400_000_000
+OTHERS = "device, register, slot_s, version, commitment, content, log_index"  # columns of `entry`
 
 
 def check(root: Path, closes: int) -> None:
@@ -306,6 +308,39 @@ def test_many_days_do_not_hold_up_the_operator(tmp_path: Path) -> None:
     assert asked.result(timeout=60).k <= DAYS_AT_ONCE + 1
     assert len(idle(small)) >= days + 2
     small.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entry SET slot_s = 3600 WHERE k = 1",
+        "UPDATE entry SET version = 7 WHERE k = 2",
+        "UPDATE entry SET content = zeroblob(32) WHERE k = 1",
+        "UPDATE entry SET register = register || '0' WHERE k = 2",
+        "UPDATE entry SET device = (SELECT max(device) FROM entry) WHERE k = 1",
+        "UPDATE entry SET log_index = log_index - 1 WHERE k = 2",
+        "UPDATE entry SET commitment = zeroblob(32) WHERE k = 2",
+        "DELETE FROM entry WHERE k = 2",
+        f"INSERT INTO entry SELECT '2025-12-31', key, k, {OTHERS} FROM entry WHERE k = 1",
+        f"INSERT INTO entry SELECT date, key, 3, {OTHERS} FROM entry WHERE k = 1",
+        "UPDATE close SET prefix = prefix - 1 WHERE k = 2",
+        "UPDATE close SET day_book = zeroblob(32) WHERE k = 1",
+    ],
+)
+def test_fsck_sees_what_was_altered_in_the_book(tmp_path: Path, change: str) -> None:
+    """Later closes go by it, and a replay goes by the same file."""
+    small = begun(tmp_path)
+    small.close_day(DAY)
+    small.take("headend", cim(2, [0, 1]))
+    small.close_day(DAY)
+    path = small.folder.customer_db / "book.db"
+    small.close()
+    db = sqlite3.connect(path)
+    assert db.execute(change).rowcount > 0
+    db.commit()
+    db.close()
+    found = fsck(tmp_path).differences
+    assert {difference.check for difference in found} == {"book-differs"}
 
 
 def test_the_ticks_of_the_log_reach_the_deriver(tmp_path: Path) -> None:
