@@ -179,6 +179,12 @@ class AnchorJournal:
         with self._reading:
             return self._of_size(self._sizes[-1]) if self._sizes else None
 
+    def final_size(self) -> int:
+        """The largest head that is final; 0 where there is none."""
+        with self._reading:
+            sql = "SELECT max(size) FROM attempt WHERE state='final'"
+            return int(self._reader.execute(sql).fetchone()[0] or 0)
+
     def covering(self, index: int) -> tuple[Anchor, bytes, str] | None:
         """The smallest anchored head that contains entry `index`: anchor, note, state."""
         with self._reading:

@@ -159,6 +159,10 @@ class Anchorer:
         found = self._journal.newest()
         return found.size if found else 0
 
+    def final_size(self) -> int:
+        """The largest size that is final, 0 before the first."""
+        return self._journal.final_size()
+
     def status(self) -> dict[str, object]:
         """For /metrics and the operator: sizes, age of the newest anchor in s, gas, last error."""
         found = self._journal.newest()

@@ -11,7 +11,8 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
@@ -22,12 +23,14 @@ import uvicorn
 
 from bal import jcs
 from bal.certify.log import Sequencer, genesis, rules, target
+from bal.closing import ClosedDay
 from bal.collect.guard import Limits
 from bal.errors import GridsealError, Rejected, Stop, Unavailable
-from bal.model import Anchor
+from bal.model import Anchor, Close
 from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
 from bal.times import rfc3339
 from infra.anchorer import Anchorer
+from infra.announcer import CertifiedMessage
 from infra.bulk_worker import processes_for
 from infra.certificates import create_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
@@ -35,6 +38,7 @@ from infra.config import Config
 from infra.control import ControlServer
 from infra.data_folder import DataFolder, Facts
 from infra.deriver import Deriver
+from infra.disk_watch import DiskWatch, free_bytes
 from infra.engine import Engine
 from infra.enrolment import Enrolment
 from infra.files import make_private, replace_file
@@ -43,6 +47,8 @@ from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.intake_writer import IntakeWriter
 from infra.key_signer import CheckpointSigner, KeySigner
+from infra.metrics import MeasuredBus, MeasuredLog, Metrics
+from infra.metrics_read import Readings
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.policy_file import policy_of
@@ -69,6 +75,7 @@ class Platform:
         self.failure: GridsealError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarms: dict[str, str] = {}
+        self.metrics = Metrics()
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -88,7 +95,8 @@ class Platform:
         self.facts = self._facts(facts, origin, self.chain)
         if not (self.folder.keys / "ca.key").exists():
             create_ca(self.folder.keys, self.clock)
-        self.sequencer = Sequencer(self.stores.log, self.stores.log, self.signer, origin)
+        log = MeasuredLog(self.stores.log, self.metrics)
+        self.sequencer = Sequencer(log, self.stores.log, self.signer, origin)
         self.worker = Worker(self.stores.vault, self.stores.registry)
         heads = self.sequencer.heads
         self._next_offset = self.stores.projector.catch_up(
@@ -117,6 +125,7 @@ class Platform:
             code_hash=chain.contract.code_hash(),
             anchor_interval_s=self.config.anchor.interval_s,
             rules=running_rules(),
+            predecessors=old.predecessors if old else [],
         )
 
     def _write_public_records(self, old: Facts | None) -> None:
@@ -161,6 +170,7 @@ class Platform:
         self.deriver.start()
         self.engine.start()
         self.writer.start()
+        self.disk.start()
         self.anchorer.start()
         self.enrolment = Enrolment(
             load_ca(keys),
@@ -204,8 +214,8 @@ class Platform:
             next_offset=self._next_offset,
             interval_s=self.config.checkpoint.interval_ms / 1000,
             settle=self.stores.log.settle,
-            on_certified=self.notifier.put,
-            on_tick=lambda now_us: self.deriver.tick(now_us),
+            on_certified=self._certified,
+            on_tick=lambda now_us: self.deriver.tick(now_us),  # noqa: PLW0108 - made below
             on_stop=self._fail,
             on_flush=self._flush,
             bulk_processes=processes_for(self.config.limits.bulk_processes),
@@ -214,14 +224,21 @@ class Platform:
             self.stores.day_sources(),
             zones=lambda: self.stores.registry.zones,
             stored_size=lambda: self.engine.stored_size,
-            commit=self.engine.close,
+            commit=self._close_book,
             grace_s=self.config.day.grace_h * 3600,
             on_stop=self._fail,
         )
+        bus = MeasuredBus(self.stores.bus, self.metrics)
         self.writer = IntakeWriter(
-            self.stores.bus, self.intake_signer, self.facts.origin, self.clock, self.engine.wake
+            bus, self.intake_signer, self.facts.origin, self.clock, self.engine.wake
         )
         limits = self.config.limits
+        self.disk = DiskWatch(
+            warn_bytes=limits.disk_free_bytes,
+            stop_bytes=limits.disk_stop_bytes,
+            free=lambda: free_bytes(self.folder.parts),
+            hold=self.writer.hold,
+        )
         self.services = PlatformServices(
             stores=self.stores,
             writer=self.writer,
@@ -232,9 +249,11 @@ class Platform:
             keys=load_token_keys(self.folder.keys / "token.jwks"),
             rpc=self.chain.rpc,
             health=self._health,
-            metrics=self._metrics,
+            metrics=self.metrics.text,
+            on_refused=self.metrics.note_refused,
         )
         self.mqtt = MqttServer(self.services, limits=self._mqtt_limits())
+        self.metrics.observe(Readings(self), self._standing_alarms)
 
     def _make_anchorer(self) -> Anchorer:
         journal = self.folder.chain / f"anchors-{self.facts.contract[2:10]}.db"
@@ -310,6 +329,7 @@ class Platform:
         await asyncio.to_thread(self._stop_threads)
 
     def _stop_threads(self) -> None:
+        self.disk.stop()
         self.writer.stop()
         self.engine.stop()
         self.deriver.stop()
@@ -346,20 +366,21 @@ class Platform:
         else:
             self._alarms["chain"] = f"{code}: {text}"
 
-    def _health(self) -> dict[str, str]:
-        return {"log": "ok", "chain": self._alarms.get("chain", "ok")}
+    def _certified(self, messages: Sequence[CertifiedMessage]) -> None:
+        self.metrics.note_certified(messages)
+        self.notifier.put(messages)
 
-    def _metrics(self) -> str:
-        return metrics_text(
-            {
-                "gridseal_accepted_messages_total": self.writer.accepted,
-                "gridseal_certified_messages_total": self.notifier.certified,
-                "gridseal_log_entries": self.sequencer.heads.size,
-                "gridseal_published_entries": self.services.published_size(),
-                "gridseal_stored_entries": self.engine.stored_size,
-                "gridseal_anchored_entries": self.anchorer.anchored_size(),
-            }
-        )
+    def _close_book(self, closed: ClosedDay) -> "Future[Close]":
+        self.metrics.note_closed(closed)
+        return self.engine.close(closed)
+
+    def _health(self) -> dict[str, str]:
+        chain = self._alarms.get("chain", "ok")
+        return {"log": "ok", "chain": chain, "disk": self.disk.health()}
+
+    def _standing_alarms(self) -> list[str]:
+        chain = self._alarms.get("chain", "").split(":")[0]
+        return [code for code in (chain, self.disk.alarm) if code]
 
     # -- control ----------------------------------------------------------------------------
 
@@ -462,15 +483,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def metrics_text(values: dict[str, int]) -> str:
-    """Prometheus text exposition format 0.0.4."""
-    lines = []
-    for name, value in values.items():
-        kind = "counter" if name.endswith("_total") else "gauge"
-        lines += [f"# TYPE {name} {kind}", f"{name} {value}"]
-    return "\n".join(lines) + "\n"
 
 
 async def run(

@@ -39,6 +39,8 @@ class LimitsConfig:
     depth: int = 64  # nesting levels of XML and JSON
     sessions: int = 10_000  # MQTT sessions at once
     backlog_messages: int = 100_000  # on the bus and not yet in the log; above, intake says wait
+    disk_free_bytes: int = 512 * 1024 * 1024  # less is an alarm
+    disk_stop_bytes: int = 128 * 1024 * 1024  # below, nothing more is accepted
     bulk_processes: int = field(default=4, metadata={"zero": True})  # for bulk messages; 0: none
 
 

@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from bal.errors import Stop, Unavailable
 from infra.data_folder import FACTS
 from infra.files import look_at_sqlite, make_folder
+from infra.sqlite_file import translated
 
 # What belongs to the running process or to whoever looks on, and not to the data.
 LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo"})
@@ -40,7 +41,7 @@ def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
     if to.exists():
         raise Stop("data-folder", f"{to} exists already: name a new place for the copy")
     make_folder(to)
-    with _stopped(data) as stopped:
+    with translated("a store"), _stopped(data) as stopped:
         names = [path.relative_to(data) for path in _databases(data)]
         if stopped:
             for name in names:

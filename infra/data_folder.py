@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bal.errors import Stop
@@ -27,6 +27,8 @@ class Facts:
     code_hash: str  # keccak256 of the contract's runtime code, 0x…
     anchor_interval_s: int
     rules: str  # digest of the newest `rules` record
+    # Origin, log_key, size and root of the logs that this one goes on behind, the newest last.
+    predecessors: list[dict[str, str]] = field(default_factory=list)
 
 
 class DataFolder:
@@ -42,6 +44,12 @@ class DataFolder:
         self.vault = root / "vault"
         self.chain = root / "chain"
         self._lock: int | None = None
+
+    @property
+    def parts(self) -> list[Path]:
+        """Every folder that may be a mount of its own."""
+        return [self.root, self.bus, self.log, self.customer_db, self.archive, self.vault,
+                self.chain]  # fmt: skip
 
     def create(self) -> None:
         """Make the folders (0700). Raises Stop("data-folder") where that is not possible.

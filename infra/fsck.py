@@ -16,13 +16,14 @@ from bal import jcs
 from bal.certify.log import BATCH_V1, OWN_SOURCE
 from bal.closing import DERIVED
 from bal.errors import Stop
+from bal.model import Digest, TreeHead
 from bal.ports import Heads
 from infra.anchor_journal import kept_heads
 from infra.audit import Audit, progress
 from infra.data_folder import DataFolder, Facts
 from infra.file_log import FileLog
 from infra.fsck_days import DaysCheck
-from infra.fsck_log import LogCheck, Signed
+from infra.fsck_log import PREDECESSOR, LogCheck, Signed
 from infra.fsck_rows import RowsCheck
 from infra.key_signer import last_signed
 from infra.log_reader import batch_headers
@@ -82,6 +83,10 @@ class _Check:
         self._published = log.checkpoint()
         self.heads: Heads = log.heads()
         self.log = LogCheck(audit, log, self.heads, facts)
+        self._predecessors: list[Signed] = [
+            (TreeHead(int(one["size"]), Digest(bytes.fromhex(one["root"]))), PREDECESSOR, b"")
+            for one in facts.predecessors
+        ]
 
     def run(self) -> None:
         """Entries, tiles, roots, signatures and headers."""
@@ -92,6 +97,7 @@ class _Check:
             if self._published is not None:
                 head, note = self._published
                 streams.append(iter([(head, "checkpoint", note)]))
+            streams.append(iter(self._predecessors))
             self.log.run(merge(*streams, key=lambda signed: signed[0].size))
         with self.audit.guarded("checkpoint"):
             self._signer_memory(self._folder.keys / "log.signed")

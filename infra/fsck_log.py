@@ -22,6 +22,7 @@ from infra.log_reader import Entries
 
 UNREADABLE = b"\0" * COMMITMENT_BYTES  # stands in for an entry whose bundle can't be read
 
+PREDECESSOR = "predecessor"  # the head that another log ended with and this one goes on behind
 Signed = tuple[TreeHead, str, bytes]  # head as its row has it, what it is, its note
 
 
@@ -138,6 +139,11 @@ class LogCheck:
         """Signature, text and root of one checkpoint; `reached` as far as the log goes."""
         head, kind, note = signed
         where = f"{kind} {head.size}"
+        if kind == PREDECESSOR:
+            if reached.root != head.root:
+                text = f"the log goes on behind {head.root.hex()}, the entries lead to"
+                self.audit.differ("fork", where, f"{text} {reached.root.hex()}")
+            return
         self.audit.counts["signed checkpoints"] += 1
         try:
             if not signed_by(parse_note(note.decode()), [self._key]):

@@ -20,6 +20,7 @@ from bal.ports import Bus, Clock, Intake, Signer
 GROUP_MESSAGES_MAX = 1_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
+HELD_RETRY_S = 30
 LINGER_S = 0.002  # for others to join the same fsync
 INCLUDE_WITHIN_US = 60_000_000  # the promise of an accepted note (ARCHITECTURE §5)
 
@@ -58,6 +59,7 @@ class IntakeWriter:
         self._lock = Lock()
         self._waiting_bytes = 0
         self._closed = "the platform is starting"
+        self._held = ""
         self._thread = Thread(target=self._run, name="intake-writer", daemon=True)
         self.accepted = 0
 
@@ -70,12 +72,21 @@ class IntakeWriter:
         """Accept nothing from now on; what waits is still answered."""
         self._closed = reason
 
+    def hold(self, reason: str) -> None:
+        """Accept nothing for now, for a reason that may pass; "": accept again."""
+        self._held = reason
+
     def stop(self) -> None:
         """Answer what waits, then end the thread."""
         self.refuse(self._closed or "the platform is stopping")
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of messages that are not durable yet."""
+        return self._waiting_bytes
 
     def submit(self, credential: str, form: str, raw: bytes) -> "Future[Accepted]":
         """Queue one guarded message; the future is done once it is durable and signed for.
@@ -84,6 +95,8 @@ class IntakeWriter:
         """
         if self._closed:
             raise Unavailable(self._closed, retry_after_s=5)
+        if self._held:
+            raise Unavailable(self._held, retry_after_s=HELD_RETRY_S)
         with self._lock:
             if self._waiting_bytes + len(raw) > WAITING_BYTES_MAX:
                 raise Unavailable("the intake is full", retry_after_s=2)

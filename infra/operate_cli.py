@@ -1,6 +1,7 @@
 """The commands of operation: drill, doctor, backup, restore (docs/operations.md)."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from bal.errors import Stop
 def add_commands(commands: Any) -> None:
     """Add them to the command line."""
     _add_drill(commands)
+    _add_backup(commands)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -44,3 +46,67 @@ def _drill(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"  {row.attack}\n")
 
     return report(drill(arguments.data, arguments.temp, say), as_json=arguments.json)
+
+
+# -- backup, restore --------------------------------------------------------------------------
+
+
+def _add_backup(commands: Any) -> None:
+    text = "write a data folder to one file, also while a platform runs on it"
+    made = commands.add_parser("backup", help=text, description=text)
+    _data(made)
+    made.add_argument(
+        "--to", type=Path, required=True, metavar="FILE.tar", help="a new file, made 0600"
+    )
+    made.add_argument(
+        "--without-keys", action="store_true",
+        help="leave the keys of CA, chain and tokens out: senders must be enrolled anew then",
+    )  # fmt: skip
+    made.set_defaults(run=_backup)
+    text = "make a data folder of a backup: a successor log, under a new name and key"
+    again = commands.add_parser("restore", help=text, description=text)
+    again.add_argument("file", type=Path, metavar="FILE.tar")
+    again.add_argument("--data", type=Path, required=True, metavar="DIR", help="a new data folder")
+    again.add_argument("--origin", default="", metavar="NAME", help="the successor's; else made")
+    again.add_argument("--json", action="store_true", help="one JSON object")
+    again.set_defaults(run=_restore)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from infra.backup import backup  # noqa: PLC0415 - as infra/cli.py
+
+    keys = not arguments.without_keys
+    made = backup(arguments.data, arguments.to, keys=keys)
+    held = "the keys of CA, chain and tokens and the vault" if keys else "the vault"
+    sys.stdout.write(
+        f"{arguments.to}: {made.origin} as of {made.size} entries, {made.time}\n"
+        f"It holds {held}: who can read it can open every record and name every customer.\n"
+        "It holds no key of the log: `gridseal restore` opens a successor log.\n"
+    )
+    if not keys:
+        sys.stdout.write("Without the CA's key, senders must be enrolled anew after a restore.\n")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from infra.backup import described, restore  # noqa: PLC0415 - as infra/cli.py
+    from infra.config import is_origin  # noqa: PLC0415
+
+    if not is_origin(arguments.origin):
+        raise Stop("usage", "--origin must be like example.org/log: no scheme, space or +")
+    done = restore(arguments.file, arguments.data, arguments.origin)
+    if arguments.json:
+        sys.stdout.write(json.dumps(described(done)) + "\n")
+        return 0
+    sys.stdout.write(
+        f"{arguments.data}: the log {done.origin}, whose first {done.of.size} entries are those of"
+        f" {done.of.origin} as of {done.of.time}\n"
+        "Give verifiers the new policy, beside the old: gridseal policy --data DIR\n"
+    )
+    if not done.on_chain:
+        whom = done.anchorer or "the anchorer's address"
+        sys.stdout.write(
+            "Its contract must be told, by the contract's admin, before anything is anchored:\n"
+            f"  open({done.log}, {whom}, 0x{40 * '0'}, 0)\n"
+        )
+    return 0

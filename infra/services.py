@@ -41,10 +41,13 @@ class PlatformServices:
         rpc: Callable[[bytes], bytes],
         health: Callable[[], dict[str, str]],
         metrics: Callable[[], str],
+        on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """on_refused: told of the code of each message that the bus never sees."""
         self._stores, self._writer, self._engine = stores, writer, engine
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
+        self._on_refused = on_refused
         self._receipts = stores.receipts()
         self._day_proofs = stores.day_proofs()
         self.issuer = ""
@@ -86,6 +89,16 @@ class PlatformServices:
             raise Rejected(refused["code"], refused["text"], field=refused["field"])
 
     async def _accept(self, credential: str, form: str, raw: bytes) -> Accepted:
+        try:
+            return await self._taken(credential, form, raw)
+        except Rejected as error:
+            self._on_refused(error.code)
+            raise
+        except Unavailable:
+            self._on_refused("unavailable")
+            raise
+
+    async def _taken(self, credential: str, form: str, raw: bytes) -> Accepted:
         sender = self._stores.registry.senders.get(credential)
         if sender is None or sender.state != "active":
             raise Rejected("sender-revoked", "this credential may not send")

@@ -206,20 +206,31 @@ def tick(now_us: int) -> bytes:
     return jcs.encode({"type": "tick", "time": rfc3339(now_us), "v": "gridseal/tick/v1"})
 
 
-def genesis(origin: str, log_key: str, intake_key: str, interval_s: int, now_us: int) -> bytes:
-    """Entry 0: who this log is, and how often its heads go on chain."""
-    return jcs.encode(
-        {
-            "type": "genesis",
-            "v": "gridseal/genesis/v1",
-            "origin": origin,
-            "log_key": log_key,
-            "intake_key": intake_key,
-            "anchor_interval_s": str(interval_s),
-            "time": rfc3339(now_us),
-            "formats": {"record": "1", "receipt": "1", "batch": "1", "accepted": "1"},
-        }
-    )
+def genesis(
+    origin: str,
+    log_key: str,
+    intake_key: str,
+    interval_s: int,
+    now_us: int,
+    predecessor: Mapping[str, str] | None = None,
+) -> bytes:
+    """Who this log is, and how often its heads go on chain: entry 0.
+
+    Of a successor log, with its predecessor's origin, log_key, size and root: entry `size`.
+    """
+    record: dict[str, object] = {
+        "type": "genesis",
+        "v": "gridseal/genesis/v1",
+        "origin": origin,
+        "log_key": log_key,
+        "intake_key": intake_key,
+        "anchor_interval_s": str(interval_s),
+        "time": rfc3339(now_us),
+        "formats": {"record": "1", "receipt": "1", "batch": "1", "accepted": "1"},
+    }
+    if predecessor is not None:
+        record["predecessor"] = dict(predecessor)
+    return jcs.encode(record)
 
 
 def target(chain_id: int, kind: str, contract: str, code_hash: str) -> bytes:

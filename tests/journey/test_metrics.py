@@ -1,0 +1,33 @@
+"""The metrics of a running platform, over HTTP, by Prometheus' own parser."""
+
+from infra.control import call
+from tests.adapters.test_metrics import at, read
+from tests.journey.conftest import Running, cim
+
+
+def test_a_platform_tells_of_all_that_it_does(running: Running) -> None:
+    caller = running.client("dso", "messages.write", "--all-devices")
+    end = "2026-01-15T11:00:00+01:00"
+    good = cim(("meter-1", end, "1.5"), ("meter-2", end, "NaN"))
+    assert caller.request("POST", "/v1/messages?format=cim", content=good).status_code == 200
+    assert caller.request("POST", "/v1/messages?format=cim", content=b"<a").status_code == 422
+    running.cli("day", "close", "2026-01-15", "--data", running.data)
+    call(running.data, "anchor")
+    said = read(caller.http.get("/metrics").text)
+    assert at(said, "intake_accepted_messages_total", format="cim") == 1
+    assert at(said, "intake_accepted_bytes_total", format="cim") == len(good)
+    assert at(said, "intake_refused_messages_total", code="xml-malformed") == 1
+    assert at(said, "findings_total", code="value-not-decimal", severity="refused") == 1
+    assert at(said, "certified_messages_total") >= 2  # the command that added the client, too
+    size = at(said, "log_entries")
+    assert at(said, "visible_entries") <= at(said, "published_entries") <= size
+    assert at(said, "anchored_entries") > 0
+    assert at(said, "anchor_gas_used") > 50_000
+    assert at(said, "anchor_age_seconds") >= 0
+    assert (at(said, "closes"), at(said, "last_close_device_days")) == (1, 1)
+    assert (at(said, "last_close_slots"), at(said, "last_close_missing_slots")) == (92 + 4, 95)
+    assert at(said, "bus_lag_messages") == 0
+    assert at(said, "disk_free_bytes") > 0
+    for name in ("bus_append", "log_stage", "log_swap", "log_commit"):
+        assert at(said, f"{name}_seconds_count") > 0
+        assert 0 < at(said, f"{name}_seconds_sum") < 60
