@@ -20,6 +20,7 @@ from field.profiles import SLOT_S, ZONE, Quarter, local_day, play
 from field.simbench import GRID, GridUnit, ders, meters
 
 GAP_SLOTS = 8  # two hours
+POSTED_SLOTS = 4  # quarter-hours in one message of an inverter
 PMU_SECONDS = 60
 PMU_FRAMES_PER_MESSAGE = 25
 PMU_LOCAL_TIME = (12, 7)  # when the sun is high
@@ -259,12 +260,14 @@ def _gateway(
 def _inverter(
     sender: Sender, quarters: Sequence[Quarter], energies: Sequence[dict[str, int]]
 ) -> Iterator[Outgoing]:
-    """A MirrorMeterReading a quarter-hour of the one unit that the sender is."""
+    """A MirrorMeterReading an hour of the one unit that the sender is: its postRate is 3,600 s."""
     delay = timedelta(seconds=5 + int(sender.name[-4:]) % 20)  # not all in the same second
-    for quarter, energy in zip(quarters, energies, strict=True):
-        mirrored = sep2_writer.Mirrored(sender.name, quarter.begin, SLOT_S, energy[sender.name])
+    for first in range(0, len(quarters), POSTED_SLOTS):
+        hour = quarters[first : first + POSTED_SLOTS]
+        fed_in = [energy[sender.name] for energy in energies[first : first + POSTED_SLOTS]]
+        mirrored = sep2_writer.Mirrored(sender.name, hour[0].begin, SLOT_S, fed_in)
         raw = sep2_writer.mirror_meter_reading(mirrored)
-        yield Outgoing(quarter.end + delay, sender.name, sender.form, raw, 1)
+        yield Outgoing(hour[-1].end + delay, sender.name, sender.form, raw, len(hour))
 
 
 def _pmu(

@@ -1,9 +1,10 @@
-"""IEEE 2030.5-2018 metering mirror: what an inverter POSTs to a utility's server each interval.
+"""IEEE 2030.5-2018 metering mirror: what an inverter POSTs to a utility's server each hour.
 
 A MirrorMeterReading with its ReadingType, so that each message can be understood by itself. Child
 elements stand in the order of the standard's schema, which is alphabetical after the mRID.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -26,19 +27,12 @@ _TEMPLATE = """\
       <duration>{duration}</duration>
       <start>{start}</start>
     </timePeriod>
-    <Reading>
-      <timePeriod>
-        <duration>{duration}</duration>
-        <start>{start}</start>
-      </timePeriod>
-      <value>{value}</value>
-    </Reading>
-  </MirrorReadingSet>
+{readings}  </MirrorReadingSet>
   <ReadingType>
     <accumulationBehaviour>{accumulation}</accumulationBehaviour>
     <commodity>{commodity}</commodity>
     <flowDirection>{flow}</flowDirection>
-    <intervalLength>{duration}</intervalLength>
+    <intervalLength>{interval}</intervalLength>
     <kind>{kind}</kind>
     <powerOfTenMultiplier>0</powerOfTenMultiplier>
     <uom>{uom}</uom>
@@ -47,34 +41,50 @@ _TEMPLATE = """\
 """
 
 
+_READING = """\
+    <Reading>
+      <timePeriod>
+        <duration>{duration}</duration>
+        <start>{start}</start>
+      </timePeriod>
+      <value>{value}</value>
+    </Reading>
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """The energy that one inverter fed in over one interval."""
+    """The energies that one inverter fed in over intervals that follow each other."""
 
     device: str  # its mRIDs are made from this name
-    begin: datetime  # with an offset
-    duration_s: int
-    energy_wh: int
+    begin: datetime  # of the first interval; with an offset
+    interval_s: int
+    energies_wh: Sequence[int]
 
 
 def mirror_meter_reading(mirrored: Mirrored) -> bytes:
-    """One MirrorMeterReading of one interval; the same input gives the same bytes.
+    """One MirrorMeterReading with one MirrorReadingSet; the same input gives the same bytes.
 
     Times are Unix seconds (IEEE 2030.5 TimeType). Raises ValueError where the interval does not
-    begin on a whole second of an instant with an offset, or the value does not fit Int48.
+    begin on a whole second of an instant with an offset, or a value does not fit Int48.
     """
     if mirrored.begin.tzinfo is None or mirrored.begin.microsecond:
         raise ValueError(f"{mirrored.begin} is not a whole second with an offset")
-    if not -(1 << 47) <= mirrored.energy_wh < 1 << 47:
-        raise ValueError(f"{mirrored.energy_wh} Wh does not fit Int48")
-    start = int(mirrored.begin.timestamp())
+    if not all(-(1 << 47) <= value < 1 << 47 for value in mirrored.energies_wh):
+        raise ValueError("an energy does not fit Int48")
+    start, interval = int(mirrored.begin.timestamp()), mirrored.interval_s
+    readings = [
+        _READING.format(duration=interval, start=start + number * interval, value=value)
+        for number, value in enumerate(mirrored.energies_wh)
+    ]
     return _TEMPLATE.format(
         namespace=NAMESPACE,
         reading=_mrid(f"{mirrored.device} energy"),
         set=_mrid(f"{mirrored.device} energy {start}"),
-        duration=mirrored.duration_s,
+        duration=interval * len(readings),
+        interval=interval,
         start=start,
-        value=mirrored.energy_wh,
+        readings="".join(readings),
         accumulation=DELTA_DATA,
         commodity=ELECTRICITY_SECONDARY,
         flow=REVERSE,

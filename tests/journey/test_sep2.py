@@ -30,7 +30,7 @@ def lfdi(certificate: Path) -> str:
 
 def usage_point(named: str, value: str = "1234") -> bytes:
     """The simulator's message inside a MirrorUsagePoint that names the device."""
-    inner = mirror_meter_reading(Mirrored("pv-1", BEGIN, 900, 1234)).decode().split("?>\n", 1)[1]
+    inner = mirror_meter_reading(Mirrored("pv-1", BEGIN, 900, [1234])).decode().split("?>\n", 1)[1]
     inner = inner.replace(f' xmlns="{NAMESPACE}"', "").replace("1234", value)
     return (
         f'<MirrorUsagePoint xmlns="{NAMESPACE}"><mRID>06</mRID><roleFlags>49</roleFlags>'
@@ -43,7 +43,7 @@ def test_by_mqtt_it_ends_as_a_certified_reading(platform: Running, caller: Calle
     files = platform.enrol("inverter-1")
     got: dict[str, dict[str, Any]] = {}
     client = connect(files, "inverter-1", platform.mqtt_at, got)
-    plain = mirror_meter_reading(Mirrored("inverter-1", BEGIN, 900, 1234))
+    plain = mirror_meter_reading(Mirrored("inverter-1", BEGIN, 900, [1234]))
     for raw in (plain, usage_point(lfdi(files / "device.crt"))):
         got.clear()
         client.publish("in/inverter-1/sep2", raw, qos=1).wait_for_publish(10)

@@ -71,7 +71,7 @@ def codes(found: Harmonised) -> tuple[Sequence[str], Sequence[str]]:
 
 def test_what_the_simulator_sends(take: Take, owners: tuple[Subject, Subject]) -> None:
     begin = datetime.fromtimestamp(START, UTC)
-    found = take(mirror_meter_reading(Mirrored("pv-1", begin, 900, 1234)), "sep2")
+    found = take(mirror_meter_reading(Mirrored("pv-1", begin, 900, [1234])), "sep2")
     assert codes(found) == ([], [])
     [draft] = found.records
     assert (draft.kind, draft.register, draft.rank) == ("reading", REGISTER, Rank.MEASURED)
