@@ -55,9 +55,14 @@ class Small:
     """Opened on a folder, it recovers; `start` runs the engine."""
 
     def __init__(
-        self, root: Path, clock: Hand | None = None, rules_of: dict[str, str] | None = None
+        self,
+        root: Path,
+        clock: Hand | None = None,
+        rules_of: dict[str, str] | None = None,
+        bulk_processes: int = 0,
     ) -> None:
         """rules_of: another version's; what `infra.app` writes when they change is written."""
+        self._bulk_processes = bulk_processes
         self.clock = clock or Hand()
         self.rules_parts = rules_of or rules_parts()
         self.rules = rules_digest(self.rules_parts)
@@ -104,6 +109,7 @@ class Small:
             on_certified=self._on_certified,
             on_tick=lambda _: None,
             on_stop=self._on_stop,
+            bulk_processes=self._bulk_processes,
         )
 
         self.deriver = Deriver(
