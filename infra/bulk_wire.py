@@ -66,7 +66,7 @@ def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
     """
     drafts, parts = worked.drafts, worked.parts
     ends = [part.end for part in parts]
-    if [part.start for part in parts] != [0, *ends[:-1]]:
+    if [part.start for part in parts] != [0, *ends][: len(ends)]:
         raise ValueError("the parts are not consecutive")
     if worked.again or worked.taken or any(draft.frames for draft in drafts):
         raise ValueError("not the work of one message alone")

@@ -40,6 +40,12 @@ def test_a_fault_is_named(tmp_path: Path, text: str, named: str) -> None:
         load(path)
 
 
+def test_no_process_for_bulk_messages_can_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "gridseal.toml"
+    path.write_text("[limits]\nbulk_processes = 0\n")
+    assert load(path).limits.bulk_processes == 0
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Stop, match=r"absent\.toml"):
         load(tmp_path / "absent.toml")
