@@ -14,8 +14,8 @@ NODE = shutil.which("node")
 # What the script leaves out: witnesses, other forms than the tlog-proof, a few ways of writing.
 PLAIN = [
     case
-    for case in json.loads((VECTORS / "receipts.json").read_text(encoding="utf-8"))["receipts"]
-    if case["policy"] == "plain" and case["receipt"].startswith("c2sp.org/tlog-proof@v1\nextra ")
+    for case in json.loads((VECTORS / "receipts.json").read_text(encoding="utf-8"))["cases"]
+    if case["policy"] == "plain" and case["input"].startswith("c2sp.org/tlog-proof@v1\nextra ")
 ]
 # One failing check may be told by another name where two fail at once.
 ALSO = {
@@ -46,9 +46,9 @@ def test_the_script_has_at_most_forty_lines() -> None:
 def test_same_verdict(case, tmp_path) -> None:
     vkey = json.loads((VECTORS / "checkpoints.json").read_text(encoding="utf-8"))["vkey"]
     file = tmp_path / "receipt.tlog-proof"
-    file.write_text(case["receipt"], encoding="utf-8", newline="")
+    file.write_text(case["input"], encoding="utf-8", newline="")
     done = run(str(file), vkey)
-    code = ALSO.get(case["name"], case["codes"]["authentic"])
+    code = ALSO.get(case["name"], case["expect"]["codes"]["authentic"])
     if code in ("authentic", ""):
         assert done.stdout.startswith("authentic ")
         assert done.returncode == 0

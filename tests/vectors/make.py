@@ -9,6 +9,9 @@ from base64 import b64decode, b64encode
 from hashlib import sha256
 from typing import Any
 
+from anchor_case_vectors import anchors
+from case_vectors import NOW, calls, canonical, policy_cases, statuses
+from day_case_vectors import days
 from day_vectors import book, device_days
 from phasor_vectors import add_frames, phasors
 from vector_log import (
@@ -130,14 +133,15 @@ def receipts(log: VectorLog) -> dict[str, Any]:
         codes = {"authentic": authentic, "plausible": "not-checked"} if authentic else dict(ok)
         codes |= {"anchored": "not-checked", "complete": "not-checked"}
         exit_ = exit_ if authentic else 0
+        expected = {"codes": codes, "exit": exit_}
         cases.append(
-            {"name": name, "policy": policy, "codes": codes, "exit": exit_, "receipt": text}
+            {"name": name, "policy": policy, "now": NOW, "expect": expected, "input": text}
         )
 
     for index, size in ((0, 1), (0, 7), (6, 7), (255, 256), (256, 257), (12, 300), (299, 300)):
         add(f"entry {index} of {size}", log.receipt(index, size))
     add("entry 5 of 7, with a finding", log.receipt(5, 7))
-    cases[-1]["codes"]["plausible"] = "findings"
+    cases[-1]["expect"]["codes"]["plausible"] = "findings"
     add("with an anchor hint", log.receipt(3, 7, anchor=anchor_hint(7)))
     _add_bad(log, add)
     _add_quorum(log, add)
@@ -159,7 +163,7 @@ def receipts(log: VectorLog) -> dict[str, Any]:
     add("certified summary with another's receipt", wrong, "receipt-malformed")
     add("accepted note", accepted_note(), "promise", exit_=2)
     add("accepted note, changed", accepted_note().replace("/0/7", "/0/8"), "signature-invalid")
-    return {"policies": policies(), "receipts": cases}
+    return {"policies": policies(), "cases": cases}
 
 
 def _add_bad(log: VectorLog, add: Any) -> None:
@@ -254,6 +258,12 @@ def vectors() -> dict[str, str]:
         "notes.json": notes(),
         "checkpoints.json": checkpoints(log),
         "receipts.json": receipts(log),
+        "canonical.json": canonical(log),
+        "statuses.json": statuses(log),
+        "policies.json": policy_cases(),
+        "calls.json": calls(log),
+        "anchors.json": anchors(log),
+        "days.json": days(),
         "book.json": book(),
         "device_days.json": device_days(),
         "phasors.json": phasors(),

@@ -12,6 +12,7 @@ const DECIMAL = /^(-?)(0|[1-9][0-9]*)(?:\.([0-9]*[1-9]))?$/;
 const NO_INDEX = 2n ** 64n - 1n;
 const [HOUR, DAY] = [3600n, 86400n];
 const SLOTS_MAX = 1560;
+const UNITS = ["Wh", "varh", "VAh"];
 
 const malformed = (why) => fail("receipt-malformed", `the document ${why}`);
 const mismatch = (why) => fail("book-mismatch", why);
@@ -160,11 +161,13 @@ const checkSlot = (slot, given, day, names, register, position) => {
   const written = (seconds) => new Date(Number(seconds) * 1000).toISOString().replace(".000", "");
   if (record.get("begin") !== written(begin) || record.get("end") !== written(begin + day.slotS)) wrong("of another time");
   const value = record.has("value") ? thousandths(record.get("value")) : null;
+  const unit = UNITS.includes(record.get("unit"));
   if (slot.reason === 2) {
     if (record.has("value") && !saysMissing(record.get("quality"))) wrong("has a value, and the device-day says missing");
+    if (record.has("unit") && !unit) wrong("of another unit");
     return;
   }
-  if (!value) wrong("without a value");
+  if (!value || !unit) wrong("without a value, or of another unit");
   const fits = value.number === BigInt.asIntN(64, value.number);
   if (slot.reason === 3 ? fits : value.number !== slot.energy || value.rounded !== (slot.reason === 4)) wrong("of another value");
 };

@@ -36,7 +36,7 @@ export const parseJson = (text, deep) => {
     return /\p{Surrogate}/u.test(value) ? wrong() : value;
   };
   const object = (level) => {
-    const members = new Map();
+    const members = level > deep ? wrong() : new Map();
     if (space() !== undefined && take("}")) return members;
     do {
       space();
@@ -49,7 +49,7 @@ export const parseJson = (text, deep) => {
     return take("}") ? members : wrong();
   };
   const array = (level) => {
-    const items = [];
+    const items = level > deep ? wrong() : [];
     if (space() !== undefined && take("]")) return items;
     do items.push(value(level));
     while (take(","));
@@ -62,7 +62,6 @@ export const parseJson = (text, deep) => {
     return BigInt(match(INTEGER) ?? wrong());
   };
   const value = (level) => {
-    if (level > deep) wrong();
     space();
     const found = take('"') ? string() : take("{") ? object(level + 1) : take("[") ? array(level + 1) : scalar();
     space();

@@ -62,12 +62,14 @@ def test_committed_vectors_are_what_the_script_makes() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("case", RECEIPTS["receipts"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", RECEIPTS["cases"], ids=lambda case: case["name"])
 def test_receipt_vector(case) -> None:
     policy = parse_policy(RECEIPTS["policies"][case["policy"]].encode())
-    answer = verify(case["receipt"], policy).as_json()
-    assert {name: verdict["code"] for name, verdict in answer["verdicts"].items()} == case["codes"]
-    assert answer["exit"] == case["exit"]
+    answer = verify(case["input"], policy).as_json()
+    assert {name: verdict["code"] for name, verdict in answer["verdicts"].items()} == case[
+        "expect"
+    ]["codes"]
+    assert answer["exit"] == case["expect"]["exit"]
     assert all(verdict["text"].endswith(".") for verdict in answer["verdicts"].values())
 
 
