@@ -207,12 +207,9 @@ def _succeed(folder: DataFolder, of: Backup, origin: str) -> Restored:
     intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
     before = {"origin": old.origin, "log_key": old.log_key, "size": str(of.size), "root": of.root}
     with closing(open_sqlite(folder.log / "published.db", "")) as db:
-        db.execute(
-            "DELETE FROM published"
-        )  # the old log's; the first start publishes the new one's
-    record = genesis(
-        origin, signer.vkey, intake.vkey, old.anchor_interval_s, SystemClock().now_us(), before
-    )
+        db.execute("DELETE FROM published")  # the old log's: the first start publishes anew
+    now_us, interval_s = SystemClock().now_us(), old.anchor_interval_s
+    record = genesis(origin, signer.vkey, intake.vkey, interval_s, now_us, predecessor=before)
     with closing(FileLog(folder.log, SystemClock())) as log:
         Sequencer(log, log, signer, origin).commit([], [record])
     keys_there = of.keys or old.chain_kind != "own"

@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bal.errors import GridsealError, Stop
+from infra import log_output
 
 USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
 _WRONG_USE = {"usage", "config-invalid"}
@@ -25,23 +24,6 @@ examples:
   gridseal fsck --data DIR                        re-derive everything, name what differs
   gridseal drill --data DIR                       ten attacks on a copy, each to be caught
 """
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line, for machines and people."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """RFC 3339 time, level, logger, message."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        entry = {
-            "time": f"{stamp}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["trace"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,6 +104,7 @@ def _add_up(commands: Any) -> None:
         text = f"{what}, %(default)s if not given; port 0 picks a free one"
         up.add_argument(option, default=default, metavar="HOST:PORT", help=text)
     up.add_argument("--config", type=Path, metavar="FILE", help="TOML; docs/configuration.md")
+    log_output.add_arguments(up)
     up.set_defaults(run=_up)
 
 
@@ -134,11 +117,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _up(arguments: argparse.Namespace) -> int:
     http, mqtt = _address(arguments.http), _address(arguments.mqtt)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("web3", "urllib3", "asyncio", "uvicorn", "eth", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log_output.begin(arguments.log_level, arguments.log_file, arguments.log_file_bytes)
     import asyncio
 
     from infra.app import run

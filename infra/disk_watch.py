@@ -43,7 +43,7 @@ class DiskWatch:
         self._free, self._hold = free, hold
         self._ending = Event()
         self._held = False
-        self._thread = Thread(target=self._run, name="disk-watch", daemon=True)
+        self._thread = Thread(target=self._run, name="disk", daemon=True)
         self.free_bytes = 0
         self.alarm = ""  # disk-full, disk-low or nothing
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from bal.errors import GridsealError
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
-from infra.drill_attacks import ATTACKS, Attack, NothingToAttack, find_victim
+from infra.drill_attacks import ATTACKS, Attack
+from infra.drill_victim import NothingToAttack, find_victim
 from infra.fsck import fsck
 from infra.replay import replay
 

@@ -6,15 +6,13 @@ heads are written in the platform's own form, so that only what can't be forged 
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bal import jcs
-from bal.certify import device_day
 from bal.certify.commitment import COMMITMENT_BYTES, salt
 from bal.certify.log import OWN_SOURCE, Frontier, Sequencer
 from bal.certify.tiles import TILE_WIDTH, TileNodes, split_bundle, tile_index_path, tile_width
@@ -23,39 +21,18 @@ from bal.certify.verify import verify
 from bal.certify.verify_policy import parse_policy
 from bal.closing import DERIVED
 from bal.errors import Stop
-from bal.model import Pseudonym, StoredRecord
-from bal.pipeline import Worker
-from bal.ports import Commit, DayRows, Heads
-from bal.slots import NO_INDEX
+from bal.ports import Commit, Heads
 from infra import drill_rows
-from infra.audit import Audit
-from infra.data_folder import DataFolder, Facts
-from infra.deriver import DaySources
+from infra.data_folder import DataFolder
+from infra.drill_close import hide
+from infra.drill_victim import Attempt, NothingToAttack, Victim, forged, said, value_of
 from infra.file_log import FileLog
 from infra.files import look_at_sqlite, open_sqlite, replace_file
 from infra.fsck import fsck
-from infra.key_signer import CheckpointSigner, KeySigner, last_signed
+from infra.key_signer import CheckpointSigner, last_signed
 from infra.log_reader import Entries
-from infra.projector import CommittedClose
-from infra.replay import replay
 from infra.stores import Stores
 from infra.system_clock import SystemClock
-
-LOOKED_THROUGH = 4096  # rows, to find a reading and its neighbours
-_KINDS = {"reading", "telemetry"}
-
-
-class NothingToAttack(Exception):
-    """The data folder has nothing that this attack could be made on; the text says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What an attack did, and what the check said."""
-
-    done: str
-    where: str  # where the check must find it; "" for any place
-    found: Sequence[tuple[str, str]]  # code and place of all that the check found
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,64 +46,31 @@ class Attack:
     run: Callable[[DataFolder, "Victim"], Attempt]
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """A stored and published reading, and what stands around it."""
-
-    row: StoredRecord
-    others: Sequence[StoredRecord]  # stored ones of other devices
-    free: int  # the index of a public record, which has no row
-    facts: Facts
-
-
-def find_victim(folder: DataFolder) -> Victim:
-    """The newest reading that can be attacked. Raises NothingToAttack."""
-    facts = folder.facts()
-    assert facts is not None
-    with closing(Stores.open(folder, SystemClock(), read_only=True)) as stores:
-        published = stores.log.checkpoint()
-        # Rows behind the noted progress the next start makes again, so fsck leaves them out.
-        stored = min(stores.projector.progress().size, stores.customer_db.size())
-        end = min(stored, published[0].size if published else 0)
-        for stop in range(end, 0, -LOOKED_THROUGH):
-            start = max(0, stop - LOOKED_THROUGH)
-            rows = stores.customer_db.records(start, stop)
-            readings = [row for row in rows if row.kind in _KINDS and _value(row) is not None]
-            readings = [r for r in readings if stores.vault.salt_key(r.device, r.year) is not None]
-            if not readings:
-                continue
-            row = readings[-1]
-            others = [other for other in readings if other.device != row.device]
-            free = set(range(start, stop)) - {one.index for one in rows}
-            return Victim(row, others, max(free, default=0), facts)
-    raise NothingToAttack("no stored and published reading")
-
-
 # -- the customer database ----------------------------------------------------------------------
 
 
 def edit(folder: DataFolder, victim: Victim) -> Attempt:
     """Another value in a stored row."""
-    before, forged = _forged(victim.row)
-    drill_rows.change(folder.customer_db, victim.row.index, lambda _: [forged])
-    done = f"{before} → {_value(forged)} in the row of entry {victim.row.index}"
-    return Attempt(done, f"entry {victim.row.index}", _said(fsck(folder.root)))
+    before, invented = forged(victim.row)
+    drill_rows.change(folder.customer_db, victim.row.index, lambda _: [invented])
+    done = f"{before} → {value_of(invented)} in the row of entry {victim.row.index}"
+    return Attempt(done, f"entry {victim.row.index}", said(fsck(folder.root)))
 
 
 def delete(folder: DataFolder, victim: Victim) -> Attempt:
     """A stored row less, in the index map too."""
     drill_rows.change(folder.customer_db, victim.row.index, lambda _: [])
     done = f"stored row of entry {victim.row.index} removed, from the index map too"
-    return Attempt(done, f"entry {victim.row.index}", _said(fsck(folder.root)))
+    return Attempt(done, f"entry {victim.row.index}", said(fsck(folder.root)))
 
 
 def insert(folder: DataFolder, victim: Victim) -> Attempt:
     """A reading that nobody sent, at an index that had no row."""
-    _, forged = _forged(victim.row)
-    forged = forged._replace(index=victim.free)
-    drill_rows.change(folder.customer_db, victim.row.index, lambda row: [row, forged])
-    done = f"an invented reading of {_value(forged)} as entry {victim.free}"
-    return Attempt(done, f"entry {victim.free}", _said(fsck(folder.root)))
+    _, invented = forged(victim.row)
+    invented = invented._replace(index=victim.free)
+    drill_rows.change(folder.customer_db, victim.row.index, lambda row: [row, invented])
+    done = f"an invented reading of {value_of(invented)} as entry {victim.free}"
+    return Attempt(done, f"entry {victim.free}", said(fsck(folder.root)))
 
 
 def swap_meter(folder: DataFolder, victim: Victim) -> Attempt:
@@ -138,7 +82,7 @@ def swap_meter(folder: DataFolder, victim: Victim) -> Attempt:
     moved = row._replace(device=other, record=record)
     drill_rows.change(folder.customer_db, row.index, lambda _: [moved])
     done = f"row of entry {row.index} moved from {row.device[:6]}… to {other[:6]}…"
-    return Attempt(done, f"entry {row.index}", _said(fsck(folder.root)))
+    return Attempt(done, f"entry {row.index}", said(fsck(folder.root)))
 
 
 # -- the log --------------------------------------------------------------------------------------
@@ -171,7 +115,7 @@ def reorder(folder: DataFolder, victim: Victim) -> Attempt:
             replace_file(path, content, durable=False)
     numbers = sorted(n * TILE_WIDTH + i for i in (at, other))
     done = f"entries {numbers[0]} and {numbers[1]} exchanged, in bundle and tile"
-    return Attempt(done, f"checkpoint {published[0].size}", _said(fsck(folder.root)))
+    return Attempt(done, f"checkpoint {published[0].size}", said(fsck(folder.root)))
 
 
 def drop_tile(folder: DataFolder, victim: Victim) -> Attempt:
@@ -180,7 +124,7 @@ def drop_tile(folder: DataFolder, victim: Victim) -> Attempt:
     for path in _tile_files(folder, "0", n):
         path.unlink()
     done = f"tile with the hash of entry {victim.row.index} deleted"
-    return Attempt(done, f"tile 0/{n}", _said(fsck(folder.root)))
+    return Attempt(done, f"tile 0/{n}", said(fsck(folder.root)))
 
 
 def truncate(folder: DataFolder, victim: Victim) -> Attempt:
@@ -246,7 +190,7 @@ def replay_batch(folder: DataFolder, victim: Victim) -> Attempt:
         log.integrate(commit, added)
     where = f"batch {data['epoch']}/{data['partition']}/{data['offset']}"
     done = f"message {data['offset']} once more, from entry {heads.size} on"
-    return Attempt(done, where, _said(fsck(folder.root)))
+    return Attempt(done, where, said(fsck(folder.root)))
 
 
 def _last_batch(folder: DataFolder) -> dict[str, Any]:
@@ -295,100 +239,7 @@ def wrong_salt(folder: DataFolder, victim: Victim) -> Attempt:
     return Attempt(done, "", [] if found == "authentic" else [(found, f"entry {victim.row.index}")])
 
 
-class _Hiding:
-    """DayRows (bal.ports) without one slot of one series."""
-
-    def __init__(self, rows: DayRows, hidden: StoredRecord) -> None:
-        self._rows, self._hidden = rows, hidden
-
-    def of_shard(
-        self, shard: str, from_us: int, to_us: int, size: int
-    ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
-        """As DayRows."""
-        gone = (self._hidden.register, self._hidden.begin_us, self._hidden.end_us)
-        for device, rows in self._rows.of_shard(shard, from_us, to_us, size):
-            yield (
-                device,
-                [
-                    row
-                    for row in rows
-                    if device != self._hidden.device
-                    or (row.register, row.begin_us, row.end_us) != gone
-                ],
-            )
-
-
-def hide(folder: DataFolder, victim: Victim) -> Attempt:
-    """The operator closes a day once more, with a device-day that leaves a measured slot out."""
-    del victim
-    facts = folder.facts()
-    assert facts is not None
-    with closing(Stores.open(folder, SystemClock())) as stores:
-        signer = KeySigner(facts.origin, bytes(32))  # nothing is published
-        sequencer = Sequencer(stores.log, stores.log, signer, facts.origin)
-        sources, heads = stores.day_sources(), sequencer.heads
-        stores.projector.catch_up(
-            stores.log, Worker(stores.vault, stores.registry),
-            version=heads.version, size=heads.size, rules=facts.rules, derive=sources.again,
-        )  # fmt: skip
-        day, slot, hidden = _measured_slot(stores)
-        hiding = DaySources(
-            _Hiding(sources.rows, hidden), sources.vault, sources.book, sources.registry_at
-        )
-        k = len(stores.book.closes()) + 1
-        closed = hiding.close(date.fromisoformat(day), k, heads.size, SystemClock().now_us())
-        [first] = sequencer.commit(closed.batches({"rules": facts.rules}), [closed.record])[:1]
-        now = sequencer.heads
-        progress = replace(stores.projector.progress(), version=now.version, size=now.size)
-        stores.projector.store([], progress, [CommittedClose(closed, first)])
-        stores.projector.sync()
-    done = f"{day} closed again, slot {slot} (entry {hidden.index}) left out"
-    said = _said(replay(folder.root))
-    return Attempt(done, f"entry {first + len(closed.entries)}", said)
-
-
-def _measured_slot(stores: Stores) -> tuple[str, int, StoredRecord]:
-    """Date, slot and row of a measured slot of the newest closed date that has one."""
-    for close in reversed(stores.book.closes()):
-        for entry in stores.book.entries(close.date, close.k):
-            row = stores.customer_db.record(entry.log_index)
-            slots = device_day.decode(row.record).slots if row is not None else ()
-            for number, slot in enumerate(slots):
-                hidden = _row_of(stores, slot.log_index, slot.state)
-                if hidden is not None:
-                    return close.date, number, hidden
-    raise NothingToAttack("no closed day to attack")
-
-
-def _row_of(stores: Stores, index: int, state: int) -> StoredRecord | None:
-    return stores.customer_db.record(index) if state > 1 and index != NO_INDEX else None
-
-
 # -- helpers --------------------------------------------------------------------------------------
-
-
-def _said(audit: Audit) -> list[tuple[str, str]]:
-    return [(one.check, one.where) for one in audit.differences]
-
-
-def _value(row: StoredRecord) -> str | None:
-    value = _members(row.record).get("value")
-    return value if isinstance(value, str) and value else None
-
-
-def _members(record: bytes) -> Mapping[str, Any]:
-    members: Mapping[str, Any] = jcs.decode(record)
-    return members
-
-
-def _forged(row: StoredRecord) -> tuple[str, StoredRecord]:
-    """The value of a row, and the row with another one, wherever its record says it."""
-    before = str(_value(row))
-    after = ("7" if before[-1] != "7" else "1").join([before[:-1], ""])
-    record = row.record
-    for member in ("value", "hasValue"):
-        record = record.replace(f'"{member}":"{before}"'.encode(), f'"{member}":"{after}"'.encode())
-    return before, row._replace(record=record)
 
 
 def _tile_files(folder: DataFolder, kind: str, n: int) -> list[Path]:

@@ -212,6 +212,7 @@ def genesis(
     intake_key: str,
     interval_s: int,
     now_us: int,
+    *,
     predecessor: Mapping[str, str] | None = None,
 ) -> bytes:
     """Who this log is, and how often its heads go on chain: entry 0.
