@@ -230,8 +230,13 @@ class Book(Protocol):
         """All closes with k > `after`, in order of k."""
         ...
 
-    def entries(self, date: str, k: int) -> list[BookEntry]:
-        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key."""
+    def entries(
+        self, date: str, k: int, *, first_byte: int | None = None, device: Pseudonym | None = None
+    ) -> list[BookEntry]:
+        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key.
+
+        first_byte: only of keys that begin with it; device: only of that device.
+        """
         ...
 
     def touch(self, dates: Mapping[str, int]) -> None:

@@ -1,14 +1,14 @@
 """Makes the documents that prove a device's day, out of book, database, vault and log."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from threading import Lock
 
 from bal.certify import device_day
 from bal.certify.book import Book as Tree
-from bal.certify.book import day_key
+from bal.certify.book import Parts, day_key
 from bal.certify.commitment import salt
 from bal.certify.note import checkpoint_head
 from bal.certify.tiles import TileNodes
@@ -17,26 +17,16 @@ from bal.closing import DEVICE_DAY
 from bal.derive.local_day import day_number
 from bal.errors import Rejected, Unavailable
 from bal.model import Anchor, Close, DeviceInfo, ReadingsQuery, StoredRecord
-from bal.ports import Book, BookEntry, CustomerDb, TileReader, Vault
+from bal.ports import Book, CustomerDb, TileReader, Vault
 from bal.provide.device_days import DayParts, DayRequest, Opened, document, one_register
 from bal.slots import NO_INDEX
 from infra.log_reader import Entries
 from infra.receipts import Anchored
 
-BOOKS_KEPT_MAX = 4  # of a day each; 100,000 device-days take about 80 MB
+BOOKS_KEPT_MAX = 1_000  # of a day as of a close each; 20 kB, however many device-days it has
 
 _DAY_US = 86_400_000_000
 _PAGE_ROWS = 10_000
-
-
-class _DayBook:
-    """One date's book as of one close."""
-
-    def __init__(self, entries: Sequence[BookEntry]) -> None:
-        self.tree = Tree({entry.key: entry.commitment for entry in entries})
-        self.of_device: dict[str, list[BookEntry]] = {}
-        for entry in entries:
-            self.of_device.setdefault(entry.device, []).append(entry)
 
 
 class DayProofs:
@@ -56,8 +46,8 @@ class DayProofs:
         self._vault = vault
         self._anchored = anchored
         self._nodes = TileNodes(tiles)
-        self._kept: OrderedDict[tuple[str, int], _DayBook] = OrderedDict()
-        self._lock = Lock()
+        self._kept: OrderedDict[tuple[str, int], Parts] = OrderedDict()
+        self._lock, self._making = Lock(), Lock()
 
     def document(self, info: DeviceInfo, asked: DayRequest) -> bytes:
         """The day of a device as of a close, or the proof that there is none.
@@ -95,12 +85,16 @@ class DayProofs:
     def _with_device_day(
         self, parts: DayParts, asked: DayRequest, close: Close, closed_k: int, opening: "_Opening"
     ) -> DayParts:
-        book = self._day_book(asked.date.isoformat(), closed_k)
-        entries = {entry.register: entry for entry in book.of_device.get(parts.info.device, ())}
-        register = one_register(asked.register, list(entries), closed=True)
-        key = device_day.key(day_number(asked.date), parts.info.device, register)
-        parts = replace(parts, register=register, key_proof=book.tree.proof(key).as_json())
-        entry = entries.get(register)
+        at, device = (asked.date.isoformat(), closed_k), parts.info.device
+        register = asked.register
+        if register is None:
+            known = [entry.register for entry in self._book.entries(*at, device=device)]
+            register = one_register(None, known, closed=True)
+        key = device_day.key(day_number(asked.date), device, register)
+        entries = self._book.entries(*at, first_byte=key[0])
+        proof = self._day_book(*at).proof(key, lambda byte: self._part(at, byte))
+        parts = replace(parts, register=register, key_proof=proof.as_json())
+        entry = next((entry for entry in entries if entry.key == key), None)
         if entry is None:
             return parts
         versions = self._versions(parts, key, close)
@@ -115,13 +109,25 @@ class DayProofs:
         }
         return replace(parts, versions=[opening.row(row) for row in versions], slots=slots)
 
-    def _day_book(self, date_: str, k: int) -> _DayBook:
-        with self._lock:  # one at a time: a book of 100,000 takes a second to make
-            found = self._kept.pop((date_, k), None) or _DayBook(self._book.entries(date_, k))
+    def _day_book(self, date_: str, k: int) -> Parts:
+        with self._lock:
+            found = self._kept.get((date_, k))
+        if found is None:
+            with self._making:  # one at a time: the first look at 100,000 takes two seconds
+                found = self._kept.get((date_, k)) or self._made(date_, k)
+        with self._lock:
             self._kept[date_, k] = found
+            self._kept.move_to_end((date_, k))
             while len(self._kept) > BOOKS_KEPT_MAX:
                 self._kept.popitem(last=False)
         return found
+
+    def _made(self, date_: str, k: int) -> Parts:
+        entries = self._book.entries(date_, k)
+        return Tree({entry.key: entry.commitment for entry in entries}).parts()
+
+    def _part(self, at: tuple[str, int], byte: int) -> dict[bytes, bytes]:
+        return {entry.key: entry.commitment for entry in self._book.entries(*at, first_byte=byte)}
 
     def _versions(self, parts: DayParts, key: bytes, close: Close) -> list[StoredRecord]:
         """The rows of a device-day as of a close, newest first."""

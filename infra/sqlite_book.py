@@ -8,6 +8,7 @@ from bal.ports import BookEntry
 from infra.sqlite_file import SqliteFile
 
 _FORM = 1
+_KEY_LAST = b"\xff" * 32
 _SCHEMA = """
 CREATE TABLE close(
     k INTEGER PRIMARY KEY, date TEXT NOT NULL, prefix INTEGER NOT NULL, log_index INTEGER NOT NULL,
@@ -54,13 +55,22 @@ class SqliteBook:
             if tuple(kept) != row:
                 raise ValueError(f"close {close.k} is another one already")
 
-    def entries(self, date: str, k: int) -> list[BookEntry]:
-        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key."""
+    def entries(
+        self, date: str, k: int, *, first_byte: int | None = None, device: Pseudonym | None = None
+    ) -> list[BookEntry]:
+        """The newest version of every key of a date (YYYY-MM-DD) as of close k, by key.
+
+        first_byte: only of keys that begin with it; device: only of that device.
+        """
+        low, high = (b"", _KEY_LAST)
+        if first_byte is not None:
+            low, high = bytes([first_byte]), bytes([first_byte]) + _KEY_LAST[1:]
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT key, device, register, slot_s, version, commitment, content, log_index,"
-                " max(k) FROM entry WHERE date = ? AND k <= ? GROUP BY key ORDER BY key",
-                (date, k),
+                " max(k) FROM entry WHERE date = ? AND key BETWEEN ? AND ? AND k <= ?"
+                " AND device = coalesce(?, device) GROUP BY key ORDER BY key",
+                (date, low, high, k, device),
             ).fetchall()  # SQLite: beside max() the other columns are those of its row
         return [
             BookEntry(key, Pseudonym(device), register, slot_s, version, Digest(made), content, at)

@@ -7,9 +7,10 @@ pure and depend on nothing of the platform: the verifier uses them.
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 from bal.errors import ProofInvalid
@@ -17,7 +18,9 @@ from bal.errors import ProofInvalid
 KEY_BITS = 256
 EMPTY = bytes(32)  # the root of no key
 CODE = "book-mismatch"
+PARTS = 256  # of a book, by the first byte of the keys
 
+_PARTS_DEPTH = 8
 _SUBTREE_KEPT_MIN = 64  # smaller subtrees are hashed again for each proof
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 
@@ -121,12 +124,16 @@ class Book:
         """The root; 32 zero bytes of an empty book. 100,000 keys take half a second."""
         return self._subtree(0, len(self._keys), 0)
 
-    def proof(self, key: bytes) -> Proof:
-        """What stands at the place of `key`, be it there or not; fast once the root was asked."""
+    def proof(self, key: bytes, depth: int = 0) -> Proof:
+        """What stands at the place of `key`, be it there or not; fast once the root was asked.
+
+        depth: of the book in a larger one; all keys share so many first bits with `key`, and the
+        proof begins there.
+        """
         siblings: list[bytes] = []
-        wanted, start, stop = _number(key), 0, len(self._keys)
+        wanted, start, stop, above = _number(key), 0, len(self._keys), depth
         while stop - start > 1:
-            depth = len(siblings)
+            depth = above + len(siblings)
             middle = self._middle(start, stop, depth)
             if wanted >> 255 - depth & 1:
                 siblings.append(self._subtree(start, middle, depth + 1))
@@ -136,6 +143,13 @@ class Book:
                 stop = middle
         terminal = (self._keys[start], self._values[start]) if start < stop else None
         return Proof(tuple(siblings), terminal)
+
+    def parts(self) -> "Parts":
+        """The roots under each first byte of a key: what `Parts.proof` needs of the whole."""
+        cuts = [bisect_left(self._numbers, n << 248) for n in range(PARTS + 1)]
+        pairs = list(pairwise(cuts))
+        roots = [self._subtree(start, stop, _PARTS_DEPTH) for start, stop in pairs]
+        return Parts([stop - start for start, stop in pairs], roots)
 
     def _subtree(self, start: int, stop: int, depth: int) -> bytes:
         """The node at `depth` over the keys [start, stop); recursion ends after 256 levels."""
@@ -179,6 +193,48 @@ class Book:
         below = 255 - depth
         bound = self._numbers[start] >> below + 1 << below + 1 | 1 << below
         return bisect_left(self._numbers, bound, start, stop)
+
+
+class Parts:
+    """A book of which only the roots under each first byte are in memory: 20 kB. Not to be changed.
+
+    A subtree of one key has that key's leaf as its root at whatever depth, so counts and roots are
+    enough to put the upper levels together.
+    """
+
+    def __init__(self, counts: Sequence[int], roots: Sequence[bytes]) -> None:
+        """Keys under each first byte, and the root over them at depth 8; 256 each."""
+        self._counts, self._roots = counts, roots
+
+    def root(self) -> bytes:
+        """The root of the whole book."""
+        return self._joined(0, PARTS)
+
+    def proof(self, key: bytes, part: Callable[[int], Mapping[bytes, bytes]]) -> Proof:
+        """As `Book.proof`; part: the items of the book under a first byte, asked for once."""
+        siblings: list[bytes] = []
+        start, stop = 0, PARTS
+        while stop - start > 1 and sum(self._counts[start:stop]) > 1:
+            middle = (start + stop) // 2
+            if key[0] >= middle:
+                siblings.append(self._joined(start, middle))
+                start = middle
+            else:
+                siblings.append(self._joined(middle, stop))
+                stop = middle
+        held = next((n for n in range(start, stop) if self._counts[n]), None)
+        if held is None:
+            return Proof(tuple(siblings), None)
+        below = Book(part(held)).proof(key, len(siblings))
+        return Proof((*siblings, *below.siblings), below.terminal)
+
+    def _joined(self, start: int, stop: int) -> bytes:
+        if stop - start == 1:
+            return self._roots[start]
+        if sum(self._counts[start:stop]) <= 1:
+            return next((self._roots[n] for n in range(start, stop) if self._counts[n]), EMPTY)
+        middle = (start + stop) // 2
+        return node(self._joined(start, middle), self._joined(middle, stop))
 
 
 def _common_bits(one: int, other: int) -> int:

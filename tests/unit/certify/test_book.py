@@ -73,6 +73,25 @@ def test_large_subtrees_are_kept_and_give_the_same() -> None:
         check_presence(key, value, book.proof(key), book.root())
 
 
+@given(ITEMS, st.lists(KEYS, max_size=4))
+def test_proofs_by_parts_are_those_of_the_whole(
+    items: dict[bytes, bytes], others: list[bytes]
+) -> None:
+    """What is kept of a large book is little; the rest is read for one key at a time."""
+    book = Book(items)
+    parts, read = book.parts(), list[int]()
+
+    def part(number: int) -> dict[bytes, bytes]:
+        read.append(number)
+        return {key: value for key, value in items.items() if key[0] == number}
+
+    for key in [*items, *others]:
+        read.clear()
+        assert parts.proof(key, part) == book.proof(key)
+        assert len(read) <= 1
+    assert parts.root() == book.root()
+
+
 @given(ITEMS, st.randoms())
 def test_the_order_in_which_keys_come_does_not_matter(
     items: dict[bytes, bytes], chance: Any
