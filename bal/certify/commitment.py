@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 COMMITMENT_BYTES = 32
 PUBLIC_ENTRY_BYTES_MAX = 65_535  # an entry bundle's length prefix is a uint16
 
+PIECE_BYTES = 2_047
 BEGUN_KEPT_MAX = 200_000  # of 600 bytes each
 
 _SALT_LABEL = b"gridseal/salt/v1\x00"
@@ -49,12 +50,36 @@ def commitments(type_: bytes, salt_keys: Iterable[bytes], items: Iterable[bytes]
     for salt_key, data in zip(salt_keys, items, strict=True):
         inner, outer = kept.get(salt_key) or _begin(salt_key)
         inner, outer, whole = inner.copy(), outer.copy(), begun.copy()
-        inner.update(type_ + data)
+        if len(data) < PIECE_BYTES:
+            inner.update(type_ + data)
+        else:
+            update(inner, type_ + data)
         outer.update(inner.digest())
         whole.update(outer.digest())
-        whole.update(data)
+        if len(data) < PIECE_BYTES:
+            whole.update(data)
+        else:
+            update(whole, data)
         found.append(whole.digest())
     return cast("list[Digest]", found)
+
+
+def digest(data: bytes) -> Digest:
+    """SHA-256 of a message, in pieces; see `update`."""
+    begun = sha256()
+    update(begun, data)
+    return Digest(begun.digest())
+
+
+def update(begun: "HASH", data: bytes) -> None:
+    """As `begun.update(data)`, in pieces.
+
+    hashlib lets go of the interpreter's lock for 2,048 bytes or more, and has to wait for it then:
+    where other threads are busy, for a millisecond, in which it could have hashed a megabyte.
+    """
+    whole = memoryview(data)
+    for at in range(0, len(data), PIECE_BYTES):
+        begun.update(whole[at : at + PIECE_BYTES])
 
 
 def _begin(salt_key: bytes) -> tuple["HASH", "HASH"]:

@@ -121,7 +121,9 @@ def _value_and_type(record: Mapping[str, Any]) -> tuple[str | None, str | None]:
         return None, None  # elements that say one thing each would make a reading of it
     reading_type = record.get("notation")
     if reading_type is None:
-        reading_type = record.get("observes", {}).get("notation", record.get("register"))
+        observed = record.get("observes", {})  # the channels of a window of phasors are several
+        notation = observed.get("notation") if isinstance(observed, dict) else None
+        reading_type = record.get("register") if notation is None else notation
     if "value" in record:
         return _shorter(shifted(record["value"], -_multiplier(reading_type))), reading_type
     [value] = sent.get("value") or [""]
