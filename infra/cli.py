@@ -108,7 +108,8 @@ def _add_up(commands: Any) -> None:
     up.set_defaults(run=_up)
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT. Raises Stop("usage")."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise Stop("usage", f"{text} is not HOST:PORT")
@@ -116,7 +117,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    http, mqtt = _address(arguments.http), _address(arguments.mqtt)
+    http, mqtt = address(arguments.http), address(arguments.mqtt)
     log_output.begin(arguments.log_level, arguments.log_file, arguments.log_file_bytes)
     import asyncio
 

@@ -18,7 +18,7 @@ from infra.files import write_new
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 _SLOT_BYTES = 4096  # a page: what a power cut tears of one slot leaves the other whole
 _LINE_BYTES = 95
-_SEALED = (1 << 63) - 1  # a size that no log reaches
+SEALED = (1 << 63) - 1  # a size that no log reaches
 
 
 class KeySigner:
@@ -99,7 +99,7 @@ def seal(memory: Path) -> None:
     Who starts a platform on the copy as it is gets Stop("signer-refuses").
     """
     memory.unlink(missing_ok=True)
-    line = _line(_SEALED, "0" * 64)
+    line = _line(SEALED, "0" * 64)
     write_new(memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
 
 

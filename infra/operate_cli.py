@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,50 @@ from bal.errors import Stop
 
 def add_commands(commands: Any) -> None:
     """Add them to the command line."""
+    _add_doctor(commands)
     _add_drill(commands)
     _add_backup(commands)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+
+
+# -- doctor -----------------------------------------------------------------------------------
+
+
+def _add_doctor(commands: Any) -> None:
+    text = "is all well? one sentence and one remedy each"
+    doctor = commands.add_parser(
+        "doctor", help=text, description=f"{text}. Exit: 0 yes, 1 no, 2 not for long."
+    )
+    _data(doctor)
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="as of `gridseal up`")
+    for option, default in (("--http", "127.0.0.1:8443"), ("--mqtt", "127.0.0.1:8883")):
+        doctor.add_argument(
+            option, default=default, metavar="HOST:PORT", help="as of `gridseal up`"
+        )
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from infra.cli import address  # noqa: PLC0415 - as infra/cli.py
+    from infra.config import load  # noqa: PLC0415
+    from infra.doctor import MARKS, examine, exit_of  # noqa: PLC0415
+
+    addresses = (address(arguments.http), address(arguments.mqtt))
+    checks = examine(arguments.data, load(arguments.config), addresses)
+    code = exit_of(checks)
+    if arguments.json:
+        body = {"exit": code, "checks": [asdict(check) for check in checks]}
+        sys.stdout.write(json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+        return code
+    for check in checks:
+        sys.stdout.write(f"{MARKS[check.state]} {check.name:<12}  {check.text}\n")
+        if check.remedy:
+            sys.stdout.write(f"  {'':<12}  → {check.remedy}\n")
+    return code
 
 
 # -- drill ------------------------------------------------------------------------------------

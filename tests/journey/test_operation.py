@@ -1,4 +1,6 @@
-"""The metrics of a running platform, over HTTP, by Prometheus' own parser."""
+"""Operation of a running platform: its metrics by Prometheus' own parser, doctor and drill."""
+
+import json
 
 from infra.control import call
 from tests.adapters.test_metrics import at, read
@@ -31,3 +33,29 @@ def test_a_platform_tells_of_all_that_it_does(running: Running) -> None:
     for name in ("bus_append", "log_stage", "log_swap", "log_commit"):
         assert at(said, f"{name}_seconds_count") > 0
         assert 0 < at(said, f"{name}_seconds_sum") < 60
+
+
+def test_the_doctor_beside_a_platform(running: Running) -> None:
+    call(running.data, "anchor")
+    said = json.loads(running.cli("doctor", "--data", running.data, "--json", code=None))
+    states = {check["name"]: check["state"] for check in said["checks"]}
+    states.pop("clock")  # the host's own matter
+    assert set(states.values()) == {"ok"}, said
+    told = {check["name"]: check["text"] for check in said["checks"]}
+    assert running.ready["http"] in told["platform"]
+    assert running.ready["mqtt"] in told["ports"]
+
+
+def test_the_drill_beside_a_platform(running: Running) -> None:
+    """Over a whole platform, its own chain included."""
+    caller = running.client("dso", "messages.write", "--all-devices")
+    for number in range(3):
+        end = f"2026-01-15T1{number}:00:00+01:00"
+        raw = cim((f"meter-{number % 2}", end, "1.5"), (f"meter-{2 + number}", end, "2.5"))
+        assert caller.request("POST", "/v1/messages?format=cim", content=raw).status_code == 200
+    caller.forget()
+    running.cli("day", "close", "2026-01-15", "--data", running.data)
+    call(running.data, "anchor")
+    assert "10 of 10 attacks caught" in running.cli("drill", "--data", running.data)
+    assert running.stop() == 0
+    running.check()
