@@ -399,10 +399,13 @@ class Platform:
         }
 
     async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
+        asked = str(request["date"])
         try:
-            day = date.fromisoformat(str(request["date"]))
-        except ValueError as error:
-            raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date") from error
+            day = date.fromisoformat(asked)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != asked:  # 2026-W03-1 is one to Python, too
+            raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
         closing = self.deriver.close(day, self.clock.now_us())
         close = await asyncio.wait_for(asyncio.wrap_future(closing), timeout=DAY_CLOSE_S)
         return {

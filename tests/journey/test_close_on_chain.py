@@ -8,6 +8,7 @@ import pytest
 from bal.certify.verify_chain import CloseClaim, check_closed
 from bal.certify.verify_note import VerifyError
 from bal.certify.verify_policy import ChainPolicy, Contract
+from bal.errors import Stop
 from infra.control import call
 from infra.verify_rpc import RpcChain
 from tests.journey.conftest import Running, cim
@@ -53,3 +54,10 @@ def test_closed_days_are_on_chain_after_the_next_head(platform: Running) -> None
     with pytest.raises(VerifyError) as caught:
         check_closed(claim(platform, made[0], book=bytes(range(32))), policy, chain)
     assert caught.value.code == "close-differs"
+
+
+@pytest.mark.parametrize("text", ["20260115", "2026-W03-4", "2026-1-15", "yesterday", ""])
+def test_a_date_is_written_in_one_way(platform: Running, text: str) -> None:
+    with pytest.raises(Stop) as caught:  # what the command would end with
+        close(platform, text)
+    assert caught.value.code == "parameter-invalid"
