@@ -253,7 +253,11 @@ class Platform:
             on_refused=self.metrics.note_refused,
         )
         self.mqtt = MqttServer(self.services, limits=self._mqtt_limits())
-        self.metrics.observe(Readings(self), self._standing_alarms)
+        readings = Readings(
+            self.sequencer, self.stores, self.engine, self.anchorer, self.writer, self.mqtt,
+            self.disk,
+        )  # fmt: skip
+        self.metrics.observe(readings, self._standing_alarms)
 
     def _make_anchorer(self) -> Anchorer:
         journal = self.folder.chain / f"anchors-{self.facts.contract[2:10]}.db"

@@ -1,39 +1,50 @@
 """What of a platform is read when somebody asks for its metrics."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from infra.app import Platform
+from bal.certify.log import Sequencer
+from bal.closing import DERIVED
+from infra.anchorer import Anchorer
+from infra.disk_watch import DiskWatch
+from infra.engine import Engine
+from infra.intake_writer import IntakeWriter
+from infra.mqtt_server import MqttServer
+from infra.stores import Stores
 
 
+@dataclass(frozen=True, slots=True)
 class Readings:
     """The gauges of one platform, by their names in `infra.metrics.MEANINGS`."""
 
-    def __init__(self, platform: "Platform") -> None:
-        self._platform = platform
+    sequencer: Sequencer
+    stores: Stores
+    engine: Engine
+    anchorer: Anchorer
+    writer: IntakeWriter
+    mqtt: MqttServer
+    disk: DiskWatch
 
     def __call__(self) -> dict[str, float]:
         """As of now; what is not known is left out."""
-        of = self._platform
-        heads = of.sequencer.heads
-        taken = heads.taken.get(f"{of.stores.bus.epoch}/0", -1)
-        anchor, closes = of.anchorer.status(), of.anchorer.closer.status()
+        heads, published = self.sequencer.heads, self.engine.published
+        taken = heads.taken.get(f"{self.stores.bus.epoch}/0", -1)
+        anchor, closes = self.anchorer.status(), self.anchorer.closer.status()
         found: dict[str, object] = {
             "log_entries": heads.size,
-            "published_entries": of.services.published_size(),
-            "stored_entries": of.engine.stored_size,
-            "visible_entries": of.engine.visible_size,
-            "anchored_entries": of.anchorer.anchored_size(),
-            "final_entries": of.anchorer.final_size(),
+            "published_entries": published.size if published else 0,
+            "stored_entries": self.engine.stored_size,
+            "visible_entries": self.engine.visible_size,
+            "anchored_entries": self.anchorer.anchored_size(),
+            "final_entries": self.anchorer.final_size(),
             "anchor_age_seconds": anchor["age_s"],
             "anchor_gas_used": anchor["gas"],
             "anchor_pending_heads": _count(anchor["pending_sizes"]),
-            "closes": heads.taken.get("derive/0", -1) + 1,
+            "closes": heads.taken.get(f"{DERIVED}/0", -1) + 1,
             "closes_anchored": closes["anchored"],
-            "bus_lag_messages": max(0, of.stores.bus.end() - taken - 1),
-            "intake_waiting_bytes": of.writer.waiting_bytes,
-            "mqtt_sessions": len(of.mqtt.sessions()),
-            "disk_free_bytes": of.disk.free_bytes,
+            "bus_lag_messages": max(0, self.stores.bus.end() - taken - 1),
+            "intake_waiting_bytes": self.writer.waiting_bytes,
+            "mqtt_sessions": len(self.mqtt.sessions()),
+            "disk_free_bytes": self.disk.free_bytes,
         }
         return {name: value for name, value in found.items() if isinstance(value, int)}
 
