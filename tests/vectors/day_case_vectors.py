@@ -366,7 +366,7 @@ def _slots() -> dict[str, Json]:
         "a slot that names nothing": _hidden(),
         "two records changed about": forged(slots=turned),
         "another device": of(device="A" * 43),
-        "another register": of(register="0.0"),
+        "a record of another register": of(register="0.0"),
         "an event": of(kind="event"),
         "without kind": of(kind=None),
         "begins a second early": of(begin="2026-01-15T10:59:59Z"),

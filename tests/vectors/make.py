@@ -14,6 +14,7 @@ from case_vectors import NOW, calls, canonical, policy_cases, statuses
 from day_case_vectors import days
 from day_vectors import book, device_days
 from phasor_vectors import add_frames, phasors
+from tree_vectors import trees
 from vector_log import (
     C2SP_NOTE,
     C2SP_VKEY,
@@ -264,6 +265,7 @@ def vectors() -> dict[str, str]:
         "calls.json": calls(log),
         "anchors.json": anchors(log),
         "days.json": days(),
+        "trees.json": trees(),
         "book.json": book(),
         "device_days.json": device_days(),
         "phasors.json": phasors(),

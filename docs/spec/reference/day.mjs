@@ -23,8 +23,8 @@ const dayNumber = (date) => {
   return us === null || us < 0n ? null : us / 1_000_000n / DAY;
 };
 
-const bookKey = (day, device, register) => sha256(utf8("gridseal/book/v1\0"), bigEndian(day, 4), device, utf8(register));
-const dayKey = (day) => sha256(utf8("gridseal/day/v1\0"), bigEndian(day, 4));
+export const bookKey = (day, device, register) => sha256(utf8("gridseal/book/v1\0"), bigEndian(day, 4), device, utf8(register));
+export const dayKey = (day) => sha256(utf8("gridseal/day/v1\0"), bigEndian(day, 4));
 
 const withPlace = (given, members) => {
   if (!hasMembers(given, [...members, "index", "path"])) malformed("has an entry without its members");

@@ -140,10 +140,11 @@ export const checkUrls = (policy, logUrl) => {
 
 export { Failure, parsePolicy, policyOfOptions };
 
-if (globalThis.process?.argv?.[1]) {
+const asCommand = async () => {
   const [{ realpathSync }, { fileURLToPath }] = await Promise.all([import("node:fs"), import("node:url")]);
-  if (realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))) {
-    const { main } = await import("./cli.mjs");
-    process.exitCode = await main(process.argv.slice(2));
-  }
-}
+  if (realpathSync(process.argv[1]) !== realpathSync(fileURLToPath(import.meta.url))) return;
+  const { main } = await import("./cli.mjs");
+  process.exitCode = await main(process.argv.slice(2));
+};
+
+if (globalThis.process?.argv?.[1]) asCommand(); // not awaited: cli.mjs imports this module, and would wait for it

@@ -54,12 +54,25 @@ def vectors(name: str) -> dict:
 
 
 RECEIPTS = vectors("receipts")
+TREES = vectors("trees")
 
 
 def test_committed_vectors_are_what_the_script_makes() -> None:
     command = [sys.executable, str(VECTORS / "make.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("case", TREES["inclusions"], ids=lambda case: case["name"])
+def test_inclusion_vectors(case) -> None:
+    leaf, path = leaf_hash(case["entry"].encode()), list(map(bytes.fromhex, case["path"]))
+    head = int(case["size"]), bytes.fromhex(case["root"])
+    if case["code"] == "holds":
+        check_path(leaf, int(case["index"]), path, *head)
+    else:
+        with pytest.raises(VerifyError) as caught:
+            check_path(leaf, int(case["index"]), path, *head)
+        assert caught.value.code == case["code"]
 
 
 @pytest.mark.parametrize("case", RECEIPTS["cases"], ids=lambda case: case["name"])

@@ -4,6 +4,7 @@ The harness contract reaches the library as CheckpointAnchor does, a hundred cas
 interpreter in Python takes a millisecond a case, so every case counts.
 """
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from bal.model import Digest, TreeHead
 from contracts import load
 from contracts.gas import pair
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZE_MAX = 64
 CASES_PER_CALL = 100
 
@@ -131,6 +133,27 @@ def spoiled_inclusion(case: Inclusion, rng: random.Random) -> Iterator[Inclusion
 
 def with_flip(proof: tuple[bytes, ...], place: int, rng: random.Random) -> tuple[bytes, ...]:
     return (*proof[:place], flipped(proof[place], rng), *proof[place + 1 :])
+
+
+def test_the_published_vectors(harness) -> None:
+    found = json.loads((ROOT / "tests/vectors/trees.json").read_text(encoding="utf-8"))
+    inclusions = [
+        Inclusion(one["entry"].encode(), int(one["index"]), int(one["size"]),
+                  bytes.fromhex(one["root"]), tuple(map(bytes.fromhex, one["path"])))
+        for one in found["inclusions"]
+    ]  # fmt: skip
+    consistencies = [
+        Consistency(int(one["first"]), int(one["second"]), bytes.fromhex(one["first_root"]),
+                    bytes.fromhex(one["second_root"]), tuple(map(bytes.fromhex, one["proof"])))
+        for one in found["consistencies"]
+    ]  # fmt: skip
+    holds = [one["code"] == "holds" for one in found["inclusions"]]
+    continues = [one["holds"] for one in found["consistencies"]]
+    assert {*holds, *continues} == {True, False}
+    assert asked(harness.inclusions, inclusions) == holds
+    assert [python_inclusion(one) for one in inclusions] == holds
+    assert asked(harness.consistencies, consistencies) == continues
+    assert [python_consistency(one) for one in consistencies] == continues
 
 
 @cache
