@@ -8,14 +8,25 @@ that a platform that was killed leaves none behind.
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 
 from bal.harmonise import MeterNames
 from bal.model import RawMessage, Subject
 from bal.pipeline import Known, work
-from infra.bulk_wire import LENGTH, READY, Columns, Row, Task, columns, frame, read_frame, read_row
+from infra.bulk_wire import (
+    LENGTH,
+    READY,
+    Columns,
+    Places,
+    Row,
+    Task,
+    columns,
+    frame,
+    read_frame,
+    read_row,
+)
 from infra.interpreter import tune_interpreter
 
 
@@ -82,32 +93,22 @@ def _read(tasks: "SimpleQueue[Task]") -> None:
     os._exit(0)  # the platform has ended; there is nothing to tidy up
 
 
-def _write(answers: "SimpleQueue[bytes]", target: int) -> None:
-    while True:
-        left = memoryview(answers.get())
-        try:
-            while left:
-                left = left[os.write(target, left) :]
-        except OSError:
-            os._exit(0)
+def _write(target: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(target, left) :]
 
 
-def main() -> None:
-    """Answer until the input ends."""
+def main(memory: int) -> None:
+    """Answer until the input ends. memory: descriptor of what is shared with the platform."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the platform, which tells us
     tune_interpreter()
     target = os.dup(1)
     os.dup2(2, 1)  # nothing else may come between the frames
     tasks: SimpleQueue[Task] = SimpleQueue()
-    frames: SimpleQueue[bytes] = SimpleQueue()
-    threads: list[tuple[Any, tuple[Any, ...]]] = [(_read, (tasks,)), (_write, (frames, target))]
-    for run, arguments in threads:
-        Thread(target=run, args=arguments, daemon=True).start()
-    frames.put(frame(READY))
-    answers = Answers()
-    while True:
-        frames.put(frame(answers.to(tasks.get())))
-
-
-if __name__ == "__main__":
-    main()
+    Thread(target=_read, args=(tasks,), daemon=True).start()
+    answers, places = Answers(), Places(memory)
+    with suppress(OSError):  # nobody reads any more
+        _write(target, frame(READY))
+        while True:
+            _write(target, places.put(answers.to(tasks.get())))

@@ -9,13 +9,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from infra.bulk_wire import LENGTH, READY, read_frame
+from infra.bulk_wire import LENGTH, READY, Places, read_frame
 
-PIPE_BYTES = 1 << 20  # an answer to 1,000 meters; each more turn costs a wait for the interpreter
+PIPE_BYTES = 1 << 20  # some messages; each more turn costs a wait for the interpreter
+READ_BYTES = 1 << 16  # answers themselves are in shared memory
 SEND_WITHIN_S = 5.0  # it reads at once, whatever it works on
 
 # The platform's own path, and neither environment nor site: `infra` must be the same one.
-_CODE = "import sys; sys.path[:] = {path!r}; from infra.bulk_child import main; main()"
+_CODE = "import sys; sys.path[:] = {path!r}; from infra.bulk_child import main; main({memory})"
 
 
 class ProcessGone(Exception):
@@ -27,14 +28,12 @@ class BulkProcess:
 
     def __init__(self) -> None:
         """Start it; `ready` says once it is. Raises OSError where the system refuses."""
-        code = _CODE.format(path=sys.path)
-        self._child = subprocess.Popen(  # noqa: S603 - the command stands here
-            [sys.executable, "-I", "-S", "-B", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+        memory = Places.make()
+        try:
+            self._child = self._start(memory)
+            self._places = Places(memory)
+        finally:
+            os.close(memory)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._to, self._from = self._child.stdin.fileno(), self._child.stdout.fileno()
@@ -46,6 +45,18 @@ class BulkProcess:
         self._ready = False
         self.started_s = monotonic()
 
+    @staticmethod
+    def _start(memory: int) -> "subprocess.Popen[bytes]":
+        code = _CODE.format(path=sys.path, memory=memory)
+        return subprocess.Popen(  # noqa: S603 - the command stands here
+            [sys.executable, "-I", "-S", "-B", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            pass_fds=[memory],
+        )
+
     @property
     def pid(self) -> int:
         """Of the process."""
@@ -54,7 +65,7 @@ class BulkProcess:
     def ready(self) -> bool:
         """Whether it has started up; does not wait. Raises ProcessGone."""
         if not self._ready:
-            self._ready = self.receive(0) == READY
+            self._ready = self._receive(0) == READY
         return self._ready
 
     def send(self, data: bytes) -> None:
@@ -68,15 +79,16 @@ class BulkProcess:
             except OSError as error:
                 raise ProcessGone(f"it takes nothing more: {error.strerror}") from error
 
-    def receive(self, within_s: float) -> Any:
-        """The next value; None where it is not there in time and `within_s` is 0.
+    def answer(self, within_s: float) -> Any:
+        """The next answer; None where `within_s` is 0 and it is not there. Raises ProcessGone."""
+        told = self._receive(within_s)
+        return None if told is None else self._places.get(told)
 
-        Raises ProcessGone.
-        """
+    def _receive(self, within_s: float) -> Any:
         deadline_s = monotonic() + within_s
         while (value := self._next()) is None:
             try:
-                data = os.read(self._from, PIPE_BYTES)
+                data = os.read(self._from, READ_BYTES)
             except BlockingIOError:
                 if not within_s:
                     return None
@@ -118,3 +130,4 @@ class BulkProcess:
         for end in (self._child.stdin, self._child.stdout):
             assert end is not None
             end.close()
+        self._places.close()

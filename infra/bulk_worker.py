@@ -20,12 +20,11 @@ from bal.model import RawMessage, Subject
 from bal.pipeline import Known, Worked, Worker
 from bal.times import year
 from infra.bulk_process import BulkProcess, ProcessGone
-from infra.bulk_wire import Columns, Row, Task, frame, read_columns, row
+from infra.bulk_wire import UNDER_WAY_MAX, Columns, Row, Task, frame, read_columns, row
 
 logger = logging.getLogger("gridseal.bulk")
 
 BULK_BYTES_MIN = 64 * 1024  # smaller ones are worked through sooner than sent
-AHEAD_MESSAGES_MAX = 4  # of one process: it has work while the platform commits
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
 ANSWER_WITHIN_S = 10.0  # 4 MiB take a quarter of a second
 RESTART_AFTER_S = 10.0
@@ -87,7 +86,7 @@ class _Helper:
     def has_room(self) -> bool:
         """Whether it may be given another."""
         size = sum(len(sent.message.raw) for sent in self.under_way)
-        return len(self.under_way) < AHEAD_MESSAGES_MAX and size < AHEAD_BYTES_MAX
+        return len(self.under_way) < UNDER_WAY_MAX and size < AHEAD_BYTES_MAX
 
 
 class BulkWorker:
@@ -249,7 +248,7 @@ class BulkWorker:
 
     def _next_answer(self, helper: _Helper, within_s: float) -> tuple[int, Columns | None]:
         """Of the message that it was given first; None where `within_s` is 0 and it is not here."""
-        found: tuple[int, Columns | None] = helper.process.receive(within_s)
+        found: tuple[int, Columns | None] = helper.process.answer(within_s)
         if found is not None:
             sent = helper.under_way.popleft()
             assert found[0] == sent.message.offset, "a process answers in order"

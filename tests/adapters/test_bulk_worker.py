@@ -295,6 +295,16 @@ def test_none_is_started_where_none_is_wanted(tmp_path: Path, small: None) -> No
     two.close()
 
 
+def test_an_answer_that_its_place_is_too_small_for(two: Two) -> None:
+    """Half a million bytes a message are in the place, ten million come through the pipe."""
+    for meters in (500, 8_000):
+        many = [cim(*(element(f"m-{n % 20}", f"{value}.{n}") for n in range(meters)))
+                for value in range(3)]  # fmt: skip
+        before = two.bulk.answered
+        two.play(*headend(*many))
+        assert two.bulk.answered == before + 3
+
+
 # -- a process that fails ----------------------------------------------------------------------
 
 
