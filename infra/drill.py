@@ -9,11 +9,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from bal.errors import GridsealError
+from infra.audit import Audit
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
 from infra.drill_attacks import ATTACKS, Attack
@@ -22,6 +28,8 @@ from infra.fsck import fsck
 from infra.replay import replay
 
 DIFFERENCES_SHOWN_MAX = 20
+ALONE_BYTES = 8 * 1024 * 1024  # of a copy; below, a process would take longer to begin
+PROCESSES_MAX = 4  # each has an attack's copy of the databases on disk
 
 Said = Callable[["Row"], None]
 
@@ -55,24 +63,39 @@ def drill(data: Path, temp: Path | None = None, on_row: Said = lambda _: None) -
     """Run the drill on a copy of `data`, below `temp` (the system's folder for such things).
 
     on_row: told of each attack as it ends. Raises Stop("data-folder") where `data` is none, and
-    OSError where there is no room for two copies of its databases.
+    OSError where there is no room for some copies of its databases.
     """
     work = Path(tempfile.mkdtemp(prefix="gridseal-drill-", dir=temp))
     try:
         copy_data(data, work / "copy")
-        clean = [
-            f"{one.check}: {one.where}: {one.text}"
-            for audit in (fsck(work / "copy"), replay(work / "copy"))
-            for one in audit.differences
-        ]
-        rows: list[Row] = []
-        if not clean:
-            for attack in ATTACKS:
-                rows.append(_attacked(attack, work))
-                on_row(rows[-1])
+        with _side_by_side(work / "copy") as each:
+            clean = [text for texts in each(_differences, (fsck, replay), work) for text in texts]
+            rows: list[Row] = []
+            if not clean:
+                for row in each(_attacked, ATTACKS, work):
+                    rows.append(row)
+                    on_row(row)
         return Drill(clean, rows)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _side_by_side(copy: Path) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over things to look at, in processes of their own where there is much to look at."""
+    size = sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())
+    if size < ALONE_BYTES:
+        yield lambda call, items, work: map(call, items, repeat(work))
+        return
+    processes = min(PROCESSES_MAX, os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield lambda call, items, work: pool.map(call, items, repeat(work))
+
+
+def _differences(audit: Callable[[Path], Audit], work: Path) -> list[str]:
+    """What differs in the untouched copy."""
+    found = audit(work / "copy").differences
+    return [f"{one.check}: {one.where}: {one.text}" for one in found]
 
 
 def _attacked(attack: Attack, work: Path) -> Row:
