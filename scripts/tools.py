@@ -1,9 +1,10 @@
 """Fetches what some tests need beside Python, once; a test without it is skipped and says so.
 
-Node packages come from the locks with their hashes, scripts switched off; the SimBench wheel is
-checked against the hash in field/simbench.py.
+Node packages come from the locks with their hashes, scripts switched off; Go's module as go.sum has
+it; the SimBench wheel is checked against the hash in field/simbench.py.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NODE_FOLDERS = ("contracts", "tests/adapters/clients")
+GO_FOLDER = "tests/adapters/clients/tlog_go"
 
 
 def main() -> int:
@@ -29,6 +31,15 @@ def main() -> int:
             say(f"npm ci failed in {name}: tests that need its packages will be skipped")
             continue
         stamp.write_bytes(lock.read_bytes())
+    go = shutil.which("go")
+    if go is None:
+        say("go is not installed: the test of its transparency log code will be skipped")
+    else:
+        settings = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+        command = [go, "mod", "download"]
+        done = subprocess.run(command, cwd=REPOSITORY / GO_FOLDER, env=settings, check=False)
+        if done.returncode:
+            say(f"go mod download failed in {GO_FOLDER}: its test will be skipped")
     fetch = "from pathlib import Path; from field import simbench;"
     fetch += " simbench.fetch_wheel(Path('.cache'))"
     if subprocess.run([sys.executable, "-c", fetch], cwd=REPOSITORY, check=False).returncode:
