@@ -1,4 +1,4 @@
-"""Hands bulk messages to processes of their own, ahead of their turn (docs/decisions/0011).
+"""Hands bulk messages to processes of their own, ahead of their turn (docs/decisions/0012).
 
 One interpreter runs one thread at a time. What a message of 1,000 meters costs most, reading and
 committing, is a function of its bytes and of the subjects that it names; so another process can do

@@ -25,7 +25,6 @@ PURE = ("bal", "market", "dsotp")
 # suite of tests may be longer, up to the hard limit.
 LONG_FILES: dict[str, str] = {
     "infra/app.py": "the only composition root: start, wiring and stop of every part",
-    "infra/engine.py": "one thread's loop: what it takes, commits, publishes and flushes",
     "infra/anchorer.py": "what a lost answer, a restart and a reorg ask for, side by side",
 }
 BANNED_CALLS = {
