@@ -64,7 +64,7 @@ class Places:
     @staticmethod
     def make() -> int:
         """A new file of this kind; what of it was never used takes no memory."""
-        descriptor = os.memfd_create("gridseal-bulk")
+        descriptor = os.memfd_create("bulk")
         os.ftruncate(descriptor, UNDER_WAY_MAX * PLACE_BYTES)
         return descriptor
 
