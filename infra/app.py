@@ -46,7 +46,7 @@ from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.intake_writer import IntakeWriter
-from infra.key_signer import CheckpointSigner, KeySigner
+from infra.key_signer import CheckpointSigner, KeySigner, check_grown
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
 from infra.mqtt_server import MqttLimits, MqttServer
@@ -97,6 +97,7 @@ class Platform:
             create_ca(self.folder.keys, self.clock)
         log = MeasuredLog(self.stores.log, self.metrics)
         self.sequencer = Sequencer(log, self.stores.log, self.signer, origin)
+        check_grown(self.signer.memory, self.stores.log, self.sequencer.heads.size)
         self.worker = Worker(self.stores.vault, self.stores.registry)
         heads = self.sequencer.heads
         self._next_offset = self.stores.projector.catch_up(

@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bal.certify.note import checkpoint_head, signature_line, vkey
+from bal.certify.tiles import TileNodes
+from bal.certify.tree import root_of
 from bal.errors import Stop
+from bal.ports import TileReader
 from infra.files import write_new
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -51,14 +54,14 @@ class CheckpointSigner(KeySigner):
 
     def __init__(self, name: str, seed: bytes, memory: Path) -> None:
         super().__init__(name, seed)
-        self._memory = memory
+        self.memory = memory
         self._lock = Lock()
 
     def sign(self, text: bytes) -> bytes:
         """As Signer; Stop("signer-refuses") for anything but the log's own growth."""
         origin, head = checkpoint_head(text)
         with self._lock, self._alone():
-            size, root, slot = _last(self._memory)
+            size, root, slot = _last(self.memory)
             if origin != self._name:
                 raise Stop("signer-refuses", f"the key of {self._name} does not sign for {origin}")
             if head.size < size or (head.size == size and head.root.hex() != root and size):
@@ -74,7 +77,7 @@ class CheckpointSigner(KeySigner):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process with this key is between reading the memory and writing it."""
-        lock = os.open(self._memory.with_name(f"{self._memory.name}.lock"), _LOCK_FLAGS, 0o600)
+        lock = os.open(self.memory.with_name(f"{self.memory.name}.lock"), _LOCK_FLAGS, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -82,10 +85,10 @@ class CheckpointSigner(KeySigner):
             os.close(lock)
 
     def _remember(self, slot: int, line: bytes) -> None:
-        if not self._memory.exists():
-            write_new(self._memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
+        if not self.memory.exists():
+            write_new(self.memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
             return
-        descriptor = os.open(self._memory, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.memory, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(descriptor, line, slot * _SLOT_BYTES)
             os.fdatasync(descriptor)
@@ -101,6 +104,27 @@ def seal(memory: Path) -> None:
     memory.unlink(missing_ok=True)
     line = _line(SEALED, "0" * 64)
     write_new(memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
+
+
+def check_grown(memory: Path, tiles: TileReader, size: int) -> None:
+    """Return only if a log of `size` entries is what was signed last, or has grown from it.
+
+    For a start, before anything is committed: a log that was put back could else grow beyond what
+    the signer remembers, and be signed. Raises Stop("signer-refuses").
+    """
+    signed, root, _ = _last(memory)
+    if signed == 0:
+        return
+    try:
+        same = signed <= size and root_of(signed, TileNodes(tiles).at(signed)).hex() == root
+    except KeyError as error:
+        raise Stop("log-damaged", f"tiles of the first {signed} entries: {error}") from error
+    if not same:
+        raise Stop(
+            "signer-refuses",
+            f"size {signed} root {root} was signed, and the log of {size} entries is not that one"
+            " grown: it was rolled back or replaced; a restored store must open a new log",
+        )
 
 
 def last_signed(memory: Path) -> tuple[int, str]:

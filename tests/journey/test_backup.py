@@ -5,21 +5,23 @@ import json
 import tarfile
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from bal import jcs
-from bal.certify.log import genesis
+from bal.certify.log import genesis, tick
 from bal.certify.note import checkpoint_text
 from bal.certify.tiles import split_bundle
 from bal.errors import Rejected, Stop
-from bal.model import TreeHead
+from bal.model import Digest, TreeHead
 from infra.backup import MANIFEST, backup, restore
 from infra.cli import main
 from infra.control import call
+from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
 from infra.fsck import fsck
-from infra.key_signer import CheckpointSigner
+from infra.key_signer import CheckpointSigner, check_grown
 from infra.stores import Stores
 from infra.system_clock import SystemClock
 from tests.journey.conftest import Caller, Running, cim
@@ -94,11 +96,11 @@ def test_a_successor_goes_on_behind_the_old_log(running: Running, tmp_path: Path
         assert verdict(after, new_receipt, new_policy)[:2] == (0, "authentic")
         assert verdict(after, old_receipt, new_policy)[1] == "log-key-unknown"
         assert verdict(after, new_receipt, old_policy)[1] == "log-key-unknown"
-        said = verdict(after, document, new_policy)  # the book's closes go on chain once more
-        while said[2] == "close-not-on-chain" and monotonic() < deadline:
+        found = verdict(after, document, new_policy)  # the book's closes go on chain once more
+        while found[2] == "close-not-on-chain" and monotonic() < deadline:
             call(after.data, "anchor")
-            said = verdict(after, document, new_policy)
-        assert (said[0], said[2]) == (0, "own-chain")
+            found = verdict(after, document, new_policy)
+        assert (found[0], found[2]) == (0, "own-chain")
         assert after.stop() == 0
         after.check()
     finally:
@@ -108,7 +110,7 @@ def test_a_successor_goes_on_behind_the_old_log(running: Running, tmp_path: Path
     check_genesis(after.data, made)
 
 
-def check_genesis(data: Path, made: dict[str, dict[str, str]]) -> None:
+def check_genesis(data: Path, made: dict[str, Any]) -> None:
     """The successor's genesis is the entry behind the predecessor's."""
     folder = DataFolder(data)
     stores = Stores.open(folder, SystemClock(), read_only=True)
@@ -181,6 +183,26 @@ def test_whoever_just_unpacks_a_backup_can_sign_nothing(built: Path, tmp_path: P
     small = Small(tmp_path / "data")
     with pytest.raises(Stop, match="signer-refuses"):
         small.start()
+    small.release()
+
+
+def test_a_log_that_was_put_back_is_refused_before_it_grows(built: Path, tmp_path: Path) -> None:
+    """A few entries more, and it would be larger than what its signer remembers."""
+    copy_data(built, tmp_path / "data")
+    small = Small(tmp_path / "data")
+    memory, log = small.folder.keys / "log.signed", small.stores.log
+    size = small.sequencer.heads.size
+    check_grown(memory, log, size)
+    check_grown(tmp_path / "absent", log, size)  # nothing was signed yet
+    small.sequencer.commit([], [tick(Hand().now)])
+    check_grown(memory, log, size + 1)
+    with pytest.raises(Stop, match="signer-refuses"):
+        check_grown(memory, log, size - 1)
+    memory.unlink()
+    head = TreeHead(size, Digest(bytes(32)))
+    CheckpointSigner("x.invalid/1", bytes(32), memory).sign(checkpoint_text("x.invalid/1", head))
+    with pytest.raises(Stop, match="signer-refuses"):
+        check_grown(memory, log, size + 1)
     small.release()
 
 
