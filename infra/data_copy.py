@@ -136,7 +136,7 @@ def _wait_for_headers(db: sqlite3.Connection, heads: sqlite3.Connection | None) 
 def _bus_is_whole(looks: dict[Path, sqlite3.Connection]) -> bool:
     """Whether the bus still has what the projection may need."""
     progress, bus = looks.get(Path("scd/progress.db")), looks.get(Path("bus/bus.db"))
-    row = progress.execute("SELECT next_offset FROM progress").fetchone() if progress else None
+    row = progress.execute("SELECT needed_from FROM progress").fetchone() if progress else None
     if row is None or bus is None:
         return True
     (first,) = bus.execute("SELECT min(offset) FROM raw").fetchone()
