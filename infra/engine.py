@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from hashlib import sha256
 from threading import Condition, Thread
 from time import monotonic
 
+from bal.certify.commitment import sha256_of
 from bal.certify.log import Batch, Sequencer, tick
 from bal.closing import ClosedDay
 from bal.errors import GridsealError, Stop, Unavailable
@@ -271,7 +271,7 @@ class Engine:
 
     def _take(self, message: RawMessage) -> bool:
         """Work through one message; False where what is open must be committed first."""
-        key = (message.credential, sha256(message.raw).digest())
+        key = (message.credential, sha256_of(message.raw))
         now = self._open
         if now.full or key in now.keys:  # a retry is answered with its first one's place
             now.full = True

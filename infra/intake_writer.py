@@ -7,14 +7,13 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from hashlib import sha256
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import sleep
 
+from bal.certify.commitment import sha256_of
 from bal.certify.note import accepted_text
 from bal.errors import GridsealError, Unavailable
-from bal.model import Digest
 from bal.ports import Bus, Clock, Intake, Signer
 
 GROUP_MESSAGES_MAX = 1_000
@@ -149,7 +148,7 @@ class IntakeWriter:
                 self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)
 
     def _sign(self, intake: Intake, offset: int) -> Accepted:
-        message = Digest(sha256(intake.raw).digest())
+        message = sha256_of(intake.raw)
         batch = f"{self._bus.epoch}/0/{offset}"
         text = accepted_text(
             self._origin, message, batch, intake.received_us, intake.received_us + INCLUDE_WITHIN_US

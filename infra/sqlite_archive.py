@@ -9,7 +9,7 @@ function of the message, so putting it again makes the same bytes.
 import sqlite3
 import struct
 from collections.abc import Callable, Sequence
-from hashlib import sha256
+from hashlib import sha256, sha512
 from hmac import digest as hmac_digest
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +96,8 @@ class SqliteArchive:
             read_only=read_only,
         )
         self._archive_key = archive_key
+        padded = archive_key.ljust(128, b"\0")
+        self._begun = [sha512(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C)]
         self._salt_key = salt_key
         self._ciphers: dict[bytes, AESGCM] = {}
 
@@ -274,7 +276,11 @@ class SqliteArchive:
         if len(message_id) != 32:
             raise ValueError("a message id is the SHA-256 of the raw message")
         identity = b"gridseal/archive-message/v1\0" + credential.encode() + b"\0" + message_id
-        both = hmac_digest(self._archive_key, identity, "sha512")
+        # RFC 2104 §2 by hand: hmac.digest lets go of the interpreter's lock, and waits for it then
+        inner, outer = (begun.copy() for begun in self._begun)
+        inner.update(identity)
+        outer.update(inner.digest())
+        both = outer.digest()
         return both[:32], both[32:]
 
     def _cipher(self, salt_key: bytes) -> AESGCM:

@@ -64,7 +64,7 @@ def commitments(type_: bytes, salt_keys: Iterable[bytes], items: Iterable[bytes]
     return cast("list[Digest]", found)
 
 
-def digest(data: bytes) -> Digest:
+def sha256_of(data: bytes) -> Digest:
     """SHA-256 of a message, in pieces; see `update`."""
     begun = sha256()
     update(begun, data)

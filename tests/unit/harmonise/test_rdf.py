@@ -13,9 +13,10 @@ from rdflib import RDF, XSD, BNode, Graph, Literal, Namespace, URIRef
 
 from bal.harmonise import quantity, record
 from bal.harmonise.instant import parse
+from bal.harmonise.phasors import MEASURANDS, window_record
 from bal.harmonise.quality import quality
 from bal.harmonise.reading_type import _QUANTITIES
-from bal.model import Harmonised, Rank, Subject
+from bal.model import Digest, Harmonised, Rank, Subject
 
 # rdflib's own JSON-LD reader uses what rdflib deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")
@@ -174,6 +175,61 @@ def test_the_shapes_tell_a_record_that_is_none(take: Take, damage: tuple[bytes, 
         graph(good.replace(*damage))
 
 
+def window(subject: Callable[[str], Subject]) -> bytes:
+    """A second of phasor frames of every measurand."""
+    channels = [(f"Süd {measurand}", measurand, "A") for measurand in MEASURANDS]
+    begin_us = parse("2026-01-15T10:00:00Z").us
+    root, evidence = Digest(bytes(32)), Digest(bytes(range(32)))
+    device = subject("device").pseudonym
+    return window_record(
+        device, begin_us, channels, frames=49, rate=50, root=root, evidence=evidence
+    )
+
+
+def test_a_window_of_phasors(subject: Callable[[str], Subject]) -> None:
+    """Typed in SAREF and in SARGON, with its channels: the form of examples/pmu_frame.ttl."""
+    found = graph(window(subject))
+    here, device = (
+        URIRef(BASE),
+        URIRef(f"https://gridseal.invalid/id/{subject('device').pseudonym}"),
+    )
+    assert {(here, RDF.type, SAREF.ProcedureExecution), (here, SAREF.madeBy, device)} <= set(found)
+    assert {(device, RDF.type, SAREF.Meter), (device, RDF.type, SARGON.PMU)} <= set(found)
+    objects = Namespace("https://sargon-n5geh.netlify.app/ontology/1.0/object_properties/")
+    channels = set(found.objects(device, objects.has_channel))
+    assert channels == set(found.objects(here, SAREF.observes))
+    assert len(channels) == len(MEASURANDS)
+    for channel in channels:
+        assert (channel, RDF.type, SARGON.Channel) in found
+        assert (channel, RDF.type, SAREF.Property) in found
+    counted = [(OWN.frames, "49"), (OWN.missing, "1")]
+    for name, count in counted:
+        assert (here, name, Literal(count, datatype=XSD.nonNegativeInteger)) in found
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b'"PMU"', b'"Power_meter"'),
+        (b'"root":"00', b'"root":"0x'),
+        (b'"frames":"49",', b""),
+        (b'"Channel",', b""),
+        (b'"sample_rate":"50",', b""),
+        (
+            b'"type":"ProcedureExecution"',
+            b'"hasTimestamp":"2026-01-15T10:00:00Z","type":"ProcedureExecution"',
+        ),
+    ],
+)
+def test_the_shapes_tell_a_window_that_is_none(
+    subject: Callable[[str], Subject], damage: tuple[bytes, bytes]
+) -> None:
+    good = window(subject)
+    assert damage[0] in good
+    with pytest.raises(AssertionError):
+        graph(good.replace(*damage))
+
+
 def all_records(subject: Callable[[str], Subject]) -> list[bytes]:
     """One record of each quantity, kind and time form that there is."""
     origin = record.Origin(subject("device"), "cd" * 32)
@@ -191,7 +247,7 @@ def all_records(subject: Callable[[str], Subject]) -> list[bytes]:
         for kind in ("reading", "telemetry")
         for start in (begin, end)
     ]
-    return [draft.record for draft in drafts]
+    return [*(draft.record for draft in drafts), window(subject)]
 
 
 def test_every_term_is_defined_and_the_published_shapes_hold(
