@@ -15,10 +15,11 @@ PACKAGES = ("bal", "contracts", "field", "infra", "market", "dsotp")
 ERRORS = ("Rejected", "Stop", "Finding", "Verdict", "VerifyError", "differ", "doubt", "_alarm")
 NO_CODES = {
     "anchor-within",  # a word of the policy file
-    "client-add", "client-list", "client-revoke",  # commands of the control socket
+    "client-add", "client-list", "client-revoke", "day-close",  # commands of the control socket
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "device-day",  # a kind of row
+    "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day
     "intake-writer",  # a thread
     "utf-8",
 }  # fmt: skip
