@@ -59,3 +59,28 @@ def test_the_drill_beside_a_platform(running: Running) -> None:
     assert "10 of 10 attacks caught" in running.cli("drill", "--data", running.data)
     assert running.stop() == 0
     running.check()
+
+
+def test_a_disk_that_is_full(running: Running) -> None:
+    """Nothing is accepted; what is there is served; with room it goes on."""
+    caller = running.client("dso", "messages.write readings.read", "--all-devices")
+    end = "2026-01-15T11:00:00+01:00"
+    post = ("POST", "/v1/messages?format=cim")
+    assert caller.request(*post, content=cim(("meter-1", end, "1.5"))).status_code == 200
+    assert running.stop() == 0
+    config = running._config.read_text()
+    running._config.write_text(config + "[limits]\ndisk_stop_bytes = 9000000000000000\n")
+    running.start()
+    answer = caller.request(*post, content=cim(("meter-2", end, "1.5")))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+    health = caller.http.get("/healthz")
+    assert health.status_code == 503
+    assert health.json()["disk"].startswith("disk-full: ")
+    said = read(caller.http.get("/metrics").text)
+    assert at(said, "alarm", code="disk-full") == 1
+    assert at(said, "intake_refused_messages_total", code="unavailable") == 1
+    assert len(caller.readings()) == 1
+    assert running.stop() == 0
+    running._config.write_text(config)
+    running.start()
+    assert caller.request(*post, content=cim(("meter-2", end, "1.5"))).status_code == 200
