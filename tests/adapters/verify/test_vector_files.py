@@ -5,6 +5,7 @@ tests/vectors/README.md says what each file is for.
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from bal.certify.verify import Verdict, Verdicts, VerifyError, exit_of, parse_policy, verify
 from infra.verify_endpoints import chain_at
 from infra.verify_rpc import HttpTiles
+from tests.adapters.days.test_documents import patched
 from tests.adapters.verify.vector_chain import VectorChains
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +31,8 @@ REFERENCE = ROOT / "docs" / "spec" / "reference" / "verifier.mjs"
 NODE = shutil.which("node")
 FILES = ("receipts", "canonical", "statuses", "policies", "days", "anchors")
 CASES_MIN = 120
+DAMAGED = 2_000
+NOW = "2026-01-15T10:15:30Z"
 
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
@@ -92,14 +96,14 @@ POLICIES = {name: vectors(name)["policies"] for name in FILES}
 
 
 def in_python(policy_text: str, case: dict[str, Any]) -> dict[str, Any]:
+    chain = tiles = None
     try:
         policy = parse_policy(policy_text.encode())
+        if policy.chain is not None and policy.chain.rpc_urls:
+            chain = chain_at(policy.chain.rpc_urls, None)
+            tiles = HttpTiles(policy.log_urls, None) if policy.log_urls else None
     except VerifyError as error:
         return Verdicts(Verdict(error.code, error.text)).as_json()
-    chain = tiles = None
-    if policy.chain is not None and policy.chain.rpc_urls:
-        chain = chain_at(policy.chain.rpc_urls, None)
-        tiles = HttpTiles(policy.log_urls, None) if policy.log_urls else None
     now_s = int(datetime.fromisoformat(case["now"]).timestamp())
     held = case.get("held_since")
     found = verify(case["input"], policy, chain, tiles, now_s=now_s, held_since_s=held)
@@ -118,6 +122,68 @@ def test_javascript(name, case, served, reference) -> None:
     found = reference(case | {"policy": policy})
     assert told(found) == case["expect"], found
     assert found.get("evidence") == in_python(policy, case).get("evidence")
+
+
+def real_days() -> list[tuple[str, dict[str, Any], str]]:
+    """Documents of a real closing, and spoilt ones: name, case, code that one verdict must have."""
+    found = vectors("device_days")
+    documents = {one["name"]: one["document"] for one in found["documents"]}
+    rows = [(one["name"], one["document"], one["complete"]) for one in found["documents"]]
+    rows += [
+        (one["name"], patched(documents[one["document"]], one["patch"]), one["code"])
+        for one in found["patched"]
+    ]
+    policy = f"log {found['vkey']}\nquorum none\n"
+    return [
+        (name, {"input": json.dumps(document), "policy": policy, "now": NOW}, code)
+        for name, document, code in rows
+    ]
+
+
+@needs_node
+@pytest.mark.parametrize(("name", "case", "code"), real_days(), ids=[x[0] for x in real_days()])
+def test_days_of_a_real_closing(name, case, code, reference) -> None:
+    found = told(in_python(case["policy"], case))
+    assert code in found["codes"].values(), name
+    assert told(reference(case)) == found
+
+
+@needs_node
+def test_both_say_the_same_of_any_damage(reference) -> None:
+    """Bytes changed, taken out, doubled or cut at random, of inputs and policies alike."""
+    rng = random.Random(20260115)
+    offline = [
+        (name, case)
+        for name, case in ALL
+        if name != "anchors" and "rpc.example" not in POLICIES[name][case["policy"]]
+    ]
+    for _ in range(DAMAGED):
+        name, case = rng.choice(offline)
+        given = case | {"policy": POLICIES[name][case["policy"]]}
+        what = rng.choice(["input", "input", "input", "policy"])
+        given[what] = damaged(given[what], rng)
+        assert told(reference(given)) == told(in_python(given["policy"], given)), given
+
+
+def damaged(text: str, rng: random.Random) -> str:
+    """`text` with one stretch of it replaced."""
+    start = rng.randrange(len(text) + 1)
+    stop = min(len(text), start + rng.choice([0, 0, 1, 1, 1, 2, 8, 40]))
+    sign = rng.choice(
+        [
+            text[start:stop] * 2,
+            "",
+            chr(rng.randrange(32, 127)),
+            "\n",
+            "\r",
+            "\t",
+            " ",
+            "0",
+            '"',
+            "ä",
+        ]
+    )
+    return text[:start] + sign + text[stop:]
 
 
 @needs_node

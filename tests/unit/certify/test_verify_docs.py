@@ -77,7 +77,9 @@ def test_every_code_is_in_the_table_with_its_exit() -> None:
     rows = re.findall(r"^\| ([a-z, -]+) \| [a-z]+ \| ([0-3]) \|", page("receipt"), re.MULTILINE)
     table = {code: int(exit_) for codes, exit_ in rows for code in codes.split(", ")}
     assert {code: exit_of(code) for code in table} == table
-    made = re.compile(r'(?:VerifyError|Verdict|Completeness|Web)\(\s*(?:prefix, |url, )?"([a-z-]+)"')
+    made = re.compile(
+        r'(?:VerifyError|Verdict|Completeness|Web)\(\s*(?:prefix, |url, )?"([a-z-]+)"'
+    )
     used = {code for path in SOURCES for code in made.findall(path.read_text(encoding="utf-8"))}
     assert len(used) > 20
     assert used - set(table) == set()
