@@ -12,7 +12,7 @@ VECTORS = HERE.parent / "vectors"
 SCRIPT = HERE / "verify.mjs"
 NODE = shutil.which("node")
 # What the script leaves out: witnesses, frames, other forms than the tlog-proof, a few ways of
-# writing. docs/spec/reference, which leaves nothing out: tests/adapters/verify/test_vector_files.py.
+# writing. tests/adapters/verify/test_vector_files.py is about a verifier that leaves nothing out.
 PLAIN = [
     case
     for case in json.loads((VECTORS / "receipts.json").read_text(encoding="utf-8"))["cases"]

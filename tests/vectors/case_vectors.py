@@ -213,14 +213,31 @@ def _without(members: Mapping[str, object], name: str) -> Json:
     return {key: value for key, value in members.items() if key != name}
 
 
+KEY = f"log {LOG_KEY.vkey}\n"
+OURS = "#gridseal/policy/v1\n"
+CHAIN = f"{OURS}#gridseal chain 1337 public -\n#gridseal contract {CONTRACT} -\n"
+INTAKE = f"#gridseal intake {INTAKE_KEY.vkey}\n"
+END = "quorum none\n"
+
+
 def policy_cases() -> Json:
     """Policies that are read, and those that are refused whole."""
-    key, ours = f"log {LOG_KEY.vkey}\n", "#gridseal/policy/v1\n"
-    chain = f"{ours}#gridseal chain 1337 public -\n#gridseal contract {CONTRACT} -\n"
+    good, bad = _good_policies(), _bad_policies()
+    receipt = _record("a policy", "{}", {})["input"]
+    wrong = expect("policy-malformed", 3)
+    cases = []
+    for name in good:
+        found = expect("authentic", 2, anchored="rpc-unreachable") if "chain" in name else expect()
+        found = found if "looks like" not in name else expect()
+        cases.append(case(name, receipt, found, name))
+    cases += [case(name, receipt, wrong, name) for name in bad]
+    return {"policies": good | bad, "cases": cases}
+
+
+def _good_policies() -> dict[str, str]:
+    key, ours, chain, intake, end = KEY, OURS, CHAIN, INTAKE, END
     one, two, three = (f"witness w{n} {w.vkey}\n" for n, w in enumerate(WITNESSES, 1))
-    end = "quorum none\n"
-    intake = f"#gridseal intake {INTAKE_KEY.vkey}\n"
-    good = {
+    return {
         "of C2SP alone": key + end,
         "without last newline": key + end[:-1],
         "tabs, spaces, empty lines, comments": f" \t{key}\n# a comment\n#\n\t {end}",
@@ -239,7 +256,12 @@ def policy_cases() -> Json:
         "two intake keys": f"{ours}{intake}#gridseal intake {note_key('o/intake').vkey}\n"
         + key + end,
     }  # fmt: skip
-    bad = {
+
+
+def _bad_policies() -> dict[str, str]:
+    key, ours, chain, intake, end = KEY, OURS, CHAIN, INTAKE, END
+    one, two, _ = (f"witness w{n} {w.vkey}\n" for n, w in enumerate(WITNESSES, 1))
+    return {
         "empty": "",
         "no quorum": key,
         "two quorums": key + end + end,
@@ -297,15 +319,6 @@ def policy_cases() -> Json:
         "an intake key twice": ours + intake + intake + key + end,
         "over 64 KiB": key + end + "#" * 65_536,
     }  # fmt: skip
-    receipt = _record("a policy", "{}", {})["input"]
-    wrong = expect("policy-malformed", 3)
-    cases = []
-    for name in good:
-        found = expect("authentic", 2, anchored="rpc-unreachable") if "chain" in name else expect()
-        found = found if "looks like" not in name else expect()
-        cases.append(case(name, receipt, found, name))
-    cases += [case(name, receipt, wrong, name) for name in bad]
-    return {"policies": good | bad, "cases": cases}
 
 
 def calls(log: VectorLog) -> Json:
