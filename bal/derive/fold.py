@@ -6,6 +6,7 @@ parsed.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import sub
@@ -120,16 +121,18 @@ def _entries(row: StoredRecord) -> list[_Entry]:
 
 
 def _slot_s(entries: Sequence[_Entry], start_us: int) -> int | None:
-    """The shortest length of the entries that lie in the grid of their own length."""
-    grid = {
-        (entry[1] - entry[0], (entry[0] - start_us) % (entry[1] - entry[0])) for entry in entries
-    }
-    lengths_s = [
-        length // _SECOND_US
-        for length, past in grid
-        if past == 0 and length % _SECOND_US == 0 and is_slot_length(length // _SECOND_US)
+    """The length of most of the intervals that lie in the grid of their own; else the shortest.
+
+    An interval counts once, however many versions it has: one odd record must not empty a day.
+    """
+    intervals = {(entry[1] - entry[0], entry[0] - start_us) for entry in entries}
+    counts = Counter(length for length, offset in intervals if offset % length == 0)
+    slot_lengths = [
+        (-count, length // _SECOND_US)
+        for length, count in counts.items()
+        if length % _SECOND_US == 0 and is_slot_length(length // _SECOND_US)
     ]
-    return min(lengths_s, default=None)
+    return min(slot_lengths)[1] if slot_lengths else None
 
 
 def _slots(entries: Sequence[_Entry], begin_us: int, end_us: int, slot_s: int) -> list[Slot]:

@@ -100,7 +100,19 @@ def test_what_belongs_to_another_day_or_is_no_energy_is_passed_over() -> None:
     assert series_days(rows, BEGIN_US, END_US, {}) == []
 
 
-def test_the_shortest_length_that_lies_in_its_grid_cuts_the_day() -> None:
+def test_the_most_frequent_length_that_lies_in_its_grid_cuts_the_day() -> None:
+    """One odd record does not empty a meter's day: it fills no slot, and no more."""
+    rows = [row(n, BEGIN_US + n * QUARTER_US, length_us=QUARTER_US) for n in range(96)]
+    odd = [
+        row(101, BEGIN_US, length_us=60_000_000),
+        row(102, BEGIN_US, length_us=HOUR_US),
+        *(row(110 + n, BEGIN_US + n * HOUR_US + 1_000_000, length_us=HOUR_US) for n in range(9)),
+    ]
+    assert one([*odd, *rows]) == one(rows)
+    assert all(slot.state == 2 for slot in one([*rows, *odd]))
+
+
+def test_of_equally_frequent_lengths_the_shortest_cuts_the_day() -> None:
     rows = [
         row(1, BEGIN_US),
         row(2, BEGIN_US + HOUR_US, length_us=QUARTER_US),
@@ -111,6 +123,13 @@ def test_the_shortest_length_that_lies_in_its_grid_cuts_the_day() -> None:
     slots = one(rows)
     assert len(slots) == 96
     assert [n for n, slot in enumerate(slots) if slot.state] == [4]
+
+
+def test_versions_of_a_record_count_once_for_its_length() -> None:
+    """A value that was sent three times is one interval, like each of the two hours."""
+    again = [row(n, BEGIN_US, str(n), length_us=QUARTER_US) for n in range(3)]
+    hours = [row(5 + n, BEGIN_US + n * HOUR_US) for n in range(2)]
+    assert len(one(again + hours)) == 24
 
 
 def test_without_a_length_the_day_is_cut_as_the_one_before_or_not_at_all() -> None:
