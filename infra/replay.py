@@ -17,7 +17,7 @@ from bal.certify.log import OWN_SOURCE, Frontier
 from bal.certify.tree import leaf_hash
 from bal.closing import DERIVED, is_close
 from bal.errors import GridsealError, Unavailable
-from bal.model import Digest, Draft, Identity, Pseudonym, TreeHead
+from bal.model import PHASORS, Digest, Draft, Identity, Pseudonym, TreeHead
 from bal.pipeline import Worker
 from bal.registry import KINDS, Registry
 from infra.audit import Audit
@@ -114,6 +114,7 @@ class _Replay:
         self._rules = rules
         self._named: dict[str, dict[str, str]] = {}  # rules records so far; the newest is last
         self._message: _Message | None = None
+        self._lost = False  # a message is gone, perhaps with frames that windows have
         self._entries = Entries(stores.log, self._heads.size)
         published = stores.log.checkpoint()
         self._roots = {self._heads.size: self._heads.root}
@@ -179,6 +180,8 @@ class _Replay:
         if at.worked is not None:
             if at.rules != self._rules and _rows(made) != data["rows"]:
                 self._made_by_others(at)
+            elif self._lost and _rows(made) != data["rows"] and self._has_window(at, first, made):
+                self._without_frames(at)
             else:
                 self._compare(at, data, made, logged, first)
         if at.worked is None:
@@ -202,6 +205,7 @@ class _Replay:
         made = self._close(data) if derived else self._make(data, where)
         found = _Message(where, rules, made)
         if found.worked is None:
+            self._lost = self._lost or not derived
             self._audit.unchecked["messages whose raw bytes or keys are gone"] += 1
         return found
 
@@ -231,6 +235,17 @@ class _Replay:
         self._audit.unchecked[text] += 1
         self._audit.other_rules += 1
 
+    def _has_window(self, at: _Message, first: int, made: Sequence[Digest]) -> bool:
+        """Whether windows of phasor frames are among what was made, or what the log has."""
+        drafts = at.worked.drafts if at.worked is not None else ()
+        rows = self._stores.customer_db.records(first, first + max(1, len(made)))
+        return any(one.kind == PHASORS for one in (*drafts, *rows))
+
+    def _without_frames(self, at: _Message) -> None:
+        """Its windows have frames of a message that can't be made again."""
+        at.worked = None
+        self._audit.unchecked["windows that have frames of messages that are gone"] += 1
+
     def _apply_rows(self, first: int, count: int) -> None:
         with self._audit.guarded(f"rows from entry {first} on"):
             for row in self._stores.customer_db.records(first, first + count):
@@ -243,6 +258,9 @@ class _Replay:
             return
         if at.rules != self._rules:
             self._made_by_others(at)
+            return
+        if self._lost and self._has_window(at, self._frontier.size, ()):
+            self._without_frames(at)
             return
         text = f"it leads to {at.left()} more entries than its headers name"
         self._audit.differ("header-differs", at.where, text)

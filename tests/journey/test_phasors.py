@@ -265,6 +265,24 @@ def held(root: Path) -> list[int]:
     return found
 
 
+def test_a_replay_without_a_message_of_a_window_says_so(tmp_path: Path) -> None:
+    """As an erasure leaves it: no difference, but not checked."""
+    small = begun(tmp_path)
+    for raw in stream(0, 130):
+        small.take(GATEWAY, raw, form="pmu")
+    small.close()
+    [file] = tmp_path.rglob("archive.db")
+    with sqlite3.connect(file) as db:
+        db.execute("DELETE FROM message WHERE place = 2")
+    db.close()
+    audit = replay(tmp_path)
+    assert audit.differences == []
+    assert audit.unchecked == {
+        "messages whose raw bytes or keys are gone": 1,
+        "windows that have frames of messages that are gone": 1,
+    }
+
+
 # --- what fsck finds ---------------------------------------------------------------------------
 
 

@@ -310,7 +310,7 @@ def test_a_form_that_there_is_not_is_406(api, accept):
 
 def test_what_stands_behind_a_record_in_its_row_is_not_in_another_form(api, platform):
     row = platform.add("north", "pmu", 7, "1")
-    platform.rows[-1] = row._replace(record=row.record + b'\n{"frame":"1"}')
+    platform.rows[-1] = row._replace(kind="phasors", record=row.record + b'\n{"frame":"1"}')
     platform.entries = lambda: [
         sha256(r.record.partition(b"\n")[0]).digest() for r in platform.rows
     ]
