@@ -69,7 +69,9 @@ def _stores(audit: Audit, folder: DataFolder, check: "_Check") -> None:
         with audit.guarded("customer database"):
             rows.rows()
         with audit.guarded("book"):
-            DaysCheck(audit, stores, check.log, stored).run()
+            days = DaysCheck(audit, stores, check.log, stored)
+            days.run()
+            days.touched(rows.touched)
         with audit.guarded("archive"):
             rows.archive(check.messages())
 

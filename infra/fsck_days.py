@@ -1,5 +1,6 @@
 """The part of fsck that looks at closed days: device-days, books, and what the log says of them."""
 
+from collections.abc import Mapping
 from datetime import date
 
 from bal import jcs
@@ -46,6 +47,18 @@ class DaysCheck:
         if len(closes) <= taken and self._stores.book.count() != made:
             text = f"it has other device-days than the {made} that its closes made"
             self._audit.differ("book-differs", "scd/book.db", text)
+
+    def touched(self, wanted: Mapping[str, int]) -> None:
+        """Each date that a row is of is noted, so that it will be closed.
+
+        wanted: the highest index of a row by local date; a note may be ahead of it.
+        """
+        noted = self._stores.book.touched()
+        for day, index in sorted(wanted.items()):
+            if noted.get(day, -1) < index:
+                text = f"book.db notes entry {noted.get(day, 'none')} as the newest of this date,"
+                text += f" and the row of entry {index} is of it: it may never be closed"
+                self._audit.differ("book-differs", f"date {day}", text)
 
     def _rows(self, new: list[BookEntry], where: str) -> None:
         """What the book notes of the device-days of a close is what their rows say."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from bal import jcs
 from bal.certify.commitment import commitment
+from bal.derive.fold import KINDS as KINDS_OF_SLOTS
+from bal.derive.touched import touched_dates
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
 from bal.model import PHASORS, TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
@@ -52,6 +54,8 @@ class RowsCheck:
         self._registry = Registry()
         self._message: _Message | None = None
         self._window: tuple[int, int, list[StoredRecord]] = (0, 0, [])
+        self._begun: dict[str, list[tuple[int, int, int]]] = {}  # in a stretch of rows, by zone
+        self.touched: dict[str, int] = {}  # by local date the highest index of a row
 
     def projection(self) -> None:
         """What is projected belongs together, and to this log."""
@@ -85,6 +89,7 @@ class RowsCheck:
                 self._row(row)
                 if row.kind in KINDS:
                     registry[row.index] = row.record
+            self._note_touched()
             for text in dict.fromkeys(damaged.values()):
                 self.audit.differ_at(
                     "store-damaged", [i for i in damaged if damaged[i] == text], text
@@ -134,6 +139,17 @@ class RowsCheck:
             text = what_differs(row, self._stores.vault.salt_key(row.device, row.year) or b"")
             if text:
                 self.audit.differ("frames-differ", where, text)
+        info = self._registry.device(row.device) if row.kind in KINDS_OF_SLOTS else None
+        if info is not None:
+            at = row.begin_us, row.end_us, row.index
+            self._begun.setdefault(info.zone, []).append(at)
+
+    def _note_touched(self) -> None:
+        """Which dates the rows of a stretch are of, each where its device stands."""
+        for zone, begun in self._begun.items():
+            for day, index in touched_dates(begun, [zone]).items():
+                self.touched[day] = max(index, self.touched.get(day, -1))
+        self._begun.clear()
 
     def _opens(self, row: StoredRecord, of_year: int) -> bool:
         """Whether the row and the subject's key of that year lead to the entry."""

@@ -325,6 +325,9 @@ def test_many_days_do_not_hold_up_the_operator(tmp_path: Path) -> None:
         f"INSERT INTO entry SELECT date, key, 3, {OTHERS} FROM entry WHERE k = 1",
         "UPDATE close SET prefix = prefix - 1 WHERE k = 2",
         "UPDATE close SET day_book = zeroblob(32) WHERE k = 1",
+        "DELETE FROM touched",
+        "UPDATE touched SET log_index = log_index - 1",
+        "UPDATE touched SET date = '2026-01-02'",
     ],
 )
 def test_fsck_sees_what_was_altered_in_the_book(tmp_path: Path, change: str) -> None:
