@@ -237,9 +237,10 @@ class _Replay:
 
     def _has_window(self, at: _Message, first: int, made: Sequence[Digest]) -> bool:
         """Whether windows of phasor frames are among what was made, or what the log has."""
-        drafts = at.worked.drafts if at.worked is not None else ()
+        if at.worked is not None and any(one.kind == PHASORS for one in at.worked.drafts):
+            return True
         rows = self._stores.customer_db.records(first, first + max(1, len(made)))
-        return any(one.kind == PHASORS for one in (*drafts, *rows))
+        return any(row.kind == PHASORS for row in rows)
 
     def _without_frames(self, at: _Message) -> None:
         """Its windows have frames of a message that can't be made again."""
