@@ -1,9 +1,9 @@
 """What goes between the platform and a process that works through bulk messages for it.
 
-Frames through pipes: a length and a value in the form of `marshal`, which copies a thousand records
-in the time that pickle needs for twenty. What is large comes back through memory that both share:
-a megabyte through a pipe costs the platform twice what it costs to make objects of it. Both ends
-are one version of one program on one interpreter.
+Frames through pipes: a length and a value in the form of `marshal`, which has plain values only, in
+columns: to read a `Worked` back takes pickle six times as long. What is large comes back through
+memory that both share: a megabyte through a pipe costs the platform twice what it costs to make
+objects of it. Both ends are one version of one program on one interpreter.
 """
 
 import marshal
