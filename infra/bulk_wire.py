@@ -42,7 +42,7 @@ class Task(NamedTuple):
     raw: bytes
 
 
-def frame(value: object) -> bytes:
+def frame(value: Any) -> bytes:
     """One value as it goes through a pipe. Tuples of a class of their own must be made plain."""
     data = marshal.dumps(value)
     return LENGTH.pack(len(data)) + data
@@ -68,7 +68,7 @@ class Places:
         os.ftruncate(descriptor, UNDER_WAY_MAX * PLACE_BYTES)
         return descriptor
 
-    def put(self, answer: object) -> bytes:
+    def put(self, answer: Any) -> bytes:
         """Put down the next answer; the frame that says so, or has it where it is too large."""
         data, at = marshal.dumps(answer), self._next()
         if len(data) > PLACE_BYTES:
