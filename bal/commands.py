@@ -32,6 +32,10 @@ def command_drafts(
         subject = subjects.keyed(sender.subject, message_year)
         drafts = [draft(subject, "sender", sender_record(sender))]
         return subject, drafts + _device_drafts(command, subjects, registry, message_year)
+    if command["command"] == "device":
+        info = replace(_known(registry, command["device"]), state=command["state"])
+        subject = subjects.keyed(info.device, message_year)
+        return subject, [draft(subject, "device", device_record(info))]
     if command["command"] not in {"grant", "withdraw"}:
         raise ValueError("no such command")
     client = Client(
@@ -71,6 +75,13 @@ def _device_drafts(
         subject = subjects.keyed(pseudonym, message_year)
         drafts.append(draft(subject, "device", device_record(info)))
     return drafts
+
+
+def _known(registry: Registry, device: str) -> DeviceInfo:
+    info = registry.device(Pseudonym(device))
+    if info is None:
+        raise ValueError("no such device")
+    return info
 
 
 def _sender_of(command: dict[str, Any]) -> Sender:

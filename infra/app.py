@@ -393,6 +393,7 @@ class Platform:
         return {
             "enrol": self._enrol,
             "revoke": self._revoke,
+            "restore": self._restore,
             "devices": self._devices,
             "client-add": self._add_client,
             "client-list": self._clients,
@@ -439,9 +440,13 @@ class Platform:
             "mqtt": self.ready["mqtt"],
         }
 
-    async def _revoke(self, request: dict[str, Any]) -> dict[str, int]:
-        await self.enrolment.revoke(request["name"])
-        return {"sessions_closed": self.mqtt.disconnect(request["name"])}
+    async def _revoke(self, request: dict[str, Any]) -> dict[str, object]:
+        sender = await self.enrolment.revoke(request["name"])
+        closed = 0 if sender is None else self.mqtt.disconnect(sender)
+        return {"sender": sender, "sessions_closed": closed}
+
+    async def _restore(self, request: dict[str, Any]) -> None:
+        await self.enrolment.restore(request["name"])
 
     async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
         return await asyncio.to_thread(self.enrolment.devices)

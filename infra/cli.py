@@ -185,10 +185,20 @@ def _add_device(commands: Any) -> None:
     )
     enrol.add_argument("--bulk", action="store_true", help="a head-end or DSO server")
     enrol.set_defaults(run=_enrol)
-    revoke = verbs.add_parser("revoke", help="take a sender's right to send, at once")
-    revoke.add_argument("name", metavar="NAME")
+    revoke = verbs.add_parser(
+        "revoke",
+        help="take a sender's right to send, or end a device, at once",
+        description="A name is a sender's, whose own device ends with it; the other devices that it"
+        " spoke for stay. A pseudonym, as `device list` has it, is a device's: nobody speaks"
+        " for it any more, and its days end. One that begins with - stands last, behind --.",
+    )
+    revoke.add_argument("name", metavar="NAME|PSEUDONYM")
     revoke.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     revoke.set_defaults(run=_revoke)
+    restore = verbs.add_parser("restore", help="take a revoked device back into service")
+    restore.add_argument("name", metavar="PSEUDONYM")
+    restore.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    restore.set_defaults(run=_restore)
     listing = verbs.add_parser("list", help="every device and sender, with its identity")
     listing.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -221,8 +231,20 @@ def _enrol(arguments: argparse.Namespace) -> int:
 def _revoke(arguments: argparse.Namespace) -> int:
     from infra.control import call
 
-    closed = call(arguments.data, "revoke", name=arguments.name)["sessions_closed"]
-    sys.stdout.write(f"{arguments.name} is revoked; {closed} open sessions were closed\n")
+    done = call(arguments.data, "revoke", name=arguments.name)
+    if done["sender"] is None:
+        sys.stdout.write(f"the device {arguments.name} is revoked: nobody may speak for it\n")
+        return 0
+    closed = done["sessions_closed"]
+    sys.stdout.write(f"{done['sender']} is revoked; {closed} open sessions were closed\n")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from infra.control import call
+
+    call(arguments.data, "restore", name=arguments.name)
+    sys.stdout.write(f"the device {arguments.name} is active: senders may speak for it\n")
     return 0
 
 

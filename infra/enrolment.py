@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bal import jcs
 from bal.errors import Rejected
+from bal.harmonise.names import check_names
 from bal.model import DeviceInfo, Identity, Pseudonym
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Vault
@@ -25,6 +27,8 @@ from infra.certificates import Authority, check_name, fingerprint, issue_device
 
 SUBJECTS_MAX = 100_000
 KINDS = ("meter", "der", "pmu")
+
+_IDENTITY_FORM = "it is mrid:<mRID> or name:<authority>/<type>/<name>, each percent-encoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +94,47 @@ class Enrolment:
         await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
         return Enrolled(certificate, key, password)
 
-    async def revoke(self, name: str) -> None:
-        """Take a sender's right to send; Rejected("name-unknown") where there is none."""
-        sender = self._registry.senders.get(name)
-        if sender is None or sender.state != "active":
-            raise Rejected("name-unknown", f"no active sender is named {name}", field="name")
+    async def revoke(self, given: str) -> str | None:
+        """Take the right to send of a sender, or end a device, by its pseudonym.
+
+        given: the sender's name, or a pseudonym as `devices` has it. Returns the sender's name,
+        None where it is a device that others speak for. Raises Rejected("name-unknown").
+        """
+        sender = self._sender_of(given)
+        if sender is None:
+            await self._put_state(given, "revoked")
+            return None
         devices: list[object] = []
         if sender.subjects == "self":
             info = self._registry.device(sender.subject)
             assert info is not None
             devices.append(_device(info.device, info.group, info.zone, info.kind))
         command = _command("revoke", sender, devices)
+        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        return sender.name
+
+    async def restore(self, given: str) -> None:
+        """Take a revoked device back into service, by its pseudonym.
+
+        Senders that were revoked stay so. Raises Rejected("name-unknown").
+        """
+        await self._put_state(given, "active")
+
+    def _sender_of(self, given: str) -> Sender | None:
+        """The active sender of this name, else of this pseudonym."""
+        senders = [one for one in self._registry.senders.values() if one.state == "active"]
+        named = [one for one in senders if one.name == given]
+        found = named or [one for one in senders if one.subject == given]
+        return found[0] if found else None
+
+    async def _put_state(self, given: str, state: str) -> None:
+        info = self._registry.device(Pseudonym(given))
+        if info is None or info.state == state:
+            text = "no active sender or device is named so"
+            if state == "active":
+                text = "no revoked device has this pseudonym"
+            raise Rejected("name-unknown", text, field="name")
+        command: dict[str, object] = {"command": "device", "device": given, "state": state}
         await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
 
     async def add_client(
@@ -328,11 +362,24 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _listed_identity(text: str, line: int) -> Identity:
-    if text.startswith("mrid:") or (text.startswith("name:") and text.count("/") == 2):
-        return Identity(text)
-    if any(ord(char) < 0x20 for char in text):
-        raise Rejected("identity-invalid", "a control character in a name", line=line)
-    return identity_of_name(text)
+    """Raises Rejected for what no device can be known by: nobody would ever match it."""
+    try:
+        if not text.startswith(("mrid:", "name:")):
+            check_names(None, (("", "", text),))
+            return identity_of_name(text)
+        parts = [unquote(part, errors="strict") for part in text[5:].split("/")]
+        if text.startswith("mrid:"):
+            (mrid,) = parts
+            names = check_names(mrid, ())
+        else:
+            authority, kind, name = parts
+            names = check_names(None, ((authority, kind, name),))
+    except (Rejected, ValueError) as error:
+        why = error.text if isinstance(error, Rejected) else _IDENTITY_FORM
+        raise Rejected("identity-invalid", why, line=line) from error
+    if names.identities() != (Identity(text),):
+        raise Rejected("identity-invalid", _IDENTITY_FORM, line=line)
+    return Identity(text)
 
 
 def _check_group(group: str, line: int | None = None) -> None:

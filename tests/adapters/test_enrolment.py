@@ -57,6 +57,12 @@ class Desk:
     def withdraw(self, given: str) -> str:
         return asyncio.run(self.enrolment.revoke_client(given))
 
+    def revoke(self, given: str) -> str | None:
+        return asyncio.run(self.enrolment.revoke(given))
+
+    def restore(self, given: str) -> None:
+        asyncio.run(self.enrolment.restore(given))
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -149,3 +155,105 @@ def test_two_at_once_do_not_get_one_name(desk: Desk) -> None:
         (failed,) = [one for one in made if isinstance(one, Rejected)]
         assert failed.code == "name-taken"
     assert (len(desk.registry.clients), len(desk.registry.senders)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "name:///m1",
+        "name:/m1",
+        "name://",
+        "name:a/b/c/d",
+        "name:a/b/m 1",
+        "name:a/b/%6D1",  # the same as m1, and another text
+        "name:a/b/Zähler",
+        "name:a/b/%zz",
+        "name:a/b/%FF",
+        "mrid:",
+        "mrid:a/b",
+        "mrid:" + "1" * 300,
+        "m\x01",
+        "m" * 300,
+    ],
+)
+def test_an_identity_that_no_device_can_have_is_refused_with_its_line(
+    desk: Desk, identity: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        desk.enrol("portal", "list", f"identity,group,zone,kind\nmeter-1\n{identity},,,\n")
+    assert (caught.value.code, caught.value.line) == ("identity-invalid", 3)
+    assert identity not in caught.value.text
+    assert desk.enrolment.devices() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "identity"),
+    [
+        ("mrid:a%2Fb", "mrid:a%2Fb"),
+        ("name:a/b/Z%C3%A4hler%201", "name:a/b/Z%C3%A4hler%201"),
+        ("name://m1", "name://m1"),
+        ("Zähler 1", "name://Z%C3%A4hler%201"),
+        ("names:x", "name://names%3Ax"),
+    ],
+)
+def test_identities_of_a_list(desk: Desk, given: str, identity: str) -> None:
+    desk.enrol("portal", "list", f"{given}\n")
+    assert lines(desk)[0][0] == identity
+
+
+def pseudonym_of(desk: Desk, identity: str) -> str:
+    (found,) = [d["device"] for d in desk.enrolment.devices() if d["identity"] == identity]
+    assert found is not None
+    return found
+
+
+def test_a_device_that_others_speak_for_is_revoked_by_its_pseudonym(desk: Desk) -> None:
+    desk.enrol("headend", "any")
+    desk.enrol("portal", "list", "a\n")
+    assert desk.take("headend", "cim", cim(("a", END, "1"))) == ["reading"]
+    device = pseudonym_of(desk, "name://a")
+    assert asyncio.run(desk.enrolment.revoke(device)) is None
+    assert ("name://a", "meter", "portal", "revoked") in lines(desk)
+    assert desk.take("headend", "cim", cim(("a", END, "2"))) == ["refused"]
+    assert desk.take("portal", "cim", cim(("a", END, "3"))) == ["refused"]
+    assert desk.take("headend", "cim", cim(("b", END, "1"))) == ["device", "reading"]
+    assert jcs.decode(desk.commands[-1]).keys() == {"command", "device", "state", "nonce"}
+    assert refused(desk.revoke, device) == ("name-unknown", "name")
+    desk.enrol("portal-2", "list", "a\n")  # a list does not bring it back
+    assert desk.take("portal-2", "cim", cim(("a", END, "4"))) == ["refused"]
+    asyncio.run(desk.enrolment.restore(device))
+    assert desk.take("headend", "cim", cim(("a", END, "5"))) == ["reading"]
+    assert refused(desk.restore, device) == ("name-unknown", "name")
+    assert refused(desk.restore, "A" * 43) == ("name-unknown", "name")
+
+
+def test_a_device_that_is_enrolled_by_itself_comes_back(desk: Desk) -> None:
+    desk.enrol("headend", "any")
+    desk.take("headend", "cim", cim(("a", END, "1")))
+    desk.revoke(pseudonym_of(desk, "name://a"))
+    desk.enrol("a")
+    assert desk.take("headend", "cim", cim(("a", END, "2"))) == ["reading"]
+
+
+def test_the_pseudonym_of_a_sender_revokes_the_sender(desk: Desk) -> None:
+    """Its own device with it, where it is one; a head-end's devices stay as they are."""
+    desk.enrol("meter-1")
+    desk.enrol("headend", "any")
+    desk.take("headend", "cim", cim(("a", END, "1")))
+    assert asyncio.run(desk.enrolment.revoke(pseudonym_of(desk, "name://meter-1"))) == "meter-1"
+    own = pseudonym_of(desk, "name:gridseal/sender/headend")
+    assert asyncio.run(desk.enrolment.revoke(own)) == "headend"
+    assert lines(desk) == [
+        ("name://a", "meter", "headend", "active"),
+        ("name://meter-1", "meter", "meter-1", "revoked"),
+        ("name:gridseal/sender/headend", "sender", "headend", "revoked"),
+    ]
+
+
+def test_a_sender_named_like_a_pseudonym_is_meant_first(desk: Desk) -> None:
+    desk.enrol("headend", "any")
+    desk.take("headend", "cim", cim(("a", END, "1")))
+    device = pseudonym_of(desk, "name://a")
+    desk.enrol(device)
+    assert asyncio.run(desk.enrolment.revoke(device)) == device
+    assert ("name://a", "meter", "headend", "active") in lines(desk)

@@ -123,6 +123,24 @@ def test_a_meter_that_falls_silent_is_missed(tmp_path: Path) -> None:
     check(tmp_path, 2)
 
 
+def test_the_days_of_a_device_end_when_it_is_revoked(tmp_path: Path) -> None:
+    """Whoever spoke for it, and without any sender of its own; restored, they go on."""
+    small = begun(tmp_path)
+    small.close_day(DAY)
+    gone, *others = small.stores.registry.devices(None)
+    small.command(command="device", device=gone.device, state="revoked")
+    summary = small.take("headend", cim(97, METERS))[0].summary
+    assert (str(summary["refused"]).count("device-revoked"), summary["good"]) == (1, 4)
+    close = small.close_day("2026-01-02")
+    left = {entry.device for entry in small.stores.book.entries(close.date, close.k)}
+    assert left == {info.device for info in others}
+    small.command(command="device", device=gone.device, state="active")
+    assert small.take("headend", cim(193, METERS))[0].summary["refused"] == []
+    assert len(device_days(small, small.close_day("2026-01-03"))) == len(METERS)
+    small.close()
+    check(tmp_path, 3)
+
+
 def test_a_day_without_any_record_has_an_empty_book(tmp_path: Path) -> None:
     small = begun(tmp_path)
     close = small.close_day("2025-12-01")
