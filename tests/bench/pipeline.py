@@ -4,6 +4,7 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Bench:
     """A platform without gateways and chain: all that stands between intake and checkpoint."""
 
     def __init__(self, root: Path, bulk_processes: int = LimitsConfig().bulk_processes) -> None:
-        folder = DataFolder(root)
+        self.folder = folder = DataFolder(root)
         folder.create()
         clock = SystemClock()
         self.stores = Stores.open(folder, clock)
@@ -101,15 +102,19 @@ class Bench:
 
     def play(self, credential: str, form: str, raws: list[bytes]) -> float:
         """Take messages in, wait until all are published and stored; seconds."""
-        self._left += len(raws)
+        return self.take([(credential, form, raw) for raw in raws])
+
+    def take(self, messages: Sequence[tuple[str, str, bytes]]) -> float:
+        """As `play`, of several senders: (credential, format, raw)."""
+        self._left += len(messages)
         self._done.clear()
         limits = Limits()
         started = time.perf_counter()
-        for raw in raws:
+        for credential, form, raw in messages:
             if form != COMMAND_FORMAT:
                 guard(raw, form, limits)
             self.writer.submit(credential, form, raw)
-        self._done.wait(300)
+        assert self._done.wait(300), "not everything was certified"
         return time.perf_counter() - started
 
     def _certified(self, found: object) -> None:
