@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import device_days, latency, phasors, pipeline, proofs, transactions
+from tests.bench import day, device_days, latency, phasors, pipeline, proofs, transactions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,6 +30,10 @@ def main() -> None:
     table.add_row("CIM of 1,000 meters → certified, stored, checkpoint", f"{rate:,.0f}/s", "")
     spread = f"{ratios[0]:.3f} / {statistics.median(ratios):.3f} / {ratios[-1]:.3f}"
     table.add_row("  of bound (min / median / max of 5)", spread, "≥ 0.05")
+    with console.status("a day of a grid"):
+        played = day.main()
+    figure = f"{played:,.0f}/s, {played / rate:.2f}"
+    table.add_row("a day of a grid, every format; of the rate above", figure, "≥ 0.7")
     with console.status("one transaction a reading"):
         sent = transactions.main()
     table.add_row(
