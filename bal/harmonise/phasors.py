@@ -14,8 +14,6 @@ RATES = (1, 2, 4, 5, 8, 10, 12, 15, 20, 25, 30, 50, 60, 100, 120, 200, 240)  # f
 NO_RATE = 0
 WINDOW_US = 1_000_000
 
-_QUALITY = ["0.0.0"]  # the format has none
-
 
 class _Measurand(NamedTuple):
     unit: str
@@ -55,36 +53,17 @@ def window_record(
     """
     begin, end = rfc3339(begin_us), rfc3339(begin_us + WINDOW_US)
     observes, has_channel = _nodes(device, tuple(channels))
-    return jcs.encode(
-        {
-            "begin": begin,
-            "device": device,
-            "end": end,
-            "evidence": evidence.hex(),
-            "frames": str(frames),
-            "hasPhenomenonTime": {
-                "hasBeginning": {"id": "#begin", "inXSDDateTimeStamp": begin, "type": "Instant"},
-                "hasEnd": {"id": "#end", "inXSDDateTimeStamp": end, "type": "Instant"},
-                "id": "#interval",
-                "type": "ProperInterval",
-            },
-            "id": "",
-            "kind": "phasors",
-            "madeBy": {
-                "has_channel": has_channel,
-                "id": device,
-                "sample_rate": str(rate),
-                "type": ["Meter", "PMU"],
-            },
-            "missing": str(missing(frames, rate)),
-            "observes": observes,
-            "quality": _QUALITY,
-            "rate": str(rate),
-            "root": root.hex(),
-            "type": "ProcedureExecution",
-            "v": "1",
-        }
-    )
+    # Pieced together, as readings are: the nodes are many, and the same every second.
+    return (
+        f'{{"begin":"{begin}","device":"{device}","end":"{end}","evidence":"{evidence.hex()}"'
+        f',"frames":"{frames}","hasPhenomenonTime":{{"hasBeginning":{{"id":"#begin"'
+        f',"inXSDDateTimeStamp":"{begin}","type":"Instant"}},"hasEnd":{{"id":"#end"'
+        f',"inXSDDateTimeStamp":"{end}","type":"Instant"}},"id":"#interval"'
+        f',"type":"ProperInterval"}},"id":"","kind":"phasors","madeBy":{{"has_channel":{has_channel}'
+        f',"id":"{device}","sample_rate":"{rate}","type":["Meter","PMU"]}}'
+        f',"missing":"{missing(frames, rate)}","observes":{observes},"quality":["0.0.0"]'
+        f',"rate":"{rate}","root":"{root.hex()}","type":"ProcedureExecution","v":"1"}}'
+    ).encode()
 
 
 def missing(frames: int, rate: int) -> int:
@@ -109,10 +88,8 @@ def rate_of(times_us: Sequence[int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _nodes(
-    device: Pseudonym, channels: tuple[Channel, ...]
-) -> tuple[list[dict[str, object]], list[str]]:
-    """The channels as `observes` and `has_channel` have them, in order of id."""
+def _nodes(device: Pseudonym, channels: tuple[Channel, ...]) -> tuple[str, str]:
+    """The channels as `observes` and `has_channel` have them, in order of id, in RFC 8785 form."""
     nodes: list[dict[str, object]] = []
     for component, measurand, phase in channels:
         of = MEASURANDS[measurand]
@@ -128,4 +105,5 @@ def _nodes(
             node["broader"] = f"s4grid:{of.broader}"
         nodes.append(node)
     nodes.sort(key=lambda node: str(node["id"]))
-    return nodes, [str(node["id"]) for node in nodes]
+    ids = [node["id"] for node in nodes]
+    return jcs.encode(nodes).decode(), jcs.encode(ids).decode()

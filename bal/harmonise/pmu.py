@@ -20,7 +20,7 @@ from bal.harmonise.parts import cut
 from bal.harmonise.phasors import MEASURANDS, PHASES
 from bal.harmonise.pmu_number import exact
 from bal.harmonise.pmu_plan import Shape
-from bal.harmonise.pmu_time import instant
+from bal.harmonise.pmu_time import instant, instants
 from bal.harmonise.report import Report
 from bal.model import Channel, Finding, Harmonised, PhasorFrame, Severity, Subject
 
@@ -106,7 +106,7 @@ def _by_plan(raw: bytes, resolve: Resolve, commit_parts: CommitParts) -> Harmoni
         return None
     try:
         subjects = {device: resolve(_names(device)) for device in dict.fromkeys(read.devices)}
-        instants = [instant(text) for text in read.times]
+        times = instants(read.times)
     except Rejected:
         return None
     owners = {subject.pseudonym for subject in subjects.values()}
@@ -117,13 +117,13 @@ def _by_plan(raw: bytes, resolve: Resolve, commit_parts: CommitParts) -> Harmoni
     parts, [commitment] = cut(raw, [(0, len(raw), subject)], subject, lambda *_: from_part)
     frames: list[PhasorFrame] = []
     at, values = 0, read.values
-    for number, (of, time) in enumerate(zip(read.shapes, instants, strict=True)):
+    for number, (of, time) in enumerate(zip(read.shapes, times, strict=True)):
         end = at + of.size
         data = of.frame(values[at:end], time.text)
         frames.append(PhasorFrame(subject, time.us, data, of.channels, commitment, number))
         at = end
     found = Harmonised(parts, frames=frames)
-    for number, time in enumerate(instants):
+    for number, time in enumerate(times):
         if time.cut:
             report = Report(raw)
             pointer, line = whereabouts(raw, {number: None})[number]

@@ -14,11 +14,11 @@ from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise import pmu_plan
 from bal.harmonise.instant import parse
-from bal.harmonise.phasors import MEASURANDS, rate_of
+from bal.harmonise.phasors import MEASURANDS, rate_of, window_record
 from bal.harmonise.pmu import READINGS_MAX, turned_away
 from bal.harmonise.pmu_number import VALUE_LENGTH_MAX, exact
-from bal.harmonise.pmu_time import instant
-from bal.model import Harmonised
+from bal.harmonise.pmu_time import instant, instants
+from bal.model import Digest, Harmonised
 from tests.unit.harmonise.conftest import SENDER, take_message
 
 Take = Callable[..., Harmonised]
@@ -235,6 +235,36 @@ def test_instants_are_those_of_the_other_reader(text: str) -> None:
         except Rejected as error:
             outcomes.append(error.code)
     assert outcomes[0] == outcomes[1]
+
+
+stamps = st.builds(
+    "2026-01-15T{}:00:{}.{}{}".format,
+    st.sampled_from(["09", "10", "24"]),
+    st.sampled_from(["00", "01"]),
+    st.sampled_from(["0", "02", "000000", "020000", "999999", "1234567", "00000a", "\u0661" * 6]),
+    st.sampled_from(["Z", "+01:00", "-00:00", "", "z"]),
+)
+
+
+@given(st.lists(stamps, max_size=8))
+def test_instants_of_a_stream_are_those_of_each(texts: list[str]) -> None:
+    outcomes: list[object] = []
+    for read in (instants, lambda all_: [instant(text) for text in all_]):
+        try:
+            outcomes.append(read(texts))
+        except Rejected as error:
+            outcomes.append(error.code)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_windows_record_is_canonical() -> None:
+    """It is pieced together from text."""
+    channels = [(f'"Süd\\ {name}', name, phase) for name in MEASURANDS for phase in "CA"]
+    record = window_record(
+        SENDER.pseudonym, 1_768_471_200_000_000, channels,
+        frames=7, rate=50, root=Digest(bytes(32)), evidence=Digest(bytes(range(32))),
+    )  # fmt: skip
+    assert jcs.encode(json.loads(record)) == record
 
 
 @pytest.mark.parametrize(
