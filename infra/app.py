@@ -227,6 +227,7 @@ class Platform:
             stored_size=lambda: self.engine.stored_size,
             commit=self._close_book,
             grace_s=self.config.day.grace_h * 3600,
+            back_days=self.config.day.back_days,
             on_stop=self._fail,
         )
         bus = MeasuredBus(self.stores.bus, self.metrics)
@@ -381,11 +382,12 @@ class Platform:
 
     def _health(self) -> dict[str, str]:
         chain = self._alarms.get("chain", "ok")
-        return {"log": "ok", "chain": chain, "disk": self.disk.health()}
+        days = self.deriver.health()
+        return {"log": "ok", "chain": chain, "days": days, "disk": self.disk.health()}
 
     def _standing_alarms(self) -> list[str]:
         chain = self._alarms.get("chain", "").split(":")[0]
-        return [code for code in (chain, self.disk.alarm) if code]
+        return [code for code in (chain, self.deriver.alarm, self.disk.alarm) if code]
 
     # -- control ----------------------------------------------------------------------------
 
@@ -470,7 +472,9 @@ class Platform:
         )
 
     async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {**self.ready, "anchor": self.anchorer.status(), "health": self._health()}
+        days = await asyncio.to_thread(self.deriver.status, self.clock.now_us())
+        health, anchor = self._health(), self.anchorer.status()
+        return {**self.ready, "anchor": anchor, "days": days, "health": health}
 
     async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
         anchor = await asyncio.to_thread(self.anchorer.anchor_now)

@@ -56,6 +56,7 @@ class DayConfig:
     """[day]: when a day is closed."""
 
     grace_h: int = 0  # hours after a day's end before its device-days are written
+    back_days: int = 31  # from then on; what ended longer ago is closed by command only
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ What a close says is computed in a thread of its own, from what is stored below 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,7 +16,7 @@ from typing import Any
 from bal.certify.book import EMPTY
 from bal.closing import ClosedDay, close_day
 from bal.derive.local_day import date_at, day_number, local_day
-from bal.errors import GridsealError, Rejected, Stop, Unavailable
+from bal.errors import GridsealError, Rejected, Stop
 from bal.model import Close
 from bal.ports import Book, DayRows, Vault
 from bal.registry import Registry
@@ -24,7 +24,8 @@ from bal.registry import Registry
 logger = logging.getLogger("gridseal.deriver")
 
 LATE_GATHER_US = 3_600_000_000  # late data wait so long for more of it: each close is a transaction
-GO_ON_DAYS = 31  # a day without records is closed by itself if it is no longer ago
+DATES_SHOWN_MAX = 100  # of those that wait
+NOT_CLOSED = "day-not-closed"
 DAYS_AT_ONCE = 16  # of those due; then an operator who asks for one has a turn
 
 _DAY_US = 86_400_000_000
@@ -73,12 +74,17 @@ class Deriver:
         stored_size: Callable[[], int],
         commit: Callable[[ClosedDay], "Future[Close]"],
         grace_s: int,
+        back_days: int,
         on_stop: Callable[[GridsealError], None],
     ) -> None:
         """zones: of all devices; commit: `Engine.close`; grace_s: between a day's end and its close
-        by itself."""
+        by itself; back_days: for how long from then on it is closed by itself."""
         self._sources, self._zones, self._stored_size = sources, zones, stored_size
         self._commit, self._grace_us, self._on_stop = commit, grace_s * 1_000_000, on_stop
+        self._back_us = back_days * _DAY_US
+        self._under_way: date | None = None
+        self.alarm = ""  # its code, while it stands
+        self._alarm_text = ""
         self._queue: SimpleQueue[_Ask | None] = SimpleQueue()
         self._tried: dict[date, tuple[int, int]] = {}  # touched index and time of the last try
         self._thread = Thread(target=self._run, name="deriver", daemon=True)
@@ -106,28 +112,65 @@ class Deriver:
         self._queue.put(_Ask(now_us, day, answer))
         return answer
 
+    def health(self) -> str:
+        """For the health document: "ok", or the alarm with its code."""
+        return f"{self.alarm}: {self._alarm_text}" if self.alarm else "ok"
+
+    def status(self, now_us: int) -> dict[str, Any]:
+        """The newest close, and which dates wait: for their turn, or for the operator's command.
+
+        Of those that wait the first 100 are named, oldest first.
+        """
+        closes = self._sources.book.closes()
+        newest = _by_date(closes)
+        touched = self._touched()
+        after = {day + timedelta(days=1) for day in newest}
+        waiting: list[str] = []
+        by_command: list[str] = []
+        for day in sorted(touched.keys() | after):
+            if self._has_news(day, touched.get(day, -1), newest) and self._end_us(day) <= now_us:
+                (by_command if self._is_past(day, now_us) else waiting).append(day.isoformat())
+        last = closes[-1] if closes else None
+        return {
+            "newest": last and {"k": str(last.k), "date": last.date, "prefix": str(last.prefix)},
+            "waiting": _shown(waiting),
+            "by_command": _shown(by_command),
+        }
+
     def _run(self) -> None:
         while (ask := self._queue.get()) is not None:
+            self._under_way = ask.day
             try:
                 self._do(ask)
             except GridsealError as error:
                 self._failed(ask, error)
             except Exception as error:
                 logger.critical("unexpected", exc_info=error)
-                self._failed(ask, Stop("internal-error", f"{type(error).__name__}: {error}"))
+                # What a defect says may hold what a message said; this is shown to everybody.
+                where = self._under_way or "no date yet"
+                text = f"{where}: a defect ({type(error).__name__}); the log has it all"
+                self._failed(ask, Rejected(NOT_CLOSED, text, field="date"))
 
     def _failed(self, ask: _Ask, error: GridsealError) -> None:
+        """Closing halts, until the next tick or command; only a Stop is the whole platform's."""
         if ask.answer is not None:
             ask.answer.set_exception(error)
-        elif isinstance(error, Unavailable):
-            logger.error("a day waits to be closed: %s", error)
         if isinstance(error, Stop):
             logger.critical("%s", error)
             self._on_stop(error)
+        elif ask.answer is None:
+            text = f"{self._under_way or 'no date yet'}: {error}"
+            if isinstance(error, Rejected) and error.code == NOT_CLOSED:
+                text = error.text
+            self._alarm_text, self.alarm = f"{text}; tried again at the next tick", NOT_CLOSED
+            logger.error("%s", self.health())
 
     def _do(self, ask: _Ask) -> None:
         if ask.day is None or ask.answer is None:
             self._close_due(ask.now_us)
+            if self.alarm:
+                logger.info("days are closed again")
+            self.alarm = ""
             return
         if not ask.answer.set_running_or_notify_cancel():
             return  # nobody waits for it any more; from here on nobody can take it back
@@ -143,37 +186,54 @@ class Deriver:
         closes = book.closes()
         touched, prefix = book.touched().get(day.isoformat(), -1), self._stored_size()
         closed = self._sources.close(day, len(closes) + 1, prefix, now_us)
-        self._tried[day] = (touched, now_us)
         before = [close for close in closes if close.date == day.isoformat()]
         if before and not closed.made:
-            return before[-1]
-        close = self._commit(closed).result()
-        logger.info("closed %s: close %d, %d device-days", day, close.k, closed.device_days)
+            close = before[-1]
+        else:
+            close = self._commit(closed).result()
+            logger.info("closed %s: close %d, %d device-days", day, close.k, closed.device_days)
+        self._tried[day] = (touched, now_us)
         return close
 
     def _close_due(self, now_us: int) -> None:
-        """Close all that is due and over."""
-        newest = {date.fromisoformat(close.date): close for close in self._sources.book.closes()}
-        touched = {date.fromisoformat(on): at for on, at in self._sources.book.touched().items()}
-        today = date_at(now_us, "UTC")
-        lately = {today - timedelta(days=ago) for ago in range(GO_ON_DAYS)}
+        """Close all that is due, over, and not long ago."""
+        newest, touched = _by_date(self._sources.book.closes()), self._touched()
+        first = date_at(max(0, now_us - self._grace_us - self._back_us - 3 * _DAY_US), "UTC")
+        ago = range(day_number(date_at(now_us, "UTC")) - day_number(first) + 1)
+        lately = {first + timedelta(days=n) for n in ago}
         closed = 0
-        for day in sorted(touched.keys() | lately):  # each may go on from the one before
-            due = self._is_due(day, touched.get(day, -1), newest, now_us)
-            if due and self._end_us(day) + self._grace_us <= now_us:
+        for day in sorted(lately):  # each may go on from the one before
+            if self._is_due(day, touched.get(day, -1), newest, now_us):
                 if closed == DAYS_AT_ONCE:
                     self._queue.put(_Ask(now_us))
                     return
+                self._under_way = day
                 newest[day] = self._close(day, now_us)
                 closed += 1
 
     def _is_due(self, day: date, touched: int, newest: Mapping[date, Close], now_us: int) -> bool:
+        """Whether a date is to be closed now, and by itself."""
+        if not self._has_news(day, touched, newest):
+            return False
+        tried = self._tried.get(day)
+        if tried is not None and now_us - tried[1] < LATE_GATHER_US:
+            return False
+        return self._end_us(day) + self._grace_us <= now_us and not self._is_past(day, now_us)
+
+    def _has_news(self, day: date, touched: int, newest: Mapping[date, Close]) -> bool:
         """Whether a date has records that no close has read, or none and meters that go on."""
         last, before = newest.get(day), newest.get(day - timedelta(days=1))
         if touched >= (last.prefix if last else 0):
             tried = self._tried.get(day)
-            return tried is None or (tried[0] < touched and now_us - tried[1] >= LATE_GATHER_US)
+            return tried is None or tried[0] < touched
         return last is None and before is not None and before.day_book != EMPTY
+
+    def _is_past(self, day: date, now_us: int) -> bool:
+        """Whether it is too long ago for a date to be closed by itself: each is a transaction."""
+        return self._end_us(day) + self._grace_us + self._back_us < now_us
+
+    def _touched(self) -> dict[date, int]:
+        return {date.fromisoformat(on): at for on, at in self._sources.book.touched().items()}
 
     def _end_us(self, day: date) -> int:
         """When a date is over in every device's zone; without devices, in any zone."""
@@ -181,3 +241,12 @@ class Deriver:
         if day == date.max:
             return anywhere_us
         return max((local_day(day, zone)[1] for zone in self._zones()), default=anywhere_us)
+
+
+def _by_date(closes: Sequence[Close]) -> dict[date, Close]:
+    """The newest close of each date."""
+    return {date.fromisoformat(close.date): close for close in closes}
+
+
+def _shown(dates: Sequence[str]) -> dict[str, object]:
+    return {"count": str(len(dates)), "dates": list(dates[:DATES_SHOWN_MAX])}

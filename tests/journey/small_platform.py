@@ -60,9 +60,10 @@ class Small:
         clock: Hand | None = None,
         rules_of: dict[str, str] | None = None,
         bulk_processes: int = 0,
+        back_days: int = 31,
     ) -> None:
         """rules_of: another version's; what `infra.app` writes when they change is written."""
-        self._bulk_processes = bulk_processes
+        self._bulk_processes, self._back_days = bulk_processes, back_days
         self.clock = clock or Hand()
         self.rules_parts = rules_of or rules_parts()
         self.rules = rules_digest(self.rules_parts)
@@ -118,6 +119,7 @@ class Small:
             stored_size=lambda: self.engine.stored_size,
             commit=self.engine.close,
             grace_s=0,
+            back_days=self._back_days,
             on_stop=self._on_stop,
         )
 

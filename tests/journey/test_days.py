@@ -1,6 +1,7 @@
 """Days are closed: device-days, the book, its close record; late data, and crashes in between."""
 
 import sqlite3
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Timeout
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,10 +15,11 @@ from bal.certify.book import Book as Tree
 from bal.certify.book import day_key
 from bal.certify.log import tick
 from bal.certify.tiles import split_bundle
+from bal.closing import ClosedDay
 from bal.derive.local_day import day_number, local_day
-from bal.errors import Rejected
+from bal.errors import Rejected, Stop, Unavailable
 from bal.model import Close
-from infra.deriver import DAYS_AT_ONCE, GO_ON_DAYS, LATE_GATHER_US
+from infra.deriver import DATES_SHOWN_MAX, DAYS_AT_ONCE, LATE_GATHER_US, DaySources
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.small_platform import Hand, Small, cim
@@ -36,9 +38,9 @@ def check(root: Path, closes: int) -> None:
     assert replay(root).counts["closes made again"] == closes
 
 
-def begun(root: Path, clock: Hand | None = None) -> Small:
+def begun(root: Path, clock: Hand | None = None, back_days: int = 31) -> Small:
     """Five meters sent the first hour of the day but for its second quarter."""
-    small = Small(root, clock)
+    small = Small(root, clock, back_days=back_days)
     small.start()
     small.enrol("headend")
     for number in (1, 3, 4):
@@ -252,8 +254,140 @@ def test_silence_ends_with_the_last_device(tmp_path: Path) -> None:
     small.close_day("2025-12-30")  # without any
     small.deriver.tick(end_us - 1)
     assert len(idle(small)) == 1
-    small.deriver.tick(end_us + (GO_ON_DAYS + 3) * DAY_US)
-    assert [close.date for close in idle(small)] == ["2025-12-30", DAY]
+    small.deriver.tick(end_us + 20 * DAY_US)
+    assert [close.date for close in idle(small)][:2] == ["2025-12-30", DAY]
+    for info in small.stores.registry.devices(None):
+        small.command(command="device", device=info.device, state="revoked")
+    closes = len(idle(small))
+    small.deriver.tick(end_us + 22 * DAY_US)
+    assert len(idle(small)) == closes + 1  # the first date without device-days, and no more
+    small.deriver.tick(end_us + 25 * DAY_US)
+    assert len(idle(small)) == closes + 1
+    small.close()
+
+
+def many_dates(first: date, count: int) -> bytes:
+    """One message of one meter with a quarter-hour on each date."""
+    days = [first + timedelta(days=n) for n in range(count)]
+    raw = cim(1, [0]).decode()
+    begin, rest = raw.split("<m:Readings>")
+    reading, end = rest.split("</m:Readings>")
+    readings = (f"<m:Readings>{reading}</m:Readings>".replace(DAY, str(day)) for day in days)
+    return (begin + "".join(readings) + end).encode()
+
+
+def test_a_message_about_many_years_makes_few_closes(tmp_path: Path) -> None:
+    """Each close is a transaction: what is older than `day.back_days` waits for the operator."""
+    small = begun(tmp_path, back_days=3)
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    small.take("headend", many_dates(date(2017, 10, 16), 3_000))  # up to 2026-01-01
+    small.deriver.tick(end_us + 2 * DAY_US)
+    closes = ["2025-12-31", DAY, "2026-01-02", "2026-01-03"]
+    assert [close.date for close in idle(small)] == closes
+    days = small.deriver.status(end_us + 2 * DAY_US)
+    assert days["newest"] == {"k": "4", "date": "2026-01-03", "prefix": days["newest"]["prefix"]}
+    assert days["waiting"] == {"count": "0", "dates": []}
+    assert days["by_command"]["count"] == "2998"
+    assert days["by_command"]["dates"][0] == "2017-10-16"
+    assert len(days["by_command"]["dates"]) == DATES_SHOWN_MAX
+    assert small.close_day("2017-10-16").k == 5
+    assert small.deriver.status(end_us + 2 * DAY_US)["by_command"]["count"] == "2997"
+    small.take("headend", cim(2, [1]).replace(b"2026-01-01", b"2017-10-16"))
+    small.deriver.tick(end_us + 2 * DAY_US + 2 * LATE_GATHER_US)
+    assert len(idle(small)) == 5  # its late data, too
+    assert small.deriver.status(end_us + 3 * DAY_US)["by_command"]["count"] == "2998"
+    assert small.close_day("2017-10-16").k == 6
+    small.close()
+    check(tmp_path, 6)
+
+
+def test_what_waits_to_be_closed(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    none = {"count": "0", "dates": []}
+    assert small.deriver.status(end_us - 1) == {"newest": None, "waiting": none, "by_command": none}
+    one_day = {"count": "1", "dates": [DAY]}
+    assert small.deriver.status(end_us)["waiting"] == one_day
+    assert small.deriver.status(end_us + 31 * DAY_US)["waiting"] == one_day
+    assert small.deriver.status(end_us + 31 * DAY_US + 1)["by_command"] == one_day
+    small.close_day(DAY)
+    assert small.deriver.status(end_us)["waiting"] == none
+    assert small.deriver.status(end_us + DAY_US)["waiting"]["dates"] == ["2026-01-02"]  # silent
+    small.take("headend", cim(2, METERS))
+    assert small.deriver.status(end_us)["waiting"] == one_day
+    small.close()
+
+
+class Defective(DaySources):
+    """A defect of ours, or a store that is damaged."""
+
+    error: Exception
+
+    def close(self, day: date, k: int, prefix: int, time_us: int) -> ClosedDay:
+        raise type(self).error
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("of m1"), Unavailable("disk"), Rejected("x", "y")]
+)
+def test_a_defect_while_closing_halts_closing_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    small = begun(tmp_path)
+    deriver, sources = small.deriver, small.deriver._sources
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    monkeypatch.setattr(Defective, "error", error, raising=False)
+    monkeypatch.setattr(
+        deriver, "_sources",
+        Defective(sources.rows, sources.vault, sources.book, sources.registry_at),
+    )  # fmt: skip
+    assert deriver.health() == "ok"
+    deriver.tick(end_us)
+    assert idle(small) == []
+    assert deriver.alarm == "day-not-closed"
+    assert deriver.health().startswith(f"day-not-closed: {DAY}: ")
+    assert "m1" not in deriver.health()
+    asked = deriver.close(date.fromisoformat(DAY), end_us)
+    with pytest.raises((Rejected, Unavailable)):
+        asked.result(timeout=60)
+    small.take("headend", cim(2, METERS))
+    assert small.stopped == []
+    monkeypatch.setattr(deriver, "_sources", sources)
+    deriver.tick(end_us + 60_000_000)
+    assert [close.date for close in idle(small)] == [DAY]
+    assert deriver.health() == "ok"
+    small.close()
+    check(tmp_path, 1)
+
+
+def test_a_close_that_could_not_be_committed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = begun(tmp_path)
+    end_us = local_day(date.fromisoformat(DAY), "UTC")[1]
+    failed: Future[Close] = Future()
+    failed.set_exception(Unavailable("not now"))
+    with monkeypatch.context() as patch:
+        patch.setattr(small.deriver, "_commit", lambda _: failed)
+        small.deriver.tick(end_us)
+        assert idle(small) == []
+        assert small.deriver.alarm == "day-not-closed"
+    small.deriver.tick(end_us + 60_000_000)
+    assert len(idle(small)) == 1
+    small.close()
+
+
+def test_a_store_that_is_damaged_stops_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = begun(tmp_path)
+    sources = small.deriver._sources
+    monkeypatch.setattr(Defective, "error", Stop("store-damaged", "rows"), raising=False)
+    small.deriver._sources = Defective(
+        sources.rows, sources.vault, sources.book, sources.registry_at
+    )
+    small.deriver.tick(local_day(date.fromisoformat(DAY), "UTC")[1])
+    assert str(small.wait_stop()) == "store-damaged: rows"
     small.close()
 
 
@@ -317,7 +451,7 @@ def test_who_waits_no_longer_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_many_days_do_not_hold_up_the_operator(tmp_path: Path) -> None:
     """A year that comes at once is closed in stretches; what is asked meanwhile comes between."""
-    small = begun(tmp_path)
+    small = begun(tmp_path, back_days=400)
     days = DAYS_AT_ONCE + 5
     raw = cim(1, [0]).replace(b"2026-01-01", b"2025-%02d-%02d")
     small.take("headend", *(raw % (1 + n // 28, 1 + n % 28) for n in range(days)))
