@@ -24,6 +24,7 @@ from bal.ports import Bus, Clock, RawArchive
 from infra.announcer import Announcer, CertifiedMessage
 from infra.bulk_worker import BulkWorker
 from infra.projector import Committed, CommittedClose, Progress, Projector
+from infra.settler import Settler
 from infra.storer import Job, Storer
 
 logger = logging.getLogger("gridseal.engine")
@@ -32,8 +33,6 @@ READ_MESSAGES = 256
 GATHER_S = 0.01  # between two looks at the bus, where messages come one by one
 COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
-TRIM_EVERY = 2_000  # messages
-SETTLE_EVERY_S = 1.0
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
 
@@ -75,7 +74,7 @@ class Engine:
         self._bulk = BulkWorker(worker, bulk_processes)
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
-        self._settle, self._announcer = settle, Announcer(on_certified)
+        self._announcer = Announcer(on_certified)
         self._on_tick, self._on_stop, self._on_flush = on_tick, on_stop, on_flush
         self._last_flush_s = float("-inf")
         self._wake = Condition()
@@ -90,16 +89,22 @@ class Engine:
         self._commit_took_s = 0.0
         self._open = _Open()
         self._closing: deque[tuple[ClosedDay, Future[Close]]] = deque()
-        self._trimmed = next_offset
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
         self._left: list[RawMessage] = []  # of them, those that are not taken yet
+        self._settler = Settler(
+            settle=settle,
+            projector=projector,
+            bus=bus,
+            log_size=lambda: sequencer.heads.size,
+            trimmed=next_offset,
+        )
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
                 ("pipeline", self._run),
                 ("storer", self._storer.run),
-                ("settler", self._run_settler),
+                ("settler", self._settler.run),
             )
         ]
 
@@ -155,6 +160,7 @@ class Engine:
             self._stopping = True
             self._wake.notify_all()
         self._storer.hurry()
+        self._settler.stop()
         self._bulk.stop()
         for thread in self._threads:
             if thread.is_alive():
@@ -188,6 +194,7 @@ class Engine:
             self._wake.notify_all()
         self._storer.hurry()
         self._storer.finish()
+        self._settler.stop()
         self._abandon()
         self._on_stop(error)
 
@@ -383,17 +390,3 @@ class Engine:
         self._last_publish_s = monotonic()
         self._published = head
         self._announcer.visible(self.visible_size)
-
-    # -- settler ----------------------------------------------------------------------------
-
-    def _run_settler(self) -> None:
-        while True:
-            with self._wake:
-                stopping = self._wake.wait_for(lambda: self._stopping, timeout=SETTLE_EVERY_S)
-            self._settle()
-            synced = self._projector.sync().needed_from
-            if synced - self._trimmed >= TRIM_EVERY:
-                self._bus.trim(synced)
-                self._trimmed = synced
-            if stopping:
-                return

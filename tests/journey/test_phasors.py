@@ -18,7 +18,7 @@ from bal.certify.verify import parse_policy, verify_receipt
 from bal.model import PHASORS, StoredRecord
 from bal.pipeline import FLUSH_FORMAT, OPERATOR
 from bal.times import rfc3339
-from infra import engine as engine_module
+from infra import settler as settler_module
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.conftest import Running
@@ -213,8 +213,8 @@ def test_kills_in_the_middle_of_a_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Whenever it is killed, and whatever was stored by then: the same windows as without."""
-    monkeypatch.setattr(engine_module, "TRIM_EVERY", 1)
-    monkeypatch.setattr(engine_module, "SETTLE_EVERY_S", 0.01)
+    monkeypatch.setattr(settler_module, "TRIM_EVERY", 1)
+    monkeypatch.setattr(settler_module, "SETTLE_EVERY_S", 0.01)
     raws, chance = messages_of(seed), random.Random(seed)
     whole = begun(tmp_path / "whole")
     for raw in raws:
@@ -245,8 +245,8 @@ def test_kills_in_the_middle_of_a_stream(
 def test_nothing_that_windows_need_is_trimmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "TRIM_EVERY", 1)
-    monkeypatch.setattr(engine_module, "SETTLE_EVERY_S", 0.01)
+    monkeypatch.setattr(settler_module, "TRIM_EVERY", 1)
+    monkeypatch.setattr(settler_module, "SETTLE_EVERY_S", 0.01)
     small = begun(tmp_path)
     for raw in stream(0, 1_000):
         small.take(GATEWAY, raw, form="pmu")
