@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ca", type=Path, metavar="FILE", help="CA certificate of the platform's HTTPS, PEM")
     add("--log", metavar="URL", help="prefix of the log's tiles; over the policy's own")
     add("--accept-own-chain", action="store_true", help="exit 0 where only that stands against it")
+    add(
+        "--require",
+        metavar="complete",
+        help="exit 2 unless every file is the day of a device with a value in each slot: without"
+        " it a day with gaps, and a proof that there is none, are 0",
+    )
     add("--json", action="store_true", help="one line of JSON a file")
 
 
@@ -66,11 +72,12 @@ def run(args: argparse.Namespace) -> int:
         trust = _trust(args)
     except VerifyError as error:
         verdicts = Verdicts(Verdict(error.code, error.text))
-        return show("", verdicts, accept_own_chain=False)
-    exits = [
-        show(name, _verify_file(Path(name), trust), accept_own_chain=args.accept_own_chain)
-        for name in args.files
-    ]
+        return show("", verdicts, {})
+    asked = {
+        "accept_own_chain": args.accept_own_chain,
+        "require_complete": args.require is not None,
+    }
+    exits = [show(name, _verify_file(Path(name), trust), asked) for name in args.files]
     return worst_exit(exits)
 
 
@@ -85,6 +92,8 @@ class _Trust:
 
 def _trust(args: argparse.Namespace) -> _Trust:
     """Policy, chain and tiles as the arguments name them; VerifyError where they do not fit."""
+    if args.require not in {None, "complete"}:
+        raise VerifyError("wrong-use", "--require knows only the word complete")
     policy = _policy(args)
     chain: CloseView | None = None
     tiles: TileSource | None = None
@@ -152,15 +161,15 @@ def _verify_file(path: Path, trust: _Trust) -> Verdicts:
     )
 
 
-def _show_json(name: str, verdicts: Verdicts, *, accept_own_chain: bool) -> int:
-    found = verdicts.as_json(accept_own_chain=accept_own_chain)
+def _show_json(name: str, verdicts: Verdicts, asked: Mapping[str, bool]) -> int:
+    found = verdicts.as_json(**asked)
     if name:
         found["file"] = name
     sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-    return verdicts.exit_code(accept_own_chain=accept_own_chain)
+    return verdicts.exit_code(**asked)
 
 
-def _show_block(name: str, verdicts: Verdicts, *, accept_own_chain: bool) -> int:
+def _show_block(name: str, verdicts: Verdicts, asked: Mapping[str, bool]) -> int:
     """For people: one line a verdict, what was certified, and the exit code.
 
     Of a wrong call, before any file was looked at, only what is wrong with it.
@@ -176,7 +185,7 @@ def _show_block(name: str, verdicts: Verdicts, *, accept_own_chain: bool) -> int
     if verdicts.evidence is not None:
         lines.append("  evidence of the fork, for anybody to check:")
         lines += ["    " + line for line in json.dumps(verdicts.evidence, indent=2).split("\n")]
-    exit_ = verdicts.exit_code(accept_own_chain=accept_own_chain)
+    exit_ = verdicts.exit_code(**asked)
     sys.stdout.write("\n".join([*lines, f"  exit {exit_}"]) + "\n")
     return exit_
 

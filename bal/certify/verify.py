@@ -127,16 +127,23 @@ class Verdicts:
     plausible: Verdict = NOT_ASKED
     record: Mapping[str, Any] | None = None  # what was certified; only where authentic
     evidence: Mapping[str, object] | None = None  # a fork's self-contained proof
+    day: str = ""  # what the book shows of a day: complete, complete-gaps, absent; else nothing
 
-    def exit_code(self, *, accept_own_chain: bool = False) -> int:
-        """0 all asked hold · 1 a proof fails · 2 not decidable · 3 wrong use."""
+    def exit_code(self, *, accept_own_chain: bool = False, require_complete: bool = False) -> int:
+        """0 all asked hold · 1 a proof fails · 2 not decidable · 3 wrong use.
+
+        require_complete: 2, too, where it is not proved of a day that all of its slots are there.
+        """
         asked = (self.authentic, self.anchored, self.complete, self.plausible)
         codes = [verdict.code for verdict in asked]
         if accept_own_chain:
             codes = [code for code in codes if code != "own-chain"]
-        return worst_exit(map(exit_of, codes))
+        short = require_complete and self.day != "complete"
+        return worst_exit([*map(exit_of, codes), EXIT_UNDECIDED if short else EXIT_HOLDS])
 
-    def as_json(self, *, accept_own_chain: bool = False) -> dict[str, object]:
+    def as_json(
+        self, *, accept_own_chain: bool = False, require_complete: bool = False
+    ) -> dict[str, object]:
         """{"verdicts": …, "exit": n}, and `evidence` of a fork."""
         names = ("authentic", "anchored", "complete", "plausible")
         found: dict[str, object] = {
@@ -144,7 +151,9 @@ class Verdicts:
                 name: {"code": getattr(self, name).code, "text": getattr(self, name).text}
                 for name in names
             },
-            "exit": self.exit_code(accept_own_chain=accept_own_chain),
+            "exit": self.exit_code(
+                accept_own_chain=accept_own_chain, require_complete=require_complete
+            ),
         }
         return found | ({"evidence": self.evidence} if self.evidence is not None else {})
 
@@ -285,6 +294,7 @@ def _verify_day(
     found = _with_anchor(found, document, policy, times.age_s(cosigned), chain=chain, tiles=tiles)
     try:
         shown = check_complete(document, records)
+        found = replace(found, day=shown.code)
         if policy.chain is None:
             return replace(found, complete=Verdict(shown.code, shown.text))
         if chain is None:

@@ -159,11 +159,11 @@ def check_complete(document: DayDocument, records: Sequence[Mapping[str, Any]]) 
     if closed_date == document.date and found != day_book:
         _mismatch("the close names another book of its own date")
     surplus = document.newest is not None or document.previous or document.slots
-    as_of = f"as of close {claim.k}"
+    as_of, device = f"as of close {claim.k}", f"device {document.device}"
     if found is None:
         if surplus or document.key_proof is not None:
             _mismatch("a part of a day that is not in the book")
-        text = f"Proved: {as_of} the book has no {document.date}."
+        text = f"Proved: {as_of} the book has no {document.date}, so nothing of {device}."
         return Completeness("absent", text, claim)
     if not document.register or document.key_proof is None:
         _mismatch("the date is in the book, and nothing shows its device-day")
@@ -172,19 +172,29 @@ def check_complete(document: DayDocument, records: Sequence[Mapping[str, Any]]) 
     if value is None:
         if surplus:
             _mismatch("a device-day that is not in the book")
-        text = f"Proved: {as_of} the book of {document.date} has no such device and register."
-        return Completeness("absent", text, claim)
+        text = f"the book of {document.date} has no {device} with register {document.register}."
+        return Completeness("absent", f"Proved: {as_of} {text}", claim)
     if document.newest is None or document.newest.entry != value:
         _mismatch("the book names another device-day")
     day = _newest(document, document.newest, key, claim)
     _check_versions(document.newest, day, document.previous)
     _check_slots(document, day, records)
     missing = sum(slot.state == MISSING for slot in day.slots)
-    count = len(day.slots)
+    text = f"{_told(document, day, missing)}, {as_of}."
     if missing:
-        text = f"All there, {as_of}, but {missing} of {count} slots are missing."
         return Completeness("complete-gaps", text, claim)
-    return Completeness("complete", f"All {count} slots are there, {as_of}.", claim)
+    return Completeness("complete", text, claim)
+
+
+def _told(document: DayDocument, day: DeviceDay, missing: int) -> str:
+    """What was proved: the book's key holds all of the names, the bytes hold the times."""
+    count = len(day.slots)
+    said = f"{missing} of {count} slots are missing" if missing else f"all {count} slots are there"
+    if missing == count:
+        said = f"none of {count} slots has a value; {count} are missing"
+    times = f"{_rfc3339(day.start_s)} to {_rfc3339(day.start_s + count * day.slot_s)}"
+    what = f"Device {document.device}, register {document.register}, {document.date}"
+    return f"{what} ({times}): {said}"
 
 
 def _close(document: DayDocument) -> tuple[CloseClaim, str, bytes]:

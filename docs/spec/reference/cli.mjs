@@ -3,8 +3,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { callWrong, checkUrls, Failure, parsePolicy, policyOfOptions, verify, worst } from "./verifier.mjs";
 
-const USAGE = "node verifier.mjs FILE… --policy FILE | --log-key VKEY… [--rpc URL… --contract ADDR] [--log URL] [--accept-own-chain] [--json]";
-const WITH_VALUE = ["--policy", "--log-key", "--rpc", "--contract", "--log"];
+const USAGE = "node verifier.mjs FILE… --policy FILE | --log-key VKEY… [--rpc URL… --contract ADDR] [--log URL] [--accept-own-chain] [--require complete] [--json]";
+const WITH_VALUE = ["--policy", "--log-key", "--rpc", "--contract", "--log", "--require"];
 const WITHOUT = ["--accept-own-chain", "--json"];
 
 const readOptions = (args) => {
@@ -18,6 +18,7 @@ const readOptions = (args) => {
   const policies = found["--policy"].length;
   const keys = found["--log-key"].length;
   if (!found.files.length || policies > 1 || !policies === !keys || found["--log"].length > 1) throw new Failure("wrong-use", USAGE);
+  if (found["--require"].some((word) => word !== "complete")) throw new Failure("wrong-use", "--require knows only the word complete");
   const [contracts, endpoints] = [found["--contract"].length, found["--rpc"].length];
   if (policies ? contracts : contracts > 1 || !contracts !== !endpoints) throw new Failure("wrong-use", "--contract belongs to --log-key and --rpc");
   return found;
@@ -75,8 +76,8 @@ export const main = async (args) => {
     const outcome = await outcomeOf(async () => {
       const bytes = await bytesOf(file);
       const mtimeS = BigInt(Math.floor((await stat(file)).mtimeMs / 1000));
-      const given = { nowUs: BigInt(Date.now()) * 1000n, mtimeS, logUrl: options.logUrl, acceptOwnChain: options["--accept-own-chain"].length > 0 };
-      return verify(bytes, policy, given);
+      const asked = { acceptOwnChain: options["--accept-own-chain"].length > 0, requireComplete: options["--require"].length > 0 };
+      return verify(bytes, policy, { nowUs: BigInt(Date.now()) * 1000n, mtimeS, logUrl: options.logUrl, ...asked });
     });
     exits.push(say(outcome, file));
   }

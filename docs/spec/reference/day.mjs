@@ -151,6 +151,8 @@ const thousandths = (value) => {
 const saysMissing = (quality) =>
   Array.isArray(quality) && quality.some((code) => typeof code === "string" && /^[0-9]+\.5\.259$/.test(code));
 
+const written = (seconds) => new Date(Number(seconds) * 1000).toISOString().replace(".000", "");
+
 const checkSlot = (slot, given, day, names, register, position) => {
   const wrong = (why) => fail("slot-mismatch", `slot ${position}: ${why}`);
   const record = given.parsed;
@@ -158,7 +160,6 @@ const checkSlot = (slot, given, day, names, register, position) => {
   if (record.get("device") !== names.device || record.get("register") !== register) wrong("of another device or register");
   if (!["reading", "telemetry"].includes(record.get("kind"))) wrong("neither a reading nor telemetry");
   const begin = day.start + BigInt(position) * day.slotS;
-  const written = (seconds) => new Date(Number(seconds) * 1000).toISOString().replace(".000", "");
   if (record.get("begin") !== written(begin) || record.get("end") !== written(begin + day.slotS)) wrong("of another time");
   const value = record.has("value") ? thousandths(record.get("value")) : null;
   const unit = UNITS.includes(record.get("unit"));
@@ -196,6 +197,17 @@ const checkDay = (parts, key, close) => {
   return day;
 };
 
+/** What was proved, for people: the book's key holds all of it, and the bytes the times. */
+const aboutDay = ({ names, register }, day) => {
+  const end = day.start + BigInt(day.slots.length) * day.slotS;
+  return `device ${names.device}, register ${register}, ${names.date} (${written(day.start)} to ${written(end)})`;
+};
+
+const counted = (missing, count) => {
+  if (!missing) return `all ${count} slots are there`;
+  return missing === count ? `none of ${count} slots has a value; ${count} are missing` : `${missing} of ${count} slots are missing`;
+};
+
 /** Steps 4 to 8 of an authentic document: {code, text, close}. */
 export const complete = async (parts) => {
   const close = parseClose(parts.close.record);
@@ -205,14 +217,15 @@ export const complete = async (parts) => {
   if (close.date === parts.names.date && (!dayBook || !equal(dayBook, close.dayBook))) mismatch("the close names another book of its date");
   if (!dayBook) {
     if (parts.keyProof || nothingMore) mismatch("a device-day of a date that is not in the book");
-    return { code: "absent", text: `${asOf} the book has no ${parts.names.date}`, close };
+    return { code: "absent", text: `${asOf} the book has no ${parts.names.date}, so nothing of device ${parts.names.device}`, close };
   }
   if (parts.register === "" || !parts.keyProof) mismatch("the date is in the book: a register and its proof are needed");
   const key = await bookKey(parts.day, parts.device, parts.register);
   const value = await proved(parts.keyProof, key, dayBook);
   if (!value) {
     if (nothingMore) mismatch("a device-day that is not in the book");
-    return { code: "absent", text: `${asOf} the book of ${parts.names.date} has no such device and register`, close };
+    const what = `device ${parts.names.device} with register ${parts.register}`;
+    return { code: "absent", text: `${asOf} the book of ${parts.names.date} has no ${what}`, close };
   }
   if (!parts.newest || !equal(value, parts.newest.commitment)) mismatch("the book names another device-day");
   const day = checkDay(parts, key, close);
@@ -224,6 +237,6 @@ export const complete = async (parts) => {
   }
   named.forEach(({ slot, position }, at) => checkSlot(slot, parts.slots[at], day, parts.names, parts.register, position));
   const missing = day.slots.filter((slot) => slot.state === 0).length;
-  const text = `${asOf} ${missing ? `${missing} of ` : "all "}${day.slots.length} slots are ${missing ? "missing" : "there"}`;
+  const text = `${aboutDay(parts, day)}: ${counted(missing, day.slots.length)}, ${asOf}`;
   return { code: missing ? "complete-gaps" : "complete", text, close };
 };

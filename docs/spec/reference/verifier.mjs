@@ -112,7 +112,7 @@ const withChain = async (claim, day, policy, given) => {
 /**
  * The verdicts about a file's bytes: {verdicts, exit, evidence?}.
  *
- * `policy` is of parsePolicy or policyOfOptions; `given` = {nowUs, mtimeS, logUrl, acceptOwnChain}, times as BigInt.
+ * `policy` is of parsePolicy or policyOfOptions; `given` = {nowUs, mtimeS, logUrl, acceptOwnChain, requireComplete}, times as BigInt.
  */
 export const verify = async (bytes, policy, given) => {
   let claim = null;
@@ -123,13 +123,14 @@ export const verify = async (bytes, policy, given) => {
   });
   let [anchor, day] = [notChecked("nothing authentic to ask about"), notChecked("no day of a device")];
   if (claim?.day) day = await verdictOf(() => complete(claim.day));
+  const short = given.requireComplete && day.code !== "complete" ? 2 : 0;
   if (claim && !policy.chain) anchor = notChecked("the policy names no chain");
   if (claim && policy.chain) [anchor, day] = await withChain(claim, day, policy, { ...given, nowS: given.nowUs / 1_000_000n });
   const found = { authentic, anchored: anchor, complete: day, plausible: claim ? plausible(claim.records) : notChecked("nothing authentic") };
   const accepted = (code) => (code === "own-chain" && given.acceptOwnChain ? 0 : exitOf(code));
   const verdicts = Object.fromEntries(Object.entries(found).map(([name, one]) => [name, { code: one.code, text: one.text }]));
   const evidence = anchor.evidence ?? day.evidence;
-  return { verdicts, exit: worst(Object.values(verdicts).map(({ code }) => accepted(code))), ...(evidence ? { evidence } : {}) };
+  return { verdicts, exit: worst([short, ...Object.values(verdicts).map(({ code }) => accepted(code))]), ...(evidence ? { evidence } : {}) };
 };
 
 /** Refuses URLs of a policy that may not be asked, before anything is; only where a chain is asked are they. */
