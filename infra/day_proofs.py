@@ -1,7 +1,7 @@
 """Makes the documents that prove a device's day, out of book, database, vault and log."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from threading import Lock
@@ -24,6 +24,7 @@ from infra.log_reader import Entries
 from infra.receipts import Anchored
 
 BOOKS_KEPT_MAX = 1_000  # of a day as of a close each; 20 kB, however many device-days it has
+DAYS_KEPT_MAX = 8  # books of days as of a close; 0.3 kB a date each
 
 _DAY_US = 86_400_000_000
 _PAGE_ROWS = 10_000
@@ -47,6 +48,7 @@ class DayProofs:
         self._anchored = anchored
         self._nodes = TileNodes(tiles)
         self._kept: OrderedDict[tuple[str, int], Parts] = OrderedDict()
+        self._kept_days: OrderedDict[int, tuple[dict[str, int], Tree]] = OrderedDict()
         self._lock, self._making = Lock(), Lock()
 
     def document(self, info: DeviceInfo, asked: DayRequest) -> bytes:
@@ -62,9 +64,7 @@ class DayProofs:
         close = closes[k - 1]
         checkpoint, size, anchor = self._checkpoint(close.index)
         opening = _Opening(self._vault, self._nodes, info, size)
-        last_k = {other.date: other.k for other in closes[:k]}
-        roots = {other.date: other.day_book for other in closes[:k]}
-        days = Tree({_day_key(date.fromisoformat(at)): root for at, root in roots.items()})
+        last_k, days = self._days(closes[:k])
         parts = DayParts(
             info=info,
             date=asked.date,
@@ -108,6 +108,21 @@ class DayProofs:
             if slot.log_index != NO_INDEX
         }
         return replace(parts, versions=[opening.row(row) for row in versions], slots=slots)
+
+    def _days(self, closes: Sequence[Close]) -> tuple[dict[str, int], Tree]:
+        """The last close of each date, and the book of days, as of the last of these closes."""
+        k = closes[-1].k
+        found = self._kept_days.get(k)
+        if found is None:
+            roots = {close.date: close.day_book for close in closes}
+            days = Tree({_day_key(date.fromisoformat(at)): root for at, root in roots.items()})
+            days.root()  # makes what proofs take from it
+            found = {close.date: close.k for close in closes}, days
+            with self._lock:
+                while len(self._kept_days) >= DAYS_KEPT_MAX:
+                    self._kept_days.popitem(last=False)
+                self._kept_days[k] = found
+        return found
 
     def _day_book(self, date_: str, k: int) -> Parts:
         with self._lock:

@@ -6,7 +6,7 @@ from datetime import date
 from bal import jcs
 from bal.certify import device_day
 from bal.certify.book import Book as Tree
-from bal.certify.book import day_key
+from bal.certify.book import Growing, day_key
 from bal.closing import DERIVED, DEVICE_DAY
 from bal.derive.local_day import date_at, day_number
 from bal.model import Close, Digest, Rank, StoredRecord
@@ -35,12 +35,12 @@ class DaysCheck:
             text = f"book.db has {len(closes)} closes, the log {taken}: remove it, and the next"
             text += " start, once the other files of its folder are gone, too, makes it again"
             self._audit.differ("book-differs", "scd/book.db", text)
-        roots: dict[str, Digest] = {}
+        days = Growing()
         before, made = -1, 0  # of the closes so far: entry of the last record, device-days
         for close in closes[:taken]:
-            roots[close.date] = close.day_book
             with self._audit.guarded(f"close {close.k}"):
-                entries = self._close(close, roots)
+                days.put(day_key(day_number(date.fromisoformat(close.date))), close.day_book)
+                entries = self._close(close, days.root())
                 new = [entry for entry in entries if entry.log_index > before]
                 self._rows(new, f"close {close.k}")
                 before, made = close.index, made + len(new)
@@ -77,7 +77,7 @@ class DaysCheck:
                     text = f"its note of entry {entry.log_index} is not what the row there says"
                     self._audit.differ("book-differs", where, text)
 
-    def _close(self, close: Close, roots: dict[str, Digest]) -> list[BookEntry]:
+    def _close(self, close: Close, book: bytes) -> list[BookEntry]:
         self._audit.counts["closes"] += 1
         where = f"close {close.k}"
         entry = self._log.entry(close.index)
@@ -91,8 +91,7 @@ class DaysCheck:
             self._audit.differ("book-differs", where, text)
         entries = self._stores.book.entries(close.date, close.k)
         keys: dict[bytes, bytes] = {entry.key: entry.commitment for entry in entries}
-        days = {day_key(day_number(date.fromisoformat(at))): root for at, root in roots.items()}
-        if Tree(keys).root() != close.day_book or Tree(days).root() != close.book:
+        if Tree(keys).root() != close.day_book or book != close.book:
             text = "its keys do not lead to the roots that it names"
             self._audit.differ("book-differs", where, text)
         for made in entries:

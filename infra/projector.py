@@ -143,11 +143,11 @@ class Projector:
             ).fetchone()
         return Progress(*row) if row else Progress(0, 0, 0, 0)
 
-    def registry_records(self, size: int) -> dict[int, bytes]:
-        """The registry's records with an index below `size`, by index, in log order."""
-        sql = "SELECT log_index, record FROM registry WHERE log_index < ? ORDER BY log_index"
+    def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
+        """The registry's records with first <= index < `size`, by index, in log order."""
+        sql = "SELECT log_index, record FROM registry WHERE log_index >= ? AND log_index < ?"
         with self._lock, translated(_FILE):
-            return dict(self._db.execute(sql, (size,)))
+            return dict(self._db.execute(f"{sql} ORDER BY log_index", (first, size)))
 
     def store(
         self,

@@ -1,7 +1,9 @@
 """Book (bal.ports) on SQLite: the closes of the book of days, and which dates have records."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 
 from bal.model import Close, Digest, Pseudonym
 from bal.ports import BookEntry
@@ -29,6 +31,8 @@ class SqliteBook:
         self._file = SqliteFile(
             folder / "book.db", _SCHEMA, form=_FORM, lazy=True, read_only=read_only
         )
+        self._closes: list[Close] = []  # in order of k; one that was read once stays as it is
+        self._lock = Lock()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -85,12 +89,16 @@ class SqliteBook:
 
     def closes(self, after: int = 0) -> list[Close]:
         """All closes with k > `after`, in order of k."""
-        with self._file.reading() as db:
-            rows = db.execute("SELECT * FROM close WHERE k > ? ORDER BY k", (after,)).fetchall()
-        return [
-            Close(k, date, prefix, index, Digest(bytes(day_book)), Digest(bytes(book)))
-            for k, date, prefix, index, day_book, book in rows
-        ]
+        with self._lock:
+            last = self._closes[-1].k if self._closes else 0
+            with self._file.reading() as db:
+                rows = db.execute("SELECT * FROM close WHERE k > ? ORDER BY k", (last,)).fetchall()
+            self._closes += [
+                Close(k, date, prefix, index, Digest(bytes(day_book)), Digest(bytes(book)))
+                for k, date, prefix, index, day_book, book in rows
+            ]
+            start = bisect_right(self._closes, after, key=_number)
+            return self._closes[start:]
 
     def touch(self, dates: Mapping[str, int]) -> None:
         """Note the highest log index of a slot's record by local date (YYYY-MM-DD)."""
@@ -109,3 +117,7 @@ class SqliteBook:
     def sync(self) -> None:
         """Make what was noted survive a power cut."""
         self._file.sync()
+
+
+def _number(close: Close) -> int:
+    return close.k

@@ -143,6 +143,24 @@ def test_the_days_of_a_device_end_when_it_is_revoked(tmp_path: Path) -> None:
     check(tmp_path, 3)
 
 
+def test_the_registry_as_of_a_size_does_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
+    small = begun(tmp_path)
+    gone = small.stores.registry.devices(None)[0].device
+    sizes = [small.engine.stored_size]
+    small.command(command="device", device=gone, state="revoked")
+    sizes.append(small.engine.stored_size)
+    small.take("headend", cim(5, [9]))
+    sizes.append(small.engine.stored_size)
+    wanted = [(5, "active"), (5, "revoked"), (6, "revoked")]
+    for at in (0, 1, 2, 2, 1, 0, 2, 0, 1):
+        registry = small.stores.registry_at(sizes[at])
+        device = registry.device(gone)
+        assert device is not None
+        assert (len(registry.devices(None)), device.state) == wanted[at]
+    assert small.stores.registry_at(0).devices(None) == []
+    small.close()
+
+
 def test_a_day_without_any_record_has_an_empty_book(tmp_path: Path) -> None:
     small = begun(tmp_path)
     close = small.close_day("2025-12-01")

@@ -36,6 +36,17 @@ class BookSuite:
         book.sync()
         assert self.make(tmp_path).closes() == book.closes()
 
+    def test_closes_that_are_kept_in_memory_are_those_of_the_file(self, tmp_path: Path) -> None:
+        """One adapter adds, another one over the same file was asked before."""
+        book, other = self.make(tmp_path), self.make(tmp_path)
+        for k in range(1, 8):
+            book.add(close(k))
+            found = other.closes(k - 2)
+            assert found == [close(n) for n in range(max(1, k - 1), k + 1)]
+            found.clear()  # the caller's own
+            assert other.closes() == [close(n) for n in range(1, k + 1)]
+        assert other.closes(7) == other.closes(99) == []
+
     def test_a_close_is_added_once(self, tmp_path: Path) -> None:
         book = self.make(tmp_path)
         book.add(close(1))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bal.certify.book import (
     EMPTY,
     Book,
+    Growing,
     Proof,
     check_absence,
     check_presence,
@@ -200,3 +201,12 @@ def test_published_bad_proofs(case: dict[str, Any]) -> None:
 def test_published_day_keys() -> None:
     for case in VECTORS["day_keys"]:
         assert day_key(int(case["day"])).hex() == case["key"]
+
+
+@given(st.lists(st.tuples(KEYS, DIGESTS), max_size=60))
+def test_a_book_that_grows_has_the_root_of_the_whole(items: list[tuple[bytes, bytes]]) -> None:
+    growing = Growing()
+    assert growing.root() == EMPTY
+    for count, (key, value) in enumerate(items, 1):
+        growing.put(key, value)
+        assert growing.root() == Book(dict(items[:count])).root()
