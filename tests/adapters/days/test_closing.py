@@ -71,6 +71,16 @@ def test_a_close_without_news_makes_no_version(log: Any) -> None:
     assert second.k == 2
 
 
+def test_one_record_of_another_length_does_not_empty_a_day(log: Any) -> None:
+    """Neither at once nor late: the day is cut as most of its records are."""
+    a_day(log)
+    log.read("m", BEGIN_US, "7", length_us=60_000_000)
+    first = log.close()
+    assert [len(device_day.decode(made.data).slots) for made in first.made] == [24]
+    log.read("m", BEGIN_US + HOUR_US, "7", length_us=900_000_000)
+    assert log.close().made == []
+
+
 def test_late_data_makes_one_linked_version(log: Any) -> None:
     a_day(log, "a")
     a_day(log, "b")
