@@ -129,8 +129,9 @@ def _day_row(story: Story, gateway: Gateway, policy: Path, name: str) -> tuple[s
         begin = story.day.begin
         first, last = (begin + _SLOT * slot for slot in (missing[0], missing[-1] + 1))
         told += f", {_hours(first, last)} missing"
-    first = str(verdict["text"]).split(". ")[0].rstrip(".")
-    return told, escape(f"{first}.")
+    said = str(verdict["text"]).split("): ")[-1]  # the table names device and date already
+    said = said.split(". ")[0].rstrip(".")
+    return told, escape(f"{said[:1].upper()}{said[1:]}.")
 
 
 def _hours(begin: datetime, end: datetime) -> str:
