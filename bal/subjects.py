@@ -15,6 +15,7 @@ from bal.registry import PLATFORM_GROUP, Registry, Sender, device_record
 from bal.times import year
 
 PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
+OWN_AUTHORITY = "gridseal"
 PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
 UNTIMED = -1  # no reading is from before 1970
 SUBJECTS_CACHED_MAX = 200_000
@@ -136,6 +137,8 @@ class Subjects:
         new_devices: list[Draft],
     ) -> Subject:
         """The subject that `names` means for this sender; Rejected when it may not speak for it."""
+        if any(authority == OWN_AUTHORITY for authority, _, _ in names.names):
+            raise _not_allowed()  # the platform and its senders are nobody's devices
         pseudonym = self._allowed(sender, names)
         info = None
         if pseudonym is not None:

@@ -404,7 +404,12 @@ class Platform:
             "status": self._status,
             "anchor": self._anchor_now,
             "day-close": self._close_day,
+            "settle": self._settle,
         }
+
+    async def _settle(self, _: dict[str, Any]) -> dict[str, str]:
+        await asyncio.to_thread(self.engine.settler.settle)
+        return {}
 
     async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
         asked = str(request["date"])

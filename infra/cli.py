@@ -337,15 +337,19 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _fsck(arguments: argparse.Namespace) -> int:
     from infra.audit import report
+    from infra.control import settle
     from infra.fsck import fsck
 
+    settle(arguments.data)
     return report("fsck", fsck(arguments.data), as_json=arguments.json)
 
 
 def _replay(arguments: argparse.Namespace) -> int:
     from infra.audit import report
+    from infra.control import settle
     from infra.replay import replay
 
+    settle(arguments.data)
     return report("replay", replay(arguments.data), as_json=arguments.json)
 
 

@@ -86,6 +86,12 @@ class ControlServer:
             return {"error": "the platform failed; its log says why"}
 
 
+def settle(folder: Path) -> None:
+    """Have a platform that runs on `folder` note all that it has stored, before a look at it."""
+    with suppress(GridsealError, OSError, ValueError):
+        call(folder, "settle")
+
+
 def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) -> Any:
     """Ask the platform that runs on `folder`.
 

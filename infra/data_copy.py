@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from bal.errors import Stop, Unavailable
+from infra.control import settle
 from infra.data_folder import FACTS
 from infra.files import look_at_sqlite, make_folder
 from infra.sqlite_file import translated
@@ -47,6 +48,7 @@ def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
             for name in names:
                 _copy_plain(data, to, name)
         else:
+            settle(data)
             _copy_running(data, to, names)
         _copy_files(data, to, keys=keys)
     _as_of_heads(to)

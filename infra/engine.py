@@ -92,19 +92,18 @@ class Engine:
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
         self._left: list[RawMessage] = []  # of them, those that are not taken yet
-        self._settler = Settler(
+        self.settler = Settler(
             settle=settle,
             projector=projector,
             bus=bus,
             log_size=lambda: sequencer.heads.size,
-            trimmed=next_offset,
         )
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for name, run in (
                 ("pipeline", self._run),
                 ("storer", self._storer.run),
-                ("settler", self._settler.run),
+                ("settler", self.settler.run),
             )
         ]
 
@@ -160,7 +159,7 @@ class Engine:
             self._stopping = True
             self._wake.notify_all()
         self._storer.hurry()
-        self._settler.stop()
+        self.settler.stop()
         self._bulk.stop()
         for thread in self._threads:
             if thread.is_alive():
@@ -194,7 +193,7 @@ class Engine:
             self._wake.notify_all()
         self._storer.hurry()
         self._storer.finish()
-        self._settler.stop()
+        self.settler.stop()
         self._abandon()
         self._on_stop(error)
 

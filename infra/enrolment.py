@@ -22,7 +22,7 @@ from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
 from bal.registry import Client, Registry, Sender
-from bal.subjects import identity_of_name
+from bal.subjects import OWN_AUTHORITY, identity_of_name
 from infra.certificates import Authority, check_name, fingerprint, issue_device
 
 SUBJECTS_MAX = 100_000
@@ -377,6 +377,8 @@ def _listed_identity(text: str, line: int) -> Identity:
     except (Rejected, ValueError) as error:
         why = error.text if isinstance(error, Rejected) else _IDENTITY_FORM
         raise Rejected("identity-invalid", why, line=line) from error
+    if any(authority == OWN_AUTHORITY for authority, _, _ in names.names):
+        raise Rejected("identity-invalid", "the platform's own names are no devices", line=line)
     if names.identities() != (Identity(text),):
         raise Rejected("identity-invalid", _IDENTITY_FORM, line=line)
     return Identity(text)

@@ -1,7 +1,7 @@
 """The settler of one process: a thread that makes durable what can be made again meanwhile."""
 
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Lock
 from time import monotonic
 
 from bal.ports import Bus
@@ -9,7 +9,6 @@ from infra.projector import Projector
 
 SETTLE_EVERY_S = 5.0  # docs/decisions/0006; sooner, but at most once a second, where much came
 SETTLE_ENTRIES = 8_192
-TRIM_EVERY = 2_000  # messages
 
 
 class Settler:
@@ -22,16 +21,20 @@ class Settler:
         projector: Projector,
         bus: Bus,
         log_size: Callable[[], int],
-        trimmed: int,
     ) -> None:
-        """trimmed: the bus offset below which nothing is left to trim."""
         self._settle, self._projector, self._bus = settle, projector, bus
-        self._log_size, self._trimmed = log_size, trimmed
-        self._stopping = Event()
+        self._log_size = log_size
+        self._stopping, self._lock = Event(), Lock()
 
     def stop(self) -> None:
         """Settle once more, then end."""
         self._stopping.set()
+
+    def settle(self) -> None:
+        """Now: what is stored so far survives a power cut, and an audit sees it."""
+        with self._lock:
+            self._settle()
+            self._bus.trim(self._projector.sync().needed_from)
 
     def run(self) -> None:
         """Until told to stop."""
@@ -42,10 +45,6 @@ class Settler:
             if not stopping and grown < SETTLE_ENTRIES and monotonic() - at_s < SETTLE_EVERY_S:
                 continue
             size, at_s = size + grown, monotonic()
-            self._settle()
-            synced = self._projector.sync().needed_from
-            if synced - self._trimmed >= TRIM_EVERY:
-                self._bus.trim(synced)
-                self._trimmed = synced
+            self.settle()
             if stopping:
                 return

@@ -12,6 +12,8 @@ from bal.ports import Intake
 from infra.files import look_at_sqlite, make_folder, open_sqlite
 from infra.sqlite_file import translated
 
+TRIM_STEP = 200  # messages in one transaction: a sender waits for no more than that
+
 _FILE = "bus.db"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic(epoch TEXT PRIMARY KEY, next INTEGER NOT NULL);
@@ -26,6 +28,7 @@ class SqliteBus:
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         """read_only: look at it and make nothing, for an audit."""
         self._lock, self._read_lock = Lock(), Lock()
+        self._keeper: sqlite3.Connection | None = None
         with translated(_FILE):
             if read_only:
                 self._db = look_at_sqlite(folder / _FILE, _SCHEMA)
@@ -33,7 +36,11 @@ class SqliteBus:
             else:
                 self._db = open_sqlite(make_folder(folder) / _FILE, _SCHEMA)
                 self._db.execute("PRAGMA secure_delete=ON")  # raw messages name meters in clear
+                # Whoever appends would copy megabytes into the file now and then, and all senders
+                # would wait for it; `trim` does that, beside them.
+                self._db.execute("PRAGMA wal_autocheckpoint=0")
                 self._reader = open_sqlite(folder / _FILE, _SCHEMA)
+                self._keeper = open_sqlite(folder / _FILE, _SCHEMA)
             row = self._db.execute("SELECT epoch FROM topic").fetchone()
             if row is None:
                 row = (secrets.token_hex(8),)
@@ -47,8 +54,9 @@ class SqliteBus:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
-        self._reader.close()
+        for connection in (self._keeper, self._reader, self._db):
+            if connection is not None:
+                connection.close()
 
     def append(self, messages: Sequence[Intake]) -> list[int]:
         """All or none, durable when it returns. Raises Unavailable when the disk refuses."""
@@ -101,6 +109,14 @@ class SqliteBus:
             return int(self._reader.execute("SELECT next FROM topic").fetchone()[0])
 
     def trim(self, offset: int) -> None:
-        """Forget what lies below `offset`."""
-        with self._lock, translated(_FILE):
-            self._db.execute("DELETE FROM raw WHERE offset < ?", (offset,))
+        """Forget what lies below `offset`, in steps, and tidy the write-ahead log."""
+        assert self._keeper is not None, "opened to look at only"
+        while True:
+            with self._lock, translated(_FILE):
+                (low,) = self._db.execute("SELECT min(offset) FROM raw").fetchone()
+                if low is None or low >= offset:
+                    break
+                until = min(offset, low + TRIM_STEP)
+                self._db.execute("DELETE FROM raw WHERE offset < ?", (until,))
+        with translated(_FILE):
+            self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -213,7 +213,6 @@ def test_kills_in_the_middle_of_a_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Whenever it is killed, and whatever was stored by then: the same windows as without."""
-    monkeypatch.setattr(settler_module, "TRIM_EVERY", 1)
     monkeypatch.setattr(settler_module, "SETTLE_EVERY_S", 0.01)
     raws, chance = messages_of(seed), random.Random(seed)
     whole = begun(tmp_path / "whole")
@@ -245,7 +244,6 @@ def test_kills_in_the_middle_of_a_stream(
 def test_nothing_that_windows_need_is_trimmed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settler_module, "TRIM_EVERY", 1)
     monkeypatch.setattr(settler_module, "SETTLE_EVERY_S", 0.01)
     small = begun(tmp_path)
     for raw in stream(0, 1_000):

@@ -287,3 +287,17 @@ def test_the_registry_is_a_fold_of_the_records(line: Line) -> None:
     assert [d.device for d in rebuilt.devices(None)] == [
         d.device for d in line.registry.devices(None) if d.sender == "headend"
     ]
+
+
+@pytest.mark.parametrize("own", [("platform", "platform"), ("sender", "other")])
+def test_the_platforms_own_names_are_nobodys_devices(line: Line, own: tuple[str, str]) -> None:
+    """Else a head-end could speak as the platform, or as another sender."""
+    line.enrol("headend", "any")
+    names = "<Names><name>{}</name><NameType><name>{}</name><NameTypeAuthority>"
+    names += "<name>gridseal</name></NameTypeAuthority></NameType></Names>"
+    raw = cim(("meter-1", END, "1.5")).replace(
+        b"<Names><name>meter-1</name></Names>", names.format(own[1], own[0]).encode()
+    )
+    assert b"NameTypeAuthority" in raw
+    worked = line.take("headend", "cim", raw)
+    assert [finding.code for finding in worked.refused] == ["subject-not-allowed"]
