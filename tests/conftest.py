@@ -8,6 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test depends on wall-clock speed: a busy machine is no failure.
+settings.register_profile("gridseal", deadline=None)
+settings.load_profile("gridseal")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPTIONAL = "optional:"
