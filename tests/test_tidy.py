@@ -302,7 +302,7 @@ def test_set_up_says_in_one_sentence_what_is_missing(broken: str, sentence: str)
 
 # --- documents ------------------------------------------------------------------------------------
 
-MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands() -> list[tuple[str, str]]:
