@@ -5,6 +5,7 @@ Values are text from end to end: a multiplier moves the decimal point, nothing i
 
 from dataclasses import dataclass
 
+from bal.decimals import normalised
 from bal.errors import Rejected
 
 VALUE_LENGTH_MAX = 40  # characters
@@ -74,15 +75,4 @@ def decimal_text(text: str, shift: int) -> str:
             field="value",
             clause="XML Schema 1.1 part 2 §3.3.3 decimal",
         )
-    if shift > 0:
-        fraction = fraction.ljust(shift, "0")
-        whole, fraction = whole + fraction[:shift], fraction[shift:]
-    elif shift < 0:
-        whole = whole.rjust(-shift, "0")
-        whole, fraction = whole[:shift], whole[shift:] + fraction
-    number = whole.lstrip("0") or "0"
-    if fraction:
-        fraction = fraction.rstrip("0")
-        if fraction:
-            number = f"{number}.{fraction}"
-    return f"-{number}" if sign == "-" and number != "0" else number
+    return normalised(whole, fraction, shift, negative=sign == "-")

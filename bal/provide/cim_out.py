@@ -15,6 +15,7 @@ import msgspec
 from lxml import etree
 
 from bal import jcs
+from bal.decimals import normalised
 from bal.errors import Rejected, Stop
 from bal.provide.merge_patch import Json, merge, patch
 from bal.provide.rdf import Viewed, strict_index
@@ -183,17 +184,7 @@ def shifted(text: str, power: int) -> str:
     match = _SENT_DECIMAL.fullmatch(text)
     if match is None or not (match[2] or match[3]):
         return text
-    sign, whole, fraction = match[1], match[2], match[3] or ""
-    if power > 0:
-        fraction = fraction.ljust(power, "0")
-        whole, fraction = whole + fraction[:power], fraction[power:]
-    elif power < 0:
-        whole = whole.rjust(-power, "0")
-        whole, fraction = whole[:power], whole[power:] + fraction
-    number = whole.lstrip("0") or "0"
-    fraction = fraction.rstrip("0")
-    number = f"{number}.{fraction}" if fraction else number
-    return f"-{number}" if sign and number != "0" else number
+    return normalised(match[2], match[3] or "", power, negative=match[1] == "-")
 
 
 def _shorter(value: str) -> str:

@@ -6,7 +6,7 @@ with every commitment, the books and the close record; reading the rows is part 
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -43,6 +43,22 @@ def registered(vault: SqliteVault, count: int) -> Registry:
     return registry
 
 
+def rows_at(slot: record.Slot, devices: Sequence[DeviceInfo], index: int) -> list[StoredRecord]:
+    """One slot's reading of each device; their log indexes begin with `index`."""
+    rows = []
+    for number, info in enumerate(devices, index):
+        subject = Subject(info.device, bytes(32), info.group, info.shard)
+        origin, value = Origin(subject, f"{number:064x}"), str(number * 7919 % 5000)
+        draft = record.reading(slot, origin, value, Rank.MEASURED)
+        rows.append(
+            StoredRecord(
+                info.device, draft.end_us, draft.kind, draft.register, draft.begin_us,
+                number, draft.rank, TYPE_RECORD, 2026, draft.record, info.shard,
+            )
+        )  # fmt: skip
+    return rows
+
+
 def stored_day(customer_db: SqliteCustomerDb, registry: Registry) -> int:
     """Store a day of quarter-hours; the log size after it."""
     shape = record.shape("reading", REGISTER, REGISTER, quantity.ACTIVE_ENERGY, '["0.0.0"]')
@@ -52,18 +68,8 @@ def stored_day(customer_db: SqliteCustomerDb, registry: Registry) -> int:
     for at_us in range(begin_us, end_us, SLOT_US):
         slot = record.slot(shape, parse(rfc3339(at_us)), parse(rfc3339(at_us + SLOT_US)))
         for first in range(0, len(devices), MESSAGE_METERS):
-            rows = []
-            for info in devices[first : first + MESSAGE_METERS]:
-                subject = Subject(info.device, bytes(32), info.group, info.shard)
-                value = str(index * 7919 % 5000)
-                draft = record.reading(slot, Origin(subject, f"{index:064x}"), value, Rank.MEASURED)
-                rows.append(
-                    StoredRecord(
-                        info.device, draft.end_us, draft.kind, draft.register, draft.begin_us,
-                        index, draft.rank, TYPE_RECORD, 2026, draft.record, info.shard,
-                    )
-                )  # fmt: skip
-                index += 1
+            rows = rows_at(slot, devices[first : first + MESSAGE_METERS], index)
+            index += len(rows)
             customer_db.store(rows, index)
     return index
 

@@ -27,8 +27,7 @@ from bal.certify.tree import inclusion_path
 from bal.closing import close_day
 from bal.harmonise import quantity, record
 from bal.harmonise.instant import parse
-from bal.harmonise.record import Origin
-from bal.model import TYPE_RECORD, Rank, StoredRecord, Subject
+from bal.model import StoredRecord
 from bal.ports import Clock
 from bal.provide.device_days import DayRequest
 from bal.registry import Registry
@@ -40,7 +39,7 @@ from infra.sqlite_book import SqliteBook
 from infra.sqlite_customer_db import SqliteCustomerDb
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
-from tests.bench.device_days import REGISTER, SLOT_US, registered
+from tests.bench.device_days import REGISTER, SLOT_US, registered, rows_at
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 DEVICES = 64
@@ -86,21 +85,13 @@ def build(folder: Path, size: int) -> None:
     index, at_us = 0, int(FIRST_DAY.timestamp()) * 1_000_000
     settled = 0
     while index < size:
-        rows = []
+        rows: list[StoredRecord] = []
+        first = index
         for _ in range(96):
             slot = record.slot(shape, parse(rfc3339(at_us)), parse(rfc3339(at_us + SLOT_US)))
             at_us += SLOT_US
-            for info in devices[: size - index]:
-                subject = Subject(info.device, bytes(32), info.group, info.shard)
-                value = str(index * 7919 % 5000)
-                draft = record.reading(slot, Origin(subject, f"{index:064x}"), value, Rank.MEASURED)
-                rows.append(
-                    StoredRecord(
-                        info.device, draft.end_us, draft.kind, draft.register, draft.begin_us,
-                        index, draft.rank, TYPE_RECORD, 2026, draft.record, info.shard,
-                    )
-                )  # fmt: skip
-                index += 1
+            rows += rows_at(slot, devices[: size - index], index)
+            index = first + len(rows)
         opened.commit(len(rows))
         opened.customer_db.store(rows, index)
         if index - settled >= SETTLE_ENTRIES:
