@@ -1,4 +1,4 @@
-"""The fast way through a large regular message: one pattern a shape, learnt from the message.
+"""The fast way through a large regular message: one pattern a shape, learnt from an element.
 
 A head-end writes a thousand MeterReading elements alike but for their texts. The first one is
 cut out and read by `cim_xml` with every text replaced by a marker; where a marker turns up in
@@ -11,6 +11,9 @@ Why this reads the same as `cim_xml`: outside the captured texts a match is equa
 but for white space between tags; a captured text holds no markup, no reference, no control
 character; comments, CDATA sections and processing instructions send the whole message to
 `cim_xml`. So the message is well-formed if the samples are. The tests hold both ways together.
+
+A shape is kept for the messages to come: what it reads of a text is a function of that text and
+of what stands before the first element and behind the last one, by which it is kept.
 """
 
 import re
@@ -26,6 +29,8 @@ from bal.harmonise.cim_xml import MeterReading, Said, Sent
 MESSAGE_MIN = 4_096  # bytes; below it learning costs more than it saves
 ELEMENT_MAX = 16_384  # bytes; a longer one is many readings of one device, which gain nothing
 SHAPES_MAX = 8  # a message of more shapes is not regular
+AROUND_KEPT_MAX = 32  # surroundings of which shapes are kept
+AROUND_KEPT_LENGTH_MAX = 8_192  # characters; longer ones hardly come again
 GAP_MAX = 4_096  # characters of white space between two elements
 CAPTURES_MAX = 48  # in one shape
 VAIN_MAX = 16  # elements without a like one behind them, until that is no longer expected
@@ -44,8 +49,8 @@ _ABSENT = "(?:(?!)())?"  # the last group: it takes no part in any match, its te
 
 _Groups = tuple[str | None, ...]
 _Pick = Callable[[_Groups], _Groups]
-_Build = Callable[[re.Match[str]], MeterReading]
 _Line = Callable[[int], int]  # offset → line
+_Build = Callable[[re.Match[str], _Line], MeterReading]
 _new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
 
 
@@ -78,14 +83,14 @@ def read(raw: bytes) -> list[MeterReading] | None:
     start, stop = first.start(), text.rfind(end_tag) + len(end_tag)
     head, tail = text[:start], text[stop:]
     line = _lines(text)
-    shapes: list[_Shape] = []
+    shapes = _shapes_kept(head, tail)
     found: list[MeterReading] = []
-    at, vain = start, 0
+    at, vain, learnt_here = start, 0, 0
     while at < stop:
         for shape in shapes:
             match = shape.match(text, at)
             if match is not None:
-                found.append(shape.build(match))
+                found.append(shape.build(match, line))
                 at = _after_gap(text, match.end())
                 if vain < VAIN_MAX:
                     count = len(found)
@@ -95,11 +100,28 @@ def read(raw: bytes) -> list[MeterReading] | None:
         else:
             end = text.find(end_tag, at, stop) + len(end_tag)
             sample = text[at:end] if end - at <= ELEMENT_MAX else ""
-            learnt = _learn(head, sample, tail, line) if len(shapes) < SHAPES_MAX else None
+            learnt = _learn(head, sample, tail) if learnt_here < SHAPES_MAX else None
             if learnt is None or learnt.match(text, at) is None:
                 return None
             shapes.insert(0, learnt)
+            del shapes[SHAPES_MAX:]
+            learnt_here += 1
     return found
+
+
+_kept: dict[tuple[str, str], list[_Shape]] = {}  # head and tail → what was learnt between them
+
+
+def _shapes_kept(head: str, tail: str) -> list[_Shape]:
+    """The shapes learnt of messages with this head and tail, to be added to."""
+    shapes = _kept.get((head, tail))
+    if shapes is None:
+        shapes = []
+        if len(head) + len(tail) <= AROUND_KEPT_LENGTH_MAX:
+            if len(_kept) >= AROUND_KEPT_MAX:
+                _kept.clear()
+            _kept[head, tail] = shapes
+    return shapes
 
 
 def _after_gap(text: str, at: int) -> int:
@@ -208,7 +230,7 @@ def _plain(raw: bytes) -> bool:
     )
 
 
-def _learn(head: str, sample: str, tail: str, line: _Line) -> _Shape | None:
+def _learn(head: str, sample: str, tail: str) -> _Shape | None:
     """The shape of one element; None where it is not one that a pattern can stand for."""
     tokens = _TOKEN.findall(sample)
     if "".join(tokens) != sample or len(tokens) > 16 * CAPTURES_MAX:
@@ -239,7 +261,7 @@ def _learn(head: str, sample: str, tail: str, line: _Line) -> _Shape | None:
         return compiled.groups - 1 if text is None else numbers[text] - 1
 
     try:
-        build = _builder(read, number, starts, line)
+        build = _builder(read, number, starts)
     except KeyError:  # a text that is not one marker
         return None
     return _Shape(compiled.match, build, _own(read, numbers))
@@ -325,9 +347,7 @@ def _pattern(marked: list[_Token]) -> tuple[str, dict[str, int], list[int]]:
     return "".join(pattern), numbers, starts
 
 
-def _builder(
-    read: MeterReading, number: Callable[[str | None], int], starts: list[int], line: _Line
-) -> _Build:
+def _builder(read: MeterReading, number: Callable[[str | None], int], starts: list[int]) -> _Build:
     """What does with a match what `cim_xml` did with the sample.
 
     number: where in match.groups() a marker's text stands; raises KeyError for what is no marker.
@@ -340,7 +360,7 @@ def _builder(
     texts = [itemgetter(*map(number, sent.said[:4])) for sent in read.sent]  # time to end
     qualities = [[number(code) for code in sent.said.qualities] for sent in read.sent]
 
-    def build(match: re.Match[str]) -> MeterReading:
+    def build(match: re.Match[str], line: _Line) -> MeterReading:
         groups = match.groups()
         span = match.span()
         found = tuple([pick(groups) for pick in names])
@@ -357,7 +377,7 @@ def _builder(
         return build
     [start], [name], [value], [text] = starts, names, values, texts
 
-    def build_one(match: re.Match[str]) -> MeterReading:
+    def build_one(match: re.Match[str], line: _Line) -> MeterReading:
         """The same for one name and one reading without qualities, in half the time."""
         groups = match.groups()
         said = _new(Said, (*text(groups), (), ()))

@@ -72,6 +72,40 @@ def test_a_prefix_is_learnt_with_the_shape() -> None:
     assert found == cim_xml.read(raw)
 
 
+def test_a_shape_is_learnt_once_for_messages_with_the_same_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cim_scan._kept.clear()
+    first, second = ([element(n + add, f"{n}") for n in range(20)] for add in (0, 30))
+    assert cim_scan.read(document(first, "\n")) is not None
+    monkeypatch.setattr(cim_scan, "_learn", lambda *_: None)
+    raw = document(second, "\n  ")
+    assert cim_scan.read(raw) is None  # the white space behind the last element is another
+    raw = document(second, "\n")
+    found = cim_scan.read(raw)
+    assert found is not None
+    assert found == cim_xml.read(raw)
+    assert cim_scan.read(document(second, "\n", tail="<a/>")) is None
+    assert cim_scan.read(document([element(1, shape="quality")], "\n")) is None
+
+
+def test_shapes_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cim_scan, "AROUND_KEPT_MAX", 2)
+    monkeypatch.setattr(cim_scan, "SHAPES_MAX", 2)
+    monkeypatch.setattr(cim_scan, "AROUND_KEPT_LENGTH_MAX", cim_scan.MESSAGE_MIN + 200)
+    cim_scan._kept.clear()
+    for number in range(5):
+        for shape in ("plain", "quality", "period", "two"):
+            raw = document([element(n, shape=shape) for n in range(9)], tail=f"<a>{number}</a>")
+            assert cim_scan.read(raw) == cim_xml.read(raw)
+            assert len(cim_scan._kept) <= 2
+            assert all(len(shapes) <= 2 for shapes in cim_scan._kept.values())
+    cim_scan._kept.clear()
+    raw = document([element(n) for n in range(9)], tail=f"<a>{'long' * 99}</a>")
+    assert cim_scan.read(raw) == cim_xml.read(raw)
+    assert not cim_scan._kept
+
+
 @pytest.mark.parametrize("gap", ["", "\n", "\r\n  "])
 @pytest.mark.parametrize("shape", ["plain", "quality", "period", "no value", "in place", "two"])
 def test_elements_that_say_the_same_of_other_devices_share_it(shape: str, gap: str) -> None:
