@@ -4,7 +4,7 @@ An adapter is one file in `infra/`; `tests/adapters/` runs one suite on every ad
 All calls are synchronous and may block: whoever calls from an event loop uses a thread.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -287,8 +287,8 @@ class RawArchive(Protocol):
         """What was put survives the loss of power, too, once this returns."""
         ...
 
-    def summary(self, credential: str, message_id: bytes) -> bytes | None:
-        """The certified summary of a message already taken from this credential."""
+    def summaries(self, keys: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], bytes]:
+        """By (credential, message id): the certified summaries of those already taken."""
         ...
 
     def raw(self, epoch: str, partition: int, offset: int) -> RawMessage | None:

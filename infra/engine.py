@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
+from typing import TypeAlias
 
 from bal.certify.commitment import sha256_of
 from bal.certify.log import Batch, Sequencer, tick
@@ -35,6 +36,8 @@ COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
+Key: TypeAlias = tuple[str, bytes]  # how a message is known again: credential, SHA-256 of its bytes
+
 
 @dataclass(slots=True)
 class _Open:
@@ -42,7 +45,7 @@ class _Open:
 
     works: list[tuple[Worked, bytes, dict[str, object] | None]] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
-    keys: set[tuple[str, bytes]] = field(default_factory=set)
+    keys: set[Key] = field(default_factory=set)
     entries: int = 0
     full: bool = False  # takes nothing more
 
@@ -77,10 +80,10 @@ class Engine:
         self._announcer = Announcer(on_certified)
         self._on_tick, self._on_stop, self._on_flush = on_tick, on_stop, on_flush
         self._last_flush_s = float("-inf")
-        self._wake = Condition()
+        self._wake, self._ended = Condition(), Event()
         self._stopping = False
         self._work = False
-        self._recent: dict[tuple[str, bytes], Committed] = {}
+        self._recent: dict[Key, Committed] = {}
         self._storer = Storer(projector, self._stored)
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
@@ -91,7 +94,7 @@ class Engine:
         self._closing: deque[tuple[ClosedDay, Future[Close]]] = deque()
         self.worked = 0  # messages since the start
         self._last_count = 0  # messages found at the last look
-        self._left: list[RawMessage] = []  # of them, those that are not taken yet
+        self._left: list[tuple[RawMessage, Key]] = []  # of them, those that are not taken yet
         self.settler = Settler(
             settle=settle,
             projector=projector,
@@ -157,6 +160,7 @@ class Engine:
         """Finish the commit at hand, store and sync it, and end."""
         with self._wake:
             self._stopping = True
+            self._ended.set()
             self._wake.notify_all()
         self._storer.hurry()
         self.settler.stop()
@@ -190,6 +194,7 @@ class Engine:
     def _halt(self, error: GridsealError) -> None:
         with self._wake:
             self._stopping = True
+            self._ended.set()
             self._wake.notify_all()
         self._storer.hurry()
         self._storer.finish()
@@ -200,11 +205,12 @@ class Engine:
     def _run(self) -> None:
         while not self._stopping:
             messages = self._read()
-            self._bulk.ahead(messages)
-            for message in messages:
-                if not self._take(message):
+            self._bulk.ahead([message for message, _ in messages])
+            firsts = self._firsts_of([key for _, key in messages])
+            for message, key in messages:
+                if not self._take(message, key, firsts.get(key)):
                     break  # its turn comes after the commit
-            self._left = [message for message in messages if message.offset >= self._next]
+            self._left = [one for one in messages if one[0].offset >= self._next]
             public = self._ticks()
             if public or self._commit_due():
                 self._commit(public)
@@ -223,14 +229,15 @@ class Engine:
         self._publish()
         self._storer.finish()
 
-    def _read(self) -> list[RawMessage]:
+    def _read(self) -> list[tuple[RawMessage, Key]]:
         """What comes next: what is left of the last look at the bus, and what it has since."""
         left = self._left
         if not left:
             self._gather()
         self._work = False
         after = self._next + len(left)
-        messages = left + self._bus.read(after, READ_MESSAGES - len(left))
+        new = self._bus.read(after, READ_MESSAGES - len(left))
+        messages = left + [(one, (one.credential, sha256_of(one.raw))) for one in new]
         if not messages and self._bus.end() < after:
             raise Stop("bus-went-backwards", f"the bus ends below message {after}")
         self._last_look_s, self._last_count = monotonic(), len(messages)
@@ -252,8 +259,7 @@ class Engine:
         if self._open.works:
             window = min(window, self._commit_in())
         if self._last_count < READ_MESSAGES // 2 and window > 0:
-            with self._wake:
-                self._wake.wait_for(lambda: self._stopping, timeout=window)
+            self._ended.wait(window)
 
     def _ticks(self) -> list[bytes]:
         now_us = self._clock.now_us()
@@ -275,14 +281,15 @@ class Engine:
         needed = self._worker.windows.needed_from(self._next)
         return Progress(heads.version, heads.size, self._next, needed)
 
-    def _take(self, message: RawMessage) -> bool:
-        """Work through one message; False where what is open must be committed first."""
-        key = (message.credential, sha256_of(message.raw))
+    def _take(self, message: RawMessage, key: Key, first: dict[str, object] | None) -> bool:
+        """Work through one message; False where what is open must be committed first.
+
+        first: the summary of the same message, where this is a retry.
+        """
         now = self._open
         if now.full or key in now.keys:  # a retry is answered with its first one's place
             now.full = True
             return False
-        first = self._first_of(key)
         if first is not None:
             worked = Worked(message, again=str(first["batch"]))
         else:
@@ -336,14 +343,13 @@ class Engine:
         self._announcer.add_close(heads.size, close, future)
         self._storer.put(Job([], self._progress(), [CommittedClose(closed, firsts[0])]))
 
-    def _first_of(self, key: tuple[str, bytes]) -> dict[str, object] | None:
-        """The summary of the same message, where this is a retry."""
-        recent = self._recent.get(key)
-        if recent is not None:
-            return recent.as_json()
-        kept = self._archive.summary(*key)
-        found: dict[str, object] | None = json.loads(kept) if kept else None
-        return found
+    def _firsts_of(self, keys: Sequence[Key]) -> dict[Key, dict[str, object]]:
+        """The summaries of those messages that were committed before, by key."""
+        # In this order: the storer takes a message out here once the archive has it.
+        recent = {key: found for key in keys if (found := self._recent.get(key)) is not None}
+        kept = self._archive.summaries({key for key in keys if key not in recent})
+        firsts = {key: json.loads(summary) for key, summary in kept.items()}
+        return firsts | {key: found.as_json() for key, found in recent.items()}
 
     def _hand_over(
         self,

@@ -3,7 +3,7 @@
 import gc
 import sys
 
-SWITCH_INTERVAL_S = 0.001  # the chain in the process is pure Python and would hold the others up
+SWITCH_INTERVAL_S = 0.0005  # the chain in the process is pure Python and would hold the others up
 
 
 def tune_interpreter() -> None:

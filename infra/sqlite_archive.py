@@ -8,7 +8,7 @@ function of the message, so putting it again makes the same bytes.
 
 import sqlite3
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256, sha512
 from hmac import digest as hmac_digest
 from pathlib import Path
@@ -29,6 +29,7 @@ CIPHERS_CACHED_MAX = 1 << 16
 _FORM = 1
 _PAGE_BYTES = 8192
 _NONCE_BYTES = 12
+_TAGS_ASKED_MAX = 256  # in one statement
 _TAG_BYTES = 16
 _OPENING_ERRORS = (InvalidTag, ValueError, TypeError, IndexError, OverflowError, struct.error)
 
@@ -144,20 +145,30 @@ class SqliteArchive:
 
     def summary(self, credential: str, message_id: bytes) -> bytes | None:
         """The certified summary of a message already taken from this credential; of the first."""
-        tag, key = self._tag_and_key(credential, message_id)
+        key = credential, message_id
+        return self.summaries([key]).get(key)
+
+    def summaries(self, keys: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], bytes]:
+        """The summaries of those (credential, message id) that were taken, each of its first."""
+        asked = {tag: (key, cipher) for key in keys for tag, cipher in [self._tag_and_key(*key)]}
+        tags = list(asked)
+        rows: list[tuple[bytes, bytes]] = []
         with self._file.reading() as db:
-            row = db.execute(
-                "SELECT summary FROM message WHERE tag = ? AND summary IS NOT NULL"
-                " ORDER BY id LIMIT 1",
-                (tag,),
-            ).fetchone()
-        if row is None:
-            return None
-        try:
-            nonce, sealed = row[0][:_NONCE_BYTES], row[0][_NONCE_BYTES:]
-            return AESGCM(key).decrypt(nonce, sealed, tag)
-        except (InvalidTag, ValueError, TypeError) as error:
-            raise self._file.damaged("a message's summary does not decrypt") from error
+            for at in range(0, len(tags), _TAGS_ASKED_MAX):
+                some = tags[at : at + _TAGS_ASKED_MAX]
+                marks = ",".join("?" * len(some))
+                sql = f"SELECT tag, summary FROM message WHERE tag IN ({marks})"  # noqa: S608  no value in it
+                rows += db.execute(f"{sql} AND summary IS NOT NULL ORDER BY id DESC", some)
+        found: dict[tuple[str, bytes], bytes] = {}
+        for tag, sealed in rows:  # the first one of a message comes last, and stays
+            key, cipher = asked[tag]
+            try:
+                found[key] = AESGCM(cipher).decrypt(
+                    sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], tag
+                )
+            except (InvalidTag, ValueError, TypeError) as error:
+                raise self._file.damaged("a message's summary does not decrypt") from error
+        return found
 
     def raw(self, epoch: str, partition: int, offset: int) -> RawMessage | None:
         """The message as it came, decrypted; None where a key is gone or it never was.

@@ -13,6 +13,7 @@ from infra.files import look_at_sqlite, make_folder, open_sqlite
 from infra.sqlite_file import translated
 
 TRIM_STEP = 200  # messages in one transaction: a sender waits for no more than that
+INSERT_ROWS = 100  # messages in one statement
 
 _FILE = "bus.db"
 _SCHEMA = """
@@ -63,21 +64,27 @@ class SqliteBus:
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                first = int(self._db.execute("SELECT next FROM topic").fetchone()[0])
-                self._db.executemany(
-                    "INSERT INTO raw VALUES(?,?,?,?,?)",
-                    (
-                        (first + i, m.credential, m.format, m.received_us, m.raw)
-                        for i, m in enumerate(messages)
-                    ),
+                sql = "UPDATE topic SET next = next + ? RETURNING next"
+                first = int(self._db.execute(sql, (len(messages),)).fetchall()[0][0]) - len(
+                    messages
                 )
-                self._db.execute("UPDATE topic SET next = ?", (first + len(messages),))
+                for at in range(0, len(messages), INSERT_ROWS):
+                    self._insert(first + at, messages[at : at + INSERT_ROWS])
                 self._db.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise Unavailable(f"the bus refuses: {error}", retry_after_s=5) from error
         return list(range(first, first + len(messages)))
+
+    def _insert(self, first: int, messages: Sequence[Intake]) -> None:
+        """All in one statement: at each the thread lets go of the interpreter, and waits for it."""
+        values: list[object] = []
+        for offset, m in enumerate(messages, first):
+            values += (offset, m.credential, m.format, m.received_us, m.raw)
+        self._db.execute(
+            "INSERT INTO raw VALUES" + ",".join(["(?,?,?,?,?)"] * len(messages)), values
+        )
 
     def read(self, offset: int, limit: int) -> list[RawMessage]:
         """Messages from `offset` on, without a gap.

@@ -14,13 +14,15 @@ from infra.sqlite_bus import SqliteBus
 
 
 class FullDisk:
-    """A connection whose disk is full after some rows."""
+    """A connection whose disk is full once rows were inserted."""
 
     def __init__(self, whole: sqlite3.Connection) -> None:
         self._whole = whole
 
-    def executemany(self, sql: str, rows: Any) -> None:
-        self._whole.executemany(sql, list(rows)[:5])
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        cursor = self._whole.execute(sql, parameters)
+        if not sql.startswith("INSERT"):
+            return cursor
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
