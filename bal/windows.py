@@ -17,6 +17,7 @@ LATE_US = 10 * SECOND_US  # behind the newest frame: too late
 FUTURE_US = 60 * SECOND_US  # ahead of the receipt: no time of a frame
 FRAMES_MAX = 1_000
 CHANNELS_MAX = 1_024
+COMPONENTS_LENGTH_MAX = 65_536  # characters, of all channels: a receipt must fit its 4 MiB
 SILENT_US = 2 * SECOND_US  # after which a flush closes a window
 OPEN_US = 10 * SECOND_US  # the same, whatever came since
 FORGET_US = 60 * SECOND_US  # after which a flush forgets a sender
@@ -77,7 +78,8 @@ class _Sender:
 
 _TOO_LATE = "frame-too-late", "more than 10 s behind the newest frame of its sender"
 _FUTURE = "frame-from-future", "more than 60 s ahead of its receipt"
-_FULL = "window-full", f"the window has {FRAMES_MAX} frames, or {CHANNELS_MAX} channels, already"
+_MOST = f"{FRAMES_MAX} frames, {CHANNELS_MAX} channels or {COMPONENTS_LENGTH_MAX} characters"
+_FULL = "window-full", f"the window would have more than {_MOST} of components"
 _DUPLICATE = "frame-duplicate", "the window has this frame already"
 _CONFLICT = "frame-conflict", "the window has another frame of this time"
 
@@ -170,7 +172,7 @@ class Windows:
             return _FULL
         if channels is not window.last:
             together = window.channels | dict.fromkeys(channels)
-            if len(together) > CHANNELS_MAX:
+            if len(together) > CHANNELS_MAX or _length(together) > COMPONENTS_LENGTH_MAX:
                 return _FULL
             window.channels, window.last = together, channels
         window.frames[time_us] = data
@@ -207,6 +209,10 @@ class Windows:
         closes = (one.close_at_us for one in sender.windows.values())
         sender.next_close_us = min(closes, default=_NEVER)
         return closed
+
+
+def _length(channels: Iterable[Channel]) -> int:
+    return sum(len(component) for component, _, _ in channels)
 
 
 def _close_at(begin_us: int, newest_us: int) -> int:

@@ -116,6 +116,35 @@ def test_every_frame_is_proved_by_its_receipt(tmp_path: Path) -> None:
     small.close()
 
 
+@pytest.mark.parametrize("sign", ["\U0001f50c", '"'])  # twelve bytes in a URI; doubly escaped
+@pytest.mark.parametrize(("length", "frames"), [(64, 4), (128, 2), (256, 1)])
+def test_a_window_as_wide_as_it_may_be_has_receipts_that_verify(
+    tmp_path: Path, sign: str, length: int, frames: int
+) -> None:
+    """By the number of its channels, or by the length of their components."""
+    small = begun(tmp_path)
+    for number in range(5):
+        readings = [
+            {"component": sign * (length - 3) + f"{place:03}", "measurand": measurand,
+             "phase": phase, "data": -1e-40}
+            for measurand in ("voltangle", "currangle", "activepower")
+            for phase in "ABC"
+            for place in range(number * 28, number * 28 + 28)
+        ]  # fmt: skip
+        raw = {"device": "pmu-1", "timestamp": f"2026-01-15T10:00:00.{number}Z"}
+        small.take(GATEWAY, json.dumps([raw | {"readings": readings}]).encode(), form="pmu")
+    assert "window-full" in str(small.certified[-1].summary["refused"])
+    small.take(GATEWAY, message([frame(80)]), form="pmu")
+    [row] = windows(small)
+    assert len(row.frames) == frames
+    policy = parse_policy(f"log {small.sequencer._signer.vkey}\nquorum none\n".encode())
+    for place in (None, 0, frames - 1):
+        text = small.stores.receipts().receipt(row.index, place)
+        assert verify_receipt(text, policy).authentic.code == "authentic"
+    small.close()
+    check(tmp_path)
+
+
 def test_the_same_message_again_has_no_second_effect(tmp_path: Path) -> None:
     small = begun(tmp_path)
     ahead = message([frame(50 * 90)])  # refused now, and it would not be at a later receipt

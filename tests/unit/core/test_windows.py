@@ -119,6 +119,15 @@ def test_a_full_window(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes(fed(begun(), frame(0), other)) == {1: "window-full"}
 
 
+def test_a_window_of_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "COMPONENTS_LENGTH_MAX", 12)
+    long, same = (
+        frame(at_us)._replace(channels=(("BUS-0002", "frequency", "A"),)) for at_us in (1, 2)
+    )
+    other = frame(3)._replace(channels=(("B", "frequency", "A"),))
+    assert codes(fed(begun(), frame(0), long, same, other)) == {3: "window-full"}
+
+
 def test_the_rate_is_the_streams_where_a_window_has_few_frames() -> None:
     windows = begun()
     full = [frame(n * 20_000) for n in range(50)]
