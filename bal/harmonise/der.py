@@ -9,7 +9,7 @@ from bal.harmonise import quantity as q
 from bal.harmonise.der_json import Item, Number
 from bal.harmonise.instant import Instant, parse
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
-from bal.harmonise.parts import cut
+from bal.harmonise.parts import origins
 from bal.harmonise.quality import quality
 from bal.harmonise.quantity import Quantity, decimal_text
 from bal.harmonise.record import Origin
@@ -67,16 +67,14 @@ def harmonise(
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
     report = Report(raw)
     subjects = [_subject(item, resolve, report) for item in items]
-    spans = [
-        (item.start, item.end, sender if subject is None else subject)
-        for item, subject in zip(items, subjects, strict=True)
-    ]
-    parts, commitments = cut(raw, spans, platform, commit_parts)
+    parts, found = origins(
+        raw, items, subjects, platform=platform, sender=sender, commit_parts=commit_parts
+    )
     drafts: list[Draft] = []
-    for item, subject, commitment in zip(items, subjects, commitments, strict=True):
-        if subject is not None:
+    for item, origin in zip(items, found, strict=True):
+        if origin is not None:
             place = _Place(report, report.line(item.start), f"{item.pointer}/readings")
-            drafts += _drafts(item.value["readings"], Origin(subject, commitment.hex()), place)
+            drafts += _drafts(item.value["readings"], origin, place)
     return Harmonised(parts, drafts, report.findings, report.refused)
 
 

@@ -1,12 +1,50 @@
 """Which bytes of a raw message belong to whom (ARCHITECTURE §2, evidence)."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from bal.harmonise.names import CommitParts
+from bal.harmonise.record import Origin
 from bal.model import Digest, Part, Subject
 
 Span = tuple[int, int, Subject]
 """The bytes [start, end) in which a message speaks of one device: start, end, whose they are."""
+
+
+class Piece(Protocol):
+    """What a message says of one device, in the bytes [start, end)."""
+
+    @property
+    def start(self) -> int:
+        """Of its first byte."""
+
+    @property
+    def end(self) -> int:
+        """Of the byte behind its last one."""
+
+
+def origins(
+    raw: bytes,
+    pieces: Sequence[Piece],
+    subjects: Sequence[Subject | None],
+    *,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+) -> tuple[list[Part], list[Origin | None]]:
+    """Cut `raw` by its pieces, as `cut` does; and what the records of each have in common.
+
+    subjects: whose each piece is; None for nobody's, which has no records, and is the sender's.
+    """
+    spans = [
+        (piece.start, piece.end, sender if subject is None else subject)
+        for piece, subject in zip(pieces, subjects, strict=True)
+    ]
+    parts, commitments = cut(raw, spans, platform, commit_parts)
+    return parts, [
+        None if subject is None else Origin(subject, commitment.hex())
+        for subject, commitment in zip(subjects, commitments, strict=True)
+    ]
 
 
 def cut(

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from bal.errors import Rejected
 from bal.harmonise import sep2_type, sep2_xml
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
-from bal.harmonise.parts import cut
-from bal.harmonise.record import Origin
+from bal.harmonise.parts import origins
 from bal.harmonise.report import Report
 from bal.harmonise.sep2_reading import CLAUSE, STATUSES, Readings
 from bal.harmonise.sep2_xml import Node
@@ -69,15 +68,13 @@ def harmonise(
     report = Report(raw)
     _tell(document, report)
     subjects = [_subject(one, resolve, report) for one in devices]
-    spans = [
-        (one.start, one.end, sender if subject is None else subject)
-        for one, subject in zip(devices, subjects, strict=True)
-    ]
-    parts, commitments = cut(raw, spans, platform, commit_parts)
+    parts, found = origins(
+        raw, devices, subjects, platform=platform, sender=sender, commit_parts=commit_parts
+    )
     drafts: list[Draft] = []
-    for one, subject, commitment in zip(devices, subjects, commitments, strict=True):
-        if subject is not None:
-            drafts += Readings(one, report, Origin(subject, commitment.hex())).take()
+    for one, origin in zip(devices, found, strict=True):
+        if origin is not None:
+            drafts += Readings(one, report, origin).take()
     return Harmonised(parts, drafts, report.findings, report.refused)
 
 
