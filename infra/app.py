@@ -232,7 +232,12 @@ class Platform:
         )
         bus = MeasuredBus(self.stores.bus, self.metrics)
         self.writer = IntakeWriter(
-            bus, self.intake_signer, self.facts.origin, self.clock, self.engine.wake
+            bus,
+            self.intake_signer,
+            self.facts.origin,
+            self.clock,
+            self.engine.wake,
+            answer=self._in_loop,
         )
         limits = self.config.limits
         self.disk = DiskWatch(
@@ -346,6 +351,12 @@ class Platform:
         self.folder.unlock()
 
     # -- what happens -----------------------------------------------------------------------
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        """Where the sessions of the senders are; after its end nobody waits any more."""
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
 
     def _flush(self, now_us: int) -> None:
         """Put on the bus that it is this late (docs/spec/pmu.md); asked again if it can't be."""

@@ -4,12 +4,14 @@ One thread: what waits goes into one durable append, so 5,000 senders cost one f
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import sleep
+from typing import Protocol
 
 from bal.certify.commitment import sha256_of
 from bal.certify.note import accepted_text
@@ -37,23 +39,47 @@ class Accepted:
         return json.dumps({"type": "accepted", "message": self.message, "note": self.note})
 
 
+class Promise(Protocol):
+    """A future of asyncio or of concurrent.futures."""
+
+    def done(self) -> bool:
+        """Nobody waits any more."""
+        ...
+
+    def set_result(self, result: Accepted, /) -> None:
+        """The message is on the bus."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """It is not."""
+        ...
+
+
 @dataclass(slots=True)
 class _Waiting:
     intake: Intake
-    future: "Future[Accepted]"
+    promise: Promise
 
 
 class IntakeWriter:
     """The only writer of raw messages. `on_appended` is called after each group, in its thread."""
 
     def __init__(
-        self, bus: Bus, signer: Signer, origin: str, clock: Clock, on_appended: Callable[[], None]
+        self,
+        bus: Bus,
+        signer: Signer,
+        origin: str,
+        clock: Clock,
+        on_appended: Callable[[], None],
+        *,
+        answer: Callable[[Callable[[], None]], None] = lambda tell: tell(),
     ) -> None:
+        """answer: calls what tells the senders of a group, in the thread where they wait."""
         self._bus = bus
         self._signer = signer
         self._origin = origin
         self._clock = clock
-        self._on_appended = on_appended
+        self._on_appended, self._answer = on_appended, answer
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._lock = Lock()
         self._waiting_bytes = 0
@@ -88,7 +114,13 @@ class IntakeWriter:
         return self._waiting_bytes
 
     def submit(self, credential: str, form: str, raw: bytes) -> "Future[Accepted]":
-        """Queue one guarded message; the future is done once it is durable and signed for.
+        """As `put`, with a future of its own."""
+        future: Future[Accepted] = Future()
+        self.put(credential, form, raw, future)
+        return future
+
+    def put(self, credential: str, form: str, raw: bytes, promise: Promise) -> None:
+        """Queue one guarded message; `promise` is kept once it is durable and signed for.
 
         Raises Unavailable when too much waits already or nothing is accepted.
         """
@@ -100,10 +132,8 @@ class IntakeWriter:
             if self._waiting_bytes + len(raw) > WAITING_BYTES_MAX:
                 raise Unavailable("the intake is full", retry_after_s=2)
             self._waiting_bytes += len(raw)
-        future: Future[Accepted] = Future()
         intake = Intake(credential, form, self._clock.now_us(), raw)
-        self._queue.put(_Waiting(intake, future))
-        return future
+        self._queue.put(_Waiting(intake, promise))
 
     def _run(self) -> None:
         while True:
@@ -133,19 +163,22 @@ class IntakeWriter:
         return group
 
     def _append(self, group: list[_Waiting]) -> None:
+        outcomes: list[Accepted | GridsealError]
         try:
             offsets = self._bus.append([waiting.intake for waiting in group])
         except GridsealError as error:
-            for waiting in group:
-                waiting.future.set_exception(error)
+            outcomes = [error] * len(group)
         else:
             self.accepted += len(group)
-            for waiting, offset in zip(group, offsets, strict=True):
-                waiting.future.set_result(self._sign(waiting.intake, offset))
-            self._on_appended()  # after the senders were answered: the worker is in no hurry
+            outcomes = [
+                self._sign(waiting.intake, offset)
+                for waiting, offset in zip(group, offsets, strict=True)
+            ]
         finally:
             with self._lock:
                 self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)
+        self._answer(partial(_tell, [waiting.promise for waiting in group], outcomes))
+        self._on_appended()  # after the senders were answered: the worker is in no hurry
 
     def _sign(self, intake: Intake, offset: int) -> Accepted:
         message = sha256_of(intake.raw)
@@ -155,3 +188,13 @@ class IntakeWriter:
         )
         note = text + b"\n" + self._signer.sign(text)
         return Accepted(message.hex(), batch, note.decode())
+
+
+def _tell(promises: Sequence[Promise], outcomes: Sequence[Accepted | GridsealError]) -> None:
+    for promise, outcome in zip(promises, outcomes, strict=True):
+        if promise.done():  # its session ended
+            continue
+        if isinstance(outcome, Accepted):
+            promise.set_result(outcome)
+        else:
+            promise.set_exception(outcome)

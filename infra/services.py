@@ -108,7 +108,9 @@ class PlatformServices:
             guard(raw, form, self._limits)
         if self._writer.accepted - self._engine.worked > self._backlog_max:
             raise Unavailable("more is waiting than the platform has worked on", retry_after_s=5)
-        return await asyncio.wrap_future(self._writer.submit(credential, form, raw))
+        durable: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._writer.put(credential, form, raw, durable)
+        return await durable
 
     async def certified(
         self, credential: str, message: str, timeout_s: float
