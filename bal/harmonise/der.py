@@ -1,20 +1,20 @@
 """Telemetry of distributed energy resources as JSON (docs/spec/der-telemetry.md)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bal.errors import Rejected
-from bal.harmonise import der_json, record
+from bal.harmonise import der_json, der_plan, record
 from bal.harmonise import quantity as q
 from bal.harmonise.der_json import Item, Number
 from bal.harmonise.instant import Instant, parse
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
-from bal.harmonise.quality import quality
+from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import Quantity, decimal_text
-from bal.harmonise.record import Origin
+from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
-from bal.model import Draft, Finding, Harmonised, Subject
+from bal.model import Draft, Finding, Harmonised, Pseudonym, Subject
 
 CLAUSE = "gridseal/der-telemetry/v1"
 
@@ -62,20 +62,74 @@ def harmonise(
     raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
+    found = _by_plan(raw, resolve=resolve, platform=platform, commit_parts=commit_parts)
+    if found is not None:
+        return found
     items = der_json.read(raw)
     if not items:
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
     report = Report(raw)
     subjects = [_subject(item, resolve, report) for item in items]
-    parts, found = origins(
+    parts, whose = origins(
         raw, items, subjects, platform=platform, sender=sender, commit_parts=commit_parts
     )
     drafts: list[Draft] = []
-    for item, origin in zip(items, found, strict=True):
+    for item, origin in zip(items, whose, strict=True):
         if origin is not None:
             place = _Place(report, report.line(item.start), f"{item.pointer}/readings")
             drafts += _drafts(item.value["readings"], origin, place)
     return Harmonised(parts, drafts, report.findings, report.refused)
+
+
+def _by_plan(
+    raw: bytes, *, resolve: Resolve, platform: Subject, commit_parts: CommitParts
+) -> Harmonised | None:
+    """The message by the plan of those like it; None where there is none, or anything to say."""
+    read = der_plan.read(raw, _plans)
+    if read is None:
+        return None
+    try:
+        subjects = [resolve(item.names) for item in read]
+    except Rejected:
+        return None
+    parts, whose = origins(
+        raw, read, subjects, platform=platform, sender=platform, commit_parts=commit_parts
+    )
+    drafts = [
+        record.reading(slot, origin, value, rank)
+        for item, origin in zip(read, whose, strict=True)
+        if origin is not None
+        for slot, value, rank in item.readings
+    ]
+    return Harmonised(parts, drafts)
+
+
+def _learn(raw: bytes) -> list[tuple[Item, MeterNames, list[Meant]]] | None:
+    """What each element of a message means; None where anything else is to be said about one."""
+    report = Report(raw)
+    found: list[tuple[Item, MeterNames, list[Meant]]] = []
+    names: list[MeterNames] = []
+
+    def note(named: MeterNames) -> Subject:
+        names.append(named)
+        return _NOBODY
+
+    for item in der_json.read(raw):
+        if _subject(item, note, report) is None:
+            return None
+        meant: list[Meant] = []
+        for reading in item.value["readings"]:
+            said = _said(reading)
+            _doubts(reading, said, _Place(report, 0, ""))
+            if said.measurand not in MEASURANDS:
+                return None
+            meant.append(_meant(said))
+        found.append((item, names[-1], meant))
+    return None if report.findings or report.refused else found
+
+
+_NOBODY = Subject(Pseudonym(""), b"", "", "")
+_plans = der_plan.plans(_learn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +206,20 @@ def _drafts(readings: list[Any], origin: Origin, place: _Place) -> list[Draft]:
     return drafts
 
 
-def _draft(reading: Any, origin: Origin, place: _Place) -> Draft:
+class _Said(NamedTuple):
+    """One reading as far as it can be read."""
+
+    begin: Instant
+    end: Instant
+    measurand: str
+    unit: str
+    phase: str
+    quality: Quality
+    value: str  # as sent
+
+
+def _said(reading: Any) -> _Said:
+    """Raises Rejected."""
     if not isinstance(reading, dict):
         raise Rejected("member-type", "a reading is not an object")
     begin, end = _times(reading)
@@ -163,46 +230,62 @@ def _draft(reading: Any, origin: Origin, place: _Place) -> Draft:
     sent = reading.get("value")
     if not isinstance(sent, str):
         raise Rejected("member-type", "the value is neither string nor number", field="value")
-    doubts: list[Finding] = []
+    return _Said(begin, end, measurand, unit, phase, codes, str(sent))
 
-    def doubt() -> list[Finding]:
-        """Only once nothing can be refused any more: a refused reading has no findings."""
-        if not reading.keys() <= _READING_MEMBERS:
-            doubts.append(place.unknown())
-        if codes.malformed:
-            doubts.append(
-                place.below("quality").doubt("quality-malformed", "not system.category.index")
-            )
-        if begin.cut or end.cut:
-            doubts.append(place.doubt("time-cut", "finer than a microsecond; the rest is cut off"))
-        return doubts
 
-    if measurand not in MEASURANDS:
-        texts = {"measurand": [measurand], "unit": [unit], "value": [str(sent)]}
-        for name in ("time", "begin", "end", "phase"):
-            texts |= {name: [reading[name]]} if name in reading else {}
-        record.check_verbatim(texts)
-        unmapped = place.below("measurand").doubt(
-            "measurand-unmapped", "the measurand has no meaning here; kept verbatim"
-        )
-        return record.event(
-            "unmapped",
-            origin,
-            verbatim=texts,
-            notation=measurand,
-            quality=codes,
-            begin=begin,
-            end=end,
-            findings=[unmapped, *doubt()],
-        )
-    if phase and phase not in PHASES:
+def _meant(said: _Said) -> Meant:
+    """What a reading of a known measurand means. Raises Rejected; of its value it says nothing."""
+    if said.phase and said.phase not in PHASES:
         raise Rejected("phase-unknown", "the phase is not in the list", field="phase")
-    quantity, shift = _unit(measurand, unit)
-    value = decimal_text(sent, shift)
-    register = f"{measurand}.{phase}" if phase else measurand
-    shape = record.shape("telemetry", register, "", quantity, codes.json)
-    slot = record.slot(shape, begin, end)
-    return record.reading(slot, origin, value, codes.rank, record.findings_text(doubt()))
+    quantity, shift = _unit(said.measurand, said.unit)
+    register = f"{said.measurand}.{said.phase}" if said.phase else said.measurand
+    shape = record.shape("telemetry", register, "", quantity, said.quality.json)
+    return Meant(shape, said.begin, said.end, said.value, shift, said.quality.rank)
+
+
+def _doubts(reading: dict[str, Any], said: _Said, place: _Place) -> list[Finding]:
+    """Only once nothing can be refused any more: a refused reading has no findings."""
+    doubts: list[Finding] = []
+    if not reading.keys() <= _READING_MEMBERS:
+        doubts.append(place.unknown())
+    if said.quality.malformed:
+        doubts.append(
+            place.below("quality").doubt("quality-malformed", "not system.category.index")
+        )
+    if said.begin.cut or said.end.cut:
+        doubts.append(place.doubt("time-cut", "finer than a microsecond; the rest is cut off"))
+    return doubts
+
+
+def _draft(reading: Any, origin: Origin, place: _Place) -> Draft:
+    said = _said(reading)
+    if said.measurand not in MEASURANDS:
+        return _unmapped(reading, said, origin, place)
+    meant = _meant(said)
+    value = decimal_text(meant.value, meant.shift)
+    told = record.findings_text(_doubts(reading, said, place))
+    slot = record.slot(meant.shape, meant.begin, meant.end)
+    return record.reading(slot, origin, value, meant.rank, told)
+
+
+def _unmapped(reading: dict[str, Any], said: _Said, origin: Origin, place: _Place) -> Draft:
+    texts = {"measurand": [said.measurand], "unit": [said.unit], "value": [said.value]}
+    for name in ("time", "begin", "end", "phase"):
+        texts |= {name: [reading[name]]} if name in reading else {}
+    record.check_verbatim(texts)
+    unmapped = place.below("measurand").doubt(
+        "measurand-unmapped", "the measurand has no meaning here; kept verbatim"
+    )
+    return record.event(
+        "unmapped",
+        origin,
+        verbatim=texts,
+        notation=said.measurand,
+        quality=said.quality,
+        begin=said.begin,
+        end=said.end,
+        findings=[unmapped, *_doubts(reading, said, place)],
+    )
 
 
 def _times(reading: dict[str, Any]) -> tuple[Instant, Instant]:
