@@ -30,7 +30,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # RFC 8259 §6, but f
 _HOLE = b"\0"  # no JSON text has it
 _HOLES = re.compile(rb'"(value|begin|end|time)": ?("?)\0')
 _US_PER_S = 1_000_000
-_AFTER_S = {b"begin": 0, b"end": 1 << 30, b"time": 2 << 30}  # ordinals as seconds from there
+_ORDINALS = 1 << 30  # more than a message has texts
+_TIMES = (b"begin", b"end", b"time", b"", b"", b"", b"")  # ordinals as seconds, a range for each
 
 Learn = Callable[[bytes], list[tuple[Item, MeterNames, list[Meant]]] | None]
 
@@ -131,10 +132,7 @@ def _plan(text: bytes, learn: Learn) -> Plan | None:
     """The plan of all messages of a text, by one of them."""
     around = text.split(_HOLE)
     holes = [match.groups() for match in _HOLES.finditer(text)]
-    ordinals = [
-        b"%d" % number if name == b"value" else of_epoch(_AFTER_S[name] + number).text.encode()
-        for number, (name, _) in enumerate(holes)
-    ]
+    ordinals = [_ordinal(name, number) for number, (name, _) in enumerate(holes)]
     made = b"".join([around[0], *map(b"".join, zip(ordinals, around[1:], strict=True))])
     try:
         found = learn(made)
@@ -150,17 +148,29 @@ def _plan(text: bytes, learn: Learn) -> Plan | None:
         return _Place(at - lengths[texts], texts)
 
     elements: list[_Element] = []
-    used: list[int] = []
+    used: list[tuple[bytes, int]] = []
     for item, names, several in found:
-        readings = [_reading(one) for one in several]
-        used += [number for one in readings for number in {one.begin, one.end, one.value}]
+        readings: list[_Reading] = []
+        for meant in several:
+            reading, ordinals_used = _reading(meant)
+            readings.append(reading)
+            used += ordinals_used
         elements.append(_Element(names, place(item.start), place(item.end), readings))
-    if sorted(used) != list(range(len(holes))):
+    if sorted(used) != sorted((name, number) for number, (name, _) in enumerate(holes)):
         return None  # what was read is not an ordinal, but looks like one
     return Plan(elements, [number for number, (_, quote) in enumerate(holes) if not quote])
 
 
-def _reading(meant: Meant) -> _Reading:
-    begin, end = (at.us // _US_PER_S % _AFTER_S[b"end"] for at in (meant.begin, meant.end))
+def _ordinal(name: bytes, number: int) -> bytes:
+    if name == b"value":
+        return b"%d" % number
+    return of_epoch(_TIMES.index(name) * _ORDINALS + number).text.encode()
+
+
+def _reading(meant: Meant) -> tuple[_Reading, list[tuple[bytes, int]]]:
+    """The reading, and which ordinals it has, with the member that each of them is of."""
+    begin, end = (divmod(at.us // _US_PER_S, _ORDINALS) for at in (meant.begin, meant.end))
     value = int(meant.value) if meant.value.isdigit() else -1
-    return _Reading(meant.shape, begin, end, value, meant.shift, meant.rank)
+    times = [(_TIMES[kind], number) for kind, number in ([end] if begin == end else [begin, end])]
+    reading = _Reading(meant.shape, begin[1], end[1], value, meant.shift, meant.rank)
+    return reading, [*times, (b"value", value)]
