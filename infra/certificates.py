@@ -99,13 +99,25 @@ def issue_server(ca: Authority, hosts: Sequence[str], clock: Clock) -> tuple[byt
             names.append(name)
     alternative = x509.SubjectAlternativeName(names)
     common_name = next((host for host in hosts if _NAME.fullmatch(host)), "localhost")
-    return _issue(ca, common_name, ExtendedKeyUsageOID.SERVER_AUTH, [(alternative, False)], clock)
+    return _issue(ca, common_name, [ExtendedKeyUsageOID.SERVER_AUTH], [(alternative, False)], clock)
 
 
 def issue_device(ca: Authority, name: str, clock: Clock) -> tuple[bytes, bytes]:
     """A client certificate with CN = `name`, and its key, PEM. Raises Rejected("name-invalid")."""
     check_name(name)
-    return _issue(ca, name, ExtendedKeyUsageOID.CLIENT_AUTH, [], clock)
+    return _issue(ca, name, [ExtendedKeyUsageOID.CLIENT_AUTH], [], clock)
+
+
+def issue_node(ca: Authority, name: str, hosts: Sequence[str], clock: Clock) -> tuple[bytes, bytes]:
+    """A certificate with CN = `name`, and its key, PEM, for one that is server and client at once.
+
+    hosts: as for `issue_server`. Raises Rejected("name-invalid"), Rejected("host-invalid").
+    """
+    check_name(name)
+    found = (_general_name(host) for host in dict.fromkeys([*HOSTS_ALWAYS, *hosts]))
+    alternative = x509.SubjectAlternativeName([one for one in found if one is not None])
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _issue(ca, name, both, [(alternative, False)], clock)
 
 
 def check_name(name: str) -> None:
@@ -163,7 +175,7 @@ def client_context(
 def _issue(
     ca: Authority,
     common_name: str,
-    usage: x509.ObjectIdentifier,
+    usages: Sequence[x509.ObjectIdentifier],
     more: list[tuple[x509.ExtensionType, bool]],
     clock: Clock,
 ) -> tuple[bytes, bytes]:
@@ -171,7 +183,7 @@ def _issue(
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (_key_usage(sign_certificates=False), True),
-        (x509.ExtendedKeyUsage([usage]), False),
+        (x509.ExtendedKeyUsage(usages), False),
         (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), False),
         *more,

@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="findings as JSON")
         command.set_defaults(run=run)
     operate_cli.add_commands(commands)
+    from infra.servers import cli as servers_cli
+
+    servers_cli.add_commands(commands)
     return parser
 
 

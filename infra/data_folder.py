@@ -58,7 +58,7 @@ class DataFolder:
         """
         try:
             found = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
-            if found and not found & {FACTS, "lock"}:
+            if found and not found & {FACTS, "lock", "servers"}:
                 raise Stop("data-folder", f"{self.root} holds other files: name an empty folder")
             for folder in (
                 self.root, self.keys, self.customer_db, self.archive, self.vault, self.chain,

@@ -10,6 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.servers_fixture import (  # noqa: F401 - fixtures
+    anvil,
+    cassandra_server,
+    ganache,
+    kafka_server,
+    mosquitto_server,
+    servers,
+    servers_folder,
+)
+
 # No test depends on wall-clock speed: a busy machine is no failure.
 settings.register_profile("gridseal", deadline=None)
 settings.load_profile("gridseal")

@@ -1,0 +1,166 @@
+"""Who may do what in Kafka: ACLs of the roles, and certificates with rights for aggregators.
+
+Source: Apache Kafka documentation, "Authorization and ACLs"; codes as in its AclOperation,
+ResourceType and PatternType.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
+
+from bal.errors import Rejected, Unavailable
+from infra.certificates import check_name
+from infra.servers.connect import Identity, KafkaAt, identity
+from infra.servers.kafka import admin
+
+_TOPIC, _GROUP = 2, 3  # ResourceType
+_LITERAL, _PREFIXED = 3, 4  # PatternType
+_ANY, _ALLOW = 1, 3  # 1 matches everything in a filter; PermissionType
+_OPERATIONS = {"read": 3, "write": 4, "describe": 8}  # AclOperation
+AGGREGATOR = "aggregator."  # prefix of a principal, so that none is taken for a role
+_NO_HOST = "*"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One ACL: allow `operation` on a topic or group of this name, or of names that begin so."""
+
+    operation: str  # read, write, describe
+    kind: str  # topic, group
+    name: str
+    prefix: bool = False
+
+
+def _topics(operation: str, *names: str) -> list[Right]:
+    """Rights on topics; a name that ends with a dot is a prefix."""
+    return [Right(operation, "topic", name, name.endswith(".")) for name in names]
+
+
+def _own_group(role: str) -> Right:
+    return Right("read", "group", role, prefix=True)
+
+
+# Role → what it may do. Topics: ARCHITECTURE §1; those that end with the epoch are prefixes.
+RIGHTS: dict[str, list[Right]] = {
+    "collector": [
+        *_topics("write", "bal.raw."),
+        *_topics("read", "bal.raw.", "bal.announcements."),
+        _own_group("collector"),
+    ],
+    "worker": [
+        *_topics("read", "bal.raw.", "bal.commitments.", "bal.announcements."),
+        *_topics("write", "bal.rows.", "bal.commitments."),
+        _own_group("worker"),
+    ],
+    "sequencer": [
+        *_topics("read", "bal.commitments.", "bal.announcements."),
+        *_topics("write", "bal.announcements.", "bal.checkpoints.v1"),
+        _own_group("sequencer"),
+    ],
+    "storer": [
+        *_topics("read", "bal.rows.", "bal.announcements."),
+        *_topics("write", "bal.readings.v1"),
+        _own_group("storer"),
+    ],
+    "anchorer": [
+        *_topics("read", "bal.announcements.", "bal.checkpoints.v1"),
+        _own_group("anchorer"),
+    ],
+    "gateway": [
+        *_topics("write", "bal.raw."),
+        *_topics("read", "bal.raw.", "bal.announcements.", "bal.readings.v1", "bal.checkpoints.v1"),
+        _own_group("gateway"),
+    ],
+}
+
+
+def ensure_rights(at: KafkaAt) -> None:
+    """Give each role exactly RIGHTS, and take what it has beyond; may be repeated."""
+    asyncio.run(_ensure({role: set(rights) for role, rights in RIGHTS.items()}, at))
+
+
+def put_aggregator(at: KafkaAt, name: str, topics: Sequence[str]) -> Identity:
+    """Let an aggregator read just these topics, by a certificate that is made if need be.
+
+    Its principal is aggregator.<name>; its consumer groups begin with that. Raises
+    Rejected("name-invalid").
+    """
+    principal = _principal(name)
+    at.place.client(principal)
+    rights = {*_topics("read", *topics), _own_group(principal)}
+    asyncio.run(_ensure({principal: rights}, at))
+    return identity(at.place, principal)
+
+
+def remove_aggregator(at: KafkaAt, name: str) -> None:
+    """Take every right of an aggregator; its certificate opens nothing from then on."""
+    asyncio.run(_ensure({_principal(name): set()}, at))
+
+
+def rights_of(at: KafkaAt, principal: str) -> set[Right]:
+    """What a principal may do now."""
+
+    async def ask() -> set[Right]:
+        async with admin(at) as client:
+            return await _found(client, principal)
+
+    return asyncio.run(ask())
+
+
+def _principal(name: str) -> str:
+    if len(name) > 64 - len(AGGREGATOR):
+        raise Rejected(
+            "name-invalid", "an aggregator's name has at most 53 characters", field="name"
+        )
+    check_name(name)
+    return AGGREGATOR + name
+
+
+async def _ensure(wanted: dict[str, set[Right]], at: KafkaAt) -> None:
+    async with admin(at) as client:
+        for principal, rights in wanted.items():
+            found = await _found(client, principal)
+            for right in sorted(rights - found):
+                answer = await client._client.send(
+                    client._client.get_random_node(),
+                    CreateAclsRequest(*_coded(principal, right)),
+                )
+                _check(answer.creation_responses)
+            for right in sorted(found - rights):
+                answer = await client._client.send(
+                    client._client.get_random_node(),
+                    DeleteAclsRequest(*_coded(principal, right)),
+                )
+                _check([one[:2] for one in answer.filter_responses])
+
+
+async def _found(client: object, principal: str) -> set[Right]:
+    inner = client._client  # type: ignore[attr-defined]
+    request = DescribeAclsRequest(_ANY, None, _ANY, f"User:{principal}", None, _ANY, _ANY)
+    answer = await inner.send(inner.get_random_node(), request)
+    _check([(answer.error_code, answer.error_message)])
+    operations = {code: name for name, code in _OPERATIONS.items()}
+    return {
+        Right(operations.get(acl[2], str(acl[2])), _kind(kind), name, pattern == _PREFIXED)
+        for kind, name, pattern, acls in answer.resources
+        for acl in acls
+    }
+
+
+def _coded(principal: str, right: Right) -> tuple[int, str, int, str, str, int, int]:
+    kind = _TOPIC if right.kind == "topic" else _GROUP
+    pattern = _PREFIXED if right.prefix else _LITERAL
+    operation = _OPERATIONS[right.operation]
+    return kind, right.name, pattern, f"User:{principal}", _NO_HOST, operation, _ALLOW
+
+
+def _kind(code: int) -> str:
+    return {_TOPIC: "topic", _GROUP: "group"}.get(code, str(code))
+
+
+def _check(answers: Iterable[tuple[int, str | None]]) -> None:
+    for code, text in answers:
+        if code:
+            raise Unavailable(f"Kafka refuses to change rights: {text or code}")
