@@ -31,7 +31,7 @@ from infra.storer import Job, Storer
 logger = logging.getLogger("gridseal.engine")
 
 READ_MESSAGES = 256
-GATHER_S = 0.01  # between two looks at the bus, where messages come one by one
+GATHER_S = 0.02  # between two looks at the bus, where messages come one by one
 COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames

@@ -22,7 +22,7 @@ GROUP_MESSAGES_MAX = 1_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 HELD_RETRY_S = 30
-LINGER_S = 0.002  # for others to join the same fsync
+LINGER_S = 0.004  # for others to join the same fsync
 INCLUDE_WITHIN_US = 60_000_000  # the promise of an accepted note (ARCHITECTURE §5)
 
 
