@@ -5,11 +5,12 @@ import os
 import select
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
-from infra.bulk_wire import LENGTH, READY, Places, read_frame
+from infra.bulk_wire import FRAME_BYTES_MAX, LENGTH, READY, Places, read_frame
 
 PIPE_BYTES = 1 << 20  # some messages; each more turn costs a wait for the interpreter
 READ_BYTES = 1 << 16  # answers themselves are in shared memory
@@ -20,7 +21,16 @@ _CODE = "import sys; sys.path[:] = {path!r}; from infra.bulk_child import main; 
 
 
 class ProcessGone(Exception):
-    """It has ended, or does not answer in time."""
+    """It has ended, does not answer in time, or answers what is no answer."""
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What marshal raises, and who takes apart what it gives, is that of no answer."""
+    try:
+        yield
+    except (ValueError, TypeError, EOFError) as error:
+        raise ProcessGone(f"its answer is none: {error}") from error
 
 
 class BulkProcess:
@@ -82,7 +92,8 @@ class BulkProcess:
     def answer(self, within_s: float) -> Any:
         """The next answer; None where `within_s` is 0 and it is not there. Raises ProcessGone."""
         told = self._receive(within_s)
-        return None if told is None else self._places.get(told)
+        with _understood():
+            return None if told is None else self._places.get(told)
 
     def _receive(self, within_s: float) -> Any:
         deadline_s = monotonic() + within_s
@@ -105,9 +116,11 @@ class BulkProcess:
         if len(buffer) < LENGTH.size:
             return None
         end = LENGTH.size + LENGTH.unpack_from(buffer)[0]
+        if end > FRAME_BYTES_MAX:
+            raise ProcessGone(f"it begins an answer of {end} bytes")
         if len(buffer) < end:
             return None
-        with memoryview(buffer) as whole, whole[LENGTH.size : end] as data:
+        with _understood(), memoryview(buffer) as whole, whole[LENGTH.size : end] as data:
             value = read_frame(data)
         del buffer[:end]
         return value

@@ -19,6 +19,7 @@ from bal.model import Draft, Finding, Part, Pseudonym, Rank, RawMessage, Subject
 from bal.pipeline import Worked
 
 LENGTH = struct.Struct(">I")
+FRAME_BYTES_MAX = 256 * 1024 * 1024  # an answer to a message of 4 MiB is a tenth of that
 READY = "ready"  # the first frame that a process sends
 UNDER_WAY_MAX = 4  # messages of one process: it has work while the platform commits
 PLACE_BYTES = 8 * 1024 * 1024  # of one answer; a larger one comes through the pipe
@@ -131,19 +132,25 @@ def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
 
 
 def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject]) -> Worked:
-    """What was worked, equal to what `Worker.process` would have made of the message."""
+    """What was worked, equal to what `Worker.process` would have made of the message.
+
+    Raises ValueError, TypeError or IndexError where the columns don't fit together.
+    """
     whose, shapes, records, entries, owners, ends, commitments, findings, refused = found
     drafts: list[Draft] = []
     subject, record = map(subjects.__getitem__, whose), iter(records)
     for (*shape, rank), many in shapes:  # mostly two: the readings, and the message's own
         same: Iterable[Any] = map(repeat, (*shape, Rank(rank)))
         drafts += map(Draft, islice(subject, many), *same, islice(record, many))
-    parts = map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments)
+    parts = list(map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments))
+    rows = {len(drafts), len(whose), len(records), len(entries)}
+    if len(rows) > 1 or len({len(parts), len(owners), len(ends), len(commitments)}) > 1:
+        raise ValueError("columns of different lengths")
     return Worked(
         message,
         drafts,
         entries,
-        list(parts),
+        parts,
         [Finding(*one) for one in findings],
         [Finding(*one) for one in refused],
     )

@@ -132,8 +132,14 @@ class BulkWorker:
             return None
         if not sent.table.counts(self._worker.known(message)):
             return None  # the registry changed in between
+        try:
+            worked = read_columns(message, found, sent.table.subjects)
+        except (ValueError, TypeError, IndexError) as error:
+            if sent.helper in self._helpers:
+                self._fail(sent.helper, ProcessGone(f"its answer is none: {error}"))
+            return None
         self.answered += 1
-        return read_columns(message, found, sent.table.subjects)
+        return worked
 
     def stop(self) -> None:
         """Wait for no process any more, and start none; the engine goes on by itself."""
@@ -240,19 +246,20 @@ class BulkWorker:
                 first = helper.under_way[0]
                 found = self._next_answer(helper, ANSWER_WITHIN_S)
                 if first is wanted:
-                    columns: Columns | None = found[1]
-                    return columns
+                    return None if found is None else found[1]
         except ProcessGone as error:
             self._fail(helper, error)
         return None
 
-    def _next_answer(self, helper: _Helper, within_s: float) -> tuple[int, Columns | None]:
+    def _next_answer(self, helper: _Helper, within_s: float) -> tuple[int, Columns | None] | None:
         """Of the message that it was given first; None where `within_s` is 0 and it is not here."""
-        found: tuple[int, Columns | None] = helper.process.answer(within_s)
+        found: tuple[int, Columns | None] | None = helper.process.answer(within_s)
         if found is not None:
-            sent = helper.under_way.popleft()
-            assert found[0] == sent.message.offset, "a process answers in order"
-            del self._sent[sent.message.offset]
+            offset = helper.under_way[0].message.offset
+            if not isinstance(found, tuple) or len(found) != 2 or found[0] != offset:
+                raise ProcessGone(f"it does not answer about message {offset}")
+            helper.under_way.popleft()
+            del self._sent[offset]
         return found
 
     def _fail(self, helper: _Helper, error: ProcessGone) -> None:

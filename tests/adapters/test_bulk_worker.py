@@ -353,6 +353,48 @@ def test_a_process_that_takes_nothing_is_given_up(
     assert not alive(first.pid)
 
 
+LIES = {
+    "another message": "c.Answers.to = lambda self, task: (task.number + 1, None)",
+    "no pair": "c.Answers.to = lambda self, task: 7",
+    "no columns": "c.Answers.to = lambda self, task: (task.number, 7)",
+    "a column too short": (
+        "true = c.Answers.to; c.Answers.to = lambda self, task: (lambda told:"
+        " (told[0], told[1] and (*told[1][:3], [], *told[1][4:])))(true(self, task))"
+    ),
+    "no frame": "c.Places.put = lambda self, answer: b'\\0\\0\\0\\4junk'",
+    "half a frame": "c.Places.put = lambda self, answer: b'\\0\\0\\0\\1('",
+    "a frame without end": "c.Places.put = lambda self, answer: bytes([255] * 4 + [0] * 999)",
+    "a place with nothing in it": "c.Places.put = lambda self, answer: c.frame((b'', 1 << 40))",
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_process_that_answers_what_is_none(
+    tmp_path: Path, small: None, lie: str, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    honest, begin = bulk_process._CODE, "from infra.bulk_child import main; main({memory})"
+    assert honest.endswith(begin)
+    lying = f"import infra.bulk_child as c; {lie}; c.main({{memory}})"
+    monkeypatch.setattr(bulk_process, "_CODE", honest.replace(begin, lying))
+    two = Two(tmp_path / "vault")
+    two.play(*headend(readings(20)), *headend(readings(20, "0")))
+    first = two.started()
+    monkeypatch.setattr(bulk_process, "_CODE", honest)
+    with caplog.at_level(logging.WARNING):
+        two.play(*headend(readings(20, "1"), readings(20, "2")))
+    assert "given up" in caplog.text
+    assert two.bulk.answered == 0
+    assert not alive(first.pid)
+
+    def answered() -> bool:  # by the next one
+        two.play(*headend(readings(20, "3")))
+        return two.bulk.answered > 0
+
+    wait_for(answered)
+    two.close()
+
+
 def test_stop_wakes_who_waits_for_an_answer(two: Two) -> None:
     [message] = two.messages(*headend(readings(20, "1")))
     os.kill(two.started().pid, signal.SIGSTOP)

@@ -32,11 +32,10 @@ def parts(draw: st.DrawFn) -> list[Part]:
     ]
 
 
+rows = st.lists(st.tuples(drafts, st.binary(min_size=32, max_size=32)), max_size=8)
 worked = st.builds(
-    Worked,
-    st.just(MESSAGE),
-    st.lists(drafts, max_size=8),
-    st.lists(st.binary(min_size=32, max_size=32), max_size=8),
+    lambda made, *more: Worked(MESSAGE, [d for d, _ in made], [e for _, e in made], *more),
+    rows,
     parts(),
     st.lists(findings, max_size=3),
     st.lists(findings, max_size=3),
@@ -65,6 +64,16 @@ def test_it_comes_back_equal(worked: Worked) -> None:
 def test_what_columns_have_no_place_for_is_not_said(lost: Worked) -> None:
     with pytest.raises(ValueError, match=r"consecutive|alone"):
         columns(lost, NUMBERS)
+
+
+@pytest.mark.parametrize("column", range(7))
+def test_columns_of_different_lengths_are_refused(column: int) -> None:
+    draft = Draft(SUBJECTS[0], "", "", 0, 0, Rank.MISSING, b"")
+    part = Part(0, 10, SUBJECTS[0], bytes(32))  # type: ignore[arg-type]
+    made = columns(Worked(MESSAGE, [draft], [bytes(32)], [part]), NUMBERS)  # type: ignore[list-item]
+    assert read_columns(MESSAGE, made, SUBJECTS).drafts == [draft]
+    with pytest.raises(ValueError, match="lengths"):
+        read_columns(MESSAGE, (*made[:column], [], *made[column + 1 :]), SUBJECTS)
 
 
 def test_a_subject_that_was_not_told_is_not_said() -> None:
