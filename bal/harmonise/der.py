@@ -10,11 +10,12 @@ from bal.harmonise.der_json import Item, Number
 from bal.harmonise.instant import Instant, parse
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
+from bal.harmonise.plans import noting
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import Quantity, decimal_text
 from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
-from bal.model import Draft, Finding, Harmonised, Pseudonym, Subject
+from bal.model import Draft, Finding, Harmonised, Subject
 
 CLAUSE = "gridseal/der-telemetry/v1"
 
@@ -109,13 +110,8 @@ def _learn(raw: bytes) -> list[tuple[Item, MeterNames, list[Meant]]] | None:
     report = Report(raw)
     found: list[tuple[Item, MeterNames, list[Meant]]] = []
     names: list[MeterNames] = []
-
-    def note(named: MeterNames) -> Subject:
-        names.append(named)
-        return _NOBODY
-
     for item in der_json.read(raw):
-        if _subject(item, note, report) is None:
+        if _subject(item, noting(names), report) is None:
             return None
         meant: list[Meant] = []
         for reading in item.value["readings"]:
@@ -125,10 +121,9 @@ def _learn(raw: bytes) -> list[tuple[Item, MeterNames, list[Meant]]] | None:
                 return None
             meant.append(_meant(said))
         found.append((item, names[-1], meant))
-    return None if report.findings or report.refused else found
+    return None if report.findings or report.refused or not found else found
 
 
-_NOBODY = Subject(Pseudonym(""), b"", "", "")
 _plans = der_plan.plans(_learn)
 
 

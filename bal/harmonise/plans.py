@@ -8,6 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from bal.harmonise.names import MeterNames, Resolve
+from bal.model import Pseudonym, Subject
+
 TEXTS_KEPT_BYTES_MAX = 16 * 1024 * 1024
 
 _Plan = TypeVar("_Plan")
@@ -45,3 +48,16 @@ class Plans(Generic[_Plan]):
         """Forget all."""
         self._kept.clear()
         self._bytes = 0
+
+
+def noting(named: list[MeterNames]) -> Resolve:
+    """What takes every name for somebody's, and notes it in `named`."""
+
+    def note(names: MeterNames) -> Subject:
+        named.append(names)
+        return _SOMEBODY
+
+    return note
+
+
+_SOMEBODY = Subject(Pseudonym(""), b"", "", "")

@@ -68,6 +68,17 @@ class Slot(NamedTuple):
     quality: str  # from behind observes' device up to the value
 
 
+class Meant(NamedTuple):
+    """What a message says of one register at one time, whichever device it is of."""
+
+    shape: Shape
+    begin: Instant
+    end: Instant
+    value: str  # as sent
+    shift: int  # the power of ten to the base unit
+    rank: Rank
+
+
 @lru_cache(maxsize=4096)
 def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: str) -> Shape:
     """The fixed text of readings of one register.

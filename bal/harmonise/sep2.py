@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator
 
 from bal.errors import Rejected
-from bal.harmonise import sep2_type, sep2_xml
+from bal.harmonise import record, sep2_plan, sep2_type, sep2_xml
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
-from bal.harmonise.parts import origins
+from bal.harmonise.parts import cut, origins
+from bal.harmonise.plans import noting
+from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
 from bal.harmonise.sep2_reading import CLAUSE, STATUSES, Readings
 from bal.harmonise.sep2_xml import Node
@@ -55,6 +57,9 @@ def harmonise(
     raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
+    found = _by_plan(raw, resolve, commit_parts)
+    if found is not None:
+        return found
     document = sep2_xml.read(raw)
     devices = _devices(document.root)
     if not devices:
@@ -68,14 +73,48 @@ def harmonise(
     report = Report(raw)
     _tell(document, report)
     subjects = [_subject(one, resolve, report) for one in devices]
-    parts, found = origins(
+    parts, whose = origins(
         raw, devices, subjects, platform=platform, sender=sender, commit_parts=commit_parts
     )
     drafts: list[Draft] = []
-    for one, origin in zip(devices, found, strict=True):
+    for one, origin in zip(devices, whose, strict=True):
         if origin is not None:
             drafts += Readings(one, report, origin).take()
     return Harmonised(parts, drafts, report.findings, report.refused)
+
+
+def _by_plan(raw: bytes, resolve: Resolve, commit_parts: CommitParts) -> Harmonised | None:
+    """The message by the plan of those like it; None where there is none, or anything to say."""
+    read = sep2_plan.read(raw, _plans)
+    if read is None:
+        return None
+    try:
+        subject = resolve(read.names)
+    except Rejected:
+        return None
+    parts, [commitment] = cut(raw, [(0, len(raw), subject)], subject, commit_parts)
+    origin = Origin(subject, commitment.hex())
+    drafts = [record.reading(slot, origin, value, rank) for slot, value, rank in read.readings]
+    return Harmonised(parts, drafts)
+
+
+def _learn(raw: bytes) -> tuple[MeterNames, list[Meant]] | None:
+    """What a message of one device means; None where anything else is to be said about it."""
+    document = sep2_xml.read(raw)
+    report = Report(raw)
+    _tell(document, report)
+    names: list[MeterNames] = []
+    devices = _devices(document.root)
+    if len(devices) != 1 or _subject(devices[0], noting(names), report) is None:
+        return None
+    readings = Readings(devices[0], report, Origin(noting([])(names[0]), ""))
+    drafts = readings.take()
+    if report.findings or report.refused or len(readings.meant) != len(drafts):
+        return None
+    return names[0], readings.meant
+
+
+_plans = sep2_plan.plans(_learn)
 
 
 def _devices(root: Node) -> list[Node]:

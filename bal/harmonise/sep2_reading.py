@@ -10,7 +10,7 @@ from bal.harmonise import record, sep2_period, sep2_type
 from bal.harmonise.instant import Instant
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
-from bal.harmonise.record import Origin
+from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
 from bal.harmonise.sep2_period import Period, SetPlaces
 from bal.harmonise.sep2_type import SentType
@@ -65,6 +65,7 @@ class Readings:
         self._node = node
         self._report = report
         self._origin = origin
+        self.meant: list[Meant] = []  # what `take` took that is no event
         kinds = node.texts("serviceCategoryKind")
         self._electric = all(kind.strip(_SPACE) == "0" for kind in kinds)  # ServiceKind
 
@@ -121,6 +122,9 @@ class Readings:
         slot = record.slot(shape, period.begin, period.end)
         told = record.findings_text(self._told(node, _doubts(period, codes)))
         text = decimal_text(value, mapped.multiplier)
+        self.meant.append(
+            Meant(shape, period.begin, period.end, value, mapped.multiplier, codes.rank)
+        )
         return record.reading(slot, self._origin, text, codes.rank, told)
 
     def _event(self, name: str, one: "_Read", doubts: _Doubts) -> Draft:

@@ -122,6 +122,13 @@ def test_what_is_odd_is_read_the_same(was: str, odd: str) -> None:
         assert same(outcome(one), slowly(one))
 
 
+@pytest.mark.parametrize("raw", [b"[]", b"{}", b"[{}]", b"", b"7", b'[{"value": 7}]'])
+def test_what_says_nothing_has_no_plan(raw: bytes) -> None:
+    for _ in range(3):
+        assert same(outcome(raw), slowly(raw))
+        assert not planned(raw)
+
+
 def test_texts_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "TEXTS_KEPT_BYTES_MAX", 600)
     for name in "abcdef":
