@@ -190,7 +190,7 @@ class CustomerDb(Protocol):
 
         `versions="latest"`: of each slot (device, kind, register, begin, end) the row of the
         highest (rank, index) below `as_of_size`. Byte-equal rows of one slot are given once,
-        the one of the lowest index.
+        the one of the lowest index. Windows of phasors come without their frames.
         """
         ...
 

@@ -236,7 +236,7 @@ class SqliteCustomerDb:
             )
             page = list(islice(shown, query.limit))
             more = next(shown, None) is not None
-            records = snapshot.records([key for key, _ in page])
+            records = snapshot.certified([key for key, _ in page])
         rows = [row(key, shard, record) for (key, shard), record in zip(page, records, strict=True)]
         return ReadingsPage(rows, list(versions.sort_key(page[-1][0])) if more else None)
 

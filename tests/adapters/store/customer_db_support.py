@@ -83,7 +83,8 @@ def definition(rows: Sequence[StoredRecord], query: ReadingsQuery) -> list[Store
         )
     ]
     return sorted(
-        shown, key=lambda r: (r.end_us, r.device, r.kind, r.register, r.begin_us, r.index)
+        (row._replace(record=row.certified) for row in shown),
+        key=lambda r: (r.end_us, r.device, r.kind, r.register, r.begin_us, r.index),
     )
 
 

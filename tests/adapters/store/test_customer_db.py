@@ -1,5 +1,6 @@
 """The CustomerDb port: one suite for every adapter, and reads against a definition by sorting."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -37,6 +38,30 @@ def indexes(db: CustomerDb, query: ReadingsQuery) -> list[int]:
     page = db.readings(query)
     assert page.after is None
     return [row.index for row in page.rows]
+
+
+def test_a_page_of_windows_is_read_without_their_frames(
+    db: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a second of frames there may be megabytes, of its record a page of text."""
+    record = b"a window's record, of some length"
+    rows = [
+        a_row(n, kind="phasors", record=record + frames)
+        for n, frames in enumerate([b"", b"\n", b"\nframe\nframe", b"\n" + bytes(200_000)])
+    ]
+    db.store(rows, len(rows))
+    read: list[bytes] = []
+    inflate = zlib.decompress
+
+    def noted(data: bytes) -> bytes:
+        read.append(data)
+        return inflate(data)
+
+    monkeypatch.setattr(zlib, "decompress", noted)
+    page = db.readings(all_of(kind="phasors", versions="all"))
+    assert [(row.index, row.record) for row in page.rows] == [(n, record) for n in range(4)]
+    assert len(read) < 24
+    assert db.records(0, 4) == rows
 
 
 # --- storing --------------------------------------------------------------------------------------
