@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from threading import Lock
 
-from bal.certify.tree import node_hash
+from bal.certify.tree import parents
 from bal.model import Digest
 from bal.ports import TileReader
 
@@ -47,17 +47,18 @@ class TileNodes:
     """
 
     def __init__(self, reader: TileReader, tiles_max: int = 4096) -> None:
+        """tiles_max: to keep; one takes 17 KB."""
         self._reader = reader
         self._tiles_max = tiles_max
-        self._tiles: OrderedDict[tuple[int, int, int], list[list[Digest]]] = OrderedDict()
+        self._tiles: OrderedDict[tuple[int, int, int], list[bytes]] = OrderedDict()
         self._lock = Lock()
 
     def at(self, size: int) -> "NodesAt":
         """The nodes of the tree of `size` leaves."""
         return NodesAt(self, size)
 
-    def subtree(self, level: int, n: int, width: int) -> list[list[Digest]]:
-        """All complete subtrees of a tile: [k][i] covers hashes i·2^k … (i+1)·2^k - 1."""
+    def subtree(self, level: int, n: int, width: int) -> list[bytes]:
+        """All complete subtrees of a tile: [k] has the hashes of i·2^k … (i+1)·2^k - 1, joined."""
         key = (level, n, width)
         with self._lock:
             found = self._tiles.get(key)
@@ -65,10 +66,11 @@ class TileNodes:
                 self._tiles.move_to_end(key)
                 return found
         data = self._reader.tile(level, n, width)
-        rows = [[Digest(data[i : i + 32]) for i in range(0, 32 * width, 32)]]
-        while len(rows[-1]) > 1:
-            below = rows[-1]
-            rows.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below) & ~1, 2)])
+        hashes = [Digest(data[i : i + 32]) for i in range(0, 32 * width, 32)]
+        rows = [data]
+        while len(hashes) > 1:
+            hashes = parents(hashes[: len(hashes) & ~1])
+            rows.append(b"".join(hashes))
         with self._lock:
             self._tiles[key] = rows
             if len(self._tiles) > self._tiles_max:
@@ -89,4 +91,5 @@ class NodesAt:
         first = n << inner  # position among the hashes of that tile level
         tile = first // TILE_WIDTH
         width = tile_width(self._size, tile_level, tile)
-        return self._nodes.subtree(tile_level, tile, width)[inner][first % TILE_WIDTH >> inner]
+        at = 32 * (first % TILE_WIDTH >> inner)
+        return Digest(self._nodes.subtree(tile_level, tile, width)[inner][at : at + 32])
