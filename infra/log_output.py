@@ -40,6 +40,19 @@ class JsonLines(logging.Formatter):
 class _PrivateFile(RotatingFileHandler):
     """Every file of it is made 0600: a log names senders."""
 
+    _told = False  # that lines are lost
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the class it extends
+        """Say once on stderr that the file can't be written; every line stands there anyway."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            text = f"--log-file lacks lines from here on: {error.strerror}"
+            told = logging.LogRecord("gridseal", logging.ERROR, "", 0, text, None, None)
+            sys.stderr.write(self.format(told) + "\n")
+
     def _open(self) -> TextIOWrapper:
         def private(path: str, flags: int) -> int:
             return os.open(path, flags, 0o600)

@@ -1,8 +1,11 @@
 """Log lines go to stderr and to a file that is rotated by size, for its owner's eyes only."""
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,24 @@ def test_it_is_rotated_by_size(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
         for line in path.read_text().splitlines():
             json.loads(line)
+
+
+class _Full(StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line on stderr is JSON still, and one says that the file has no more."""
+    log_output.begin("info", tmp_path / "g.log")
+    [handler] = [h for h in logging.getLogger().handlers if isinstance(h, log_output._PrivateFile)]
+    handler.stream.close()
+    handler.stream = _Full()  # type: ignore[assignment]
+    for number in range(3):
+        logging.getLogger("gridseal").info("line %d", number)
+    told = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    lost = "--log-file lacks lines from here on: No space left on device"
+    assert told == ["line 0", lost, "line 1", "line 2"]
 
 
 def test_a_level_is_the_least_that_is_told(tmp_path: Path) -> None:
