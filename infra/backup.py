@@ -25,7 +25,7 @@ from bal.times import rfc3339
 from infra.anchor_contract import address_of
 from infra.chain_setup import log_id, open_chain
 from infra.config import AnchorConfig
-from infra.data_copy import copy_data
+from infra.data_copy import check_outside, copy_data
 from infra.data_folder import DataFolder, Facts
 from infra.file_log import FileLog
 from infra.files import make_folder, open_sqlite, sync_file, sync_folder
@@ -55,10 +55,13 @@ def backup(data: Path, to: Path, *, keys: bool = True) -> Backup:
 
     The file (0600) holds the vault: who may read it knows who is who and can open every record.
     keys: the keys of CA, chain and tokens, too; never those of log and intake.
-    Raises Stop("out-exists"), Stop("data-folder"), Unavailable, OSError.
+    Raises Stop("out-exists"), Stop("usage"), Stop("data-folder"), Unavailable, OSError.
     """
     if to.exists():
         raise Stop("out-exists", f"{to} exists already: name a new file")
+    if not to.parent.is_dir():
+        raise Stop("usage", f"--to {to}: there is no folder {to.parent}")
+    check_outside(data, to)
     work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     try:
         copy = work / "data"

@@ -34,11 +34,12 @@ _TRIES, _CAUGHT_UP_S = 5, 2.0
 def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
     """Copy the data folder at `data` to `to`, which must not exist yet; modes stay.
 
-    keys: the folder `keys`, too. Raises Stop("data-folder") where `data` is none or `to` is there,
-    Unavailable where a running platform never stands still long enough, OSError.
+    keys: the folder `keys`, too. Raises Stop("data-folder") where `data` is none, or `to` is there
+    or inside it; Unavailable where a running platform never stands still long enough; OSError.
     """
     if not (data / FACTS).is_file():
         raise Stop("data-folder", f"{data} is no data folder of Gridseal")
+    check_outside(data, to)
     if to.exists():
         raise Stop("data-folder", f"{to} exists already: name a new place for the copy")
     make_folder(to)
@@ -52,6 +53,13 @@ def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
             _copy_running(data, to, names)
         _copy_files(data, to, keys=keys)
     _as_of_heads(to)
+
+
+def check_outside(data: Path, place: Path) -> None:
+    """Raise Stop("data-folder") where `place` lies in `data`: a copy would be part of the next."""
+    if place.resolve().is_relative_to(data.resolve()):
+        text = f"{place} lies in the data folder, which is only read: name a place outside of it"
+        raise Stop("data-folder", text)
 
 
 @contextmanager
@@ -84,11 +92,14 @@ def _databases(data: Path) -> list[Path]:
         exact = [n for n in found if _BEFORE[n] == name]
         return (exact or found or [len(_BEFORE)])[0], name
 
-    return sorted((p for p in data.rglob("*.db") if not _is_left_out(p, data)), key=rank)
+    found = (Path(at) / name for at, _, names in os.walk(data) for name in names)
+    return sorted((p for p in found if p.suffix == ".db" and not _is_left_out(p, data)), key=rank)
 
 
 def _is_left_out(path: Path, data: Path) -> bool:
-    return path.relative_to(data).parts[0] in LEFT_OUT
+    """Also what a backup or drill that was killed has left there."""
+    parts = path.relative_to(data).parts
+    return parts[0] in LEFT_OUT or parts[0].startswith(".")
 
 
 def _copy_plain(data: Path, to: Path, name: Path) -> None:
@@ -152,25 +163,38 @@ def _bus_is_whole(looks: dict[Path, sqlite3.Connection]) -> bool:
 def _copy_files(data: Path, to: Path, *, keys: bool) -> None:
     """Everything else. Tiles come and go: a partial one that went has a wider one in its place."""
     done: set[Path] = set()
-    while True:
-        vanished = False
-        for path in sorted(data.rglob("*")):
-            name = path.relative_to(data)
-            if name in done or _is_left_out(path, data) or (name.parts[0] == "keys" and not keys):
+    while _copy_new(data, to, done, keys=keys):
+        pass
+    # A tile that became full was perhaps not yet in the one folder, and no longer in the other.
+    _copy_new(data, to, done, keys=keys)
+
+
+def _copy_new(data: Path, to: Path, done: set[Path], *, keys: bool) -> bool:
+    """Copy what is not in `done`; whether anything was gone when its turn came."""
+    vanished = False
+    for folder, _, files in os.walk(data):
+        inside = Path(folder).relative_to(data)
+        if inside.parts[:1] == ("keys",) and not keys:
+            continue
+        if inside.parts and _is_left_out(data / inside, data):
+            continue
+        make_folder(to / inside)
+        for name in {inside / file for file in files} - done:
+            if name.name.startswith(".") or name.name.endswith((".db", *_SIDE, ".lock")):
                 continue
-            if path.name.startswith(".") or path.name.endswith((".db", *_SIDE, ".lock")):
+            if _is_left_out(data / name, data) or not _is_file(data / name):
                 continue
             try:
-                if path.is_dir():
-                    make_folder(to / name)
-                elif path.is_file():
-                    make_folder((to / name).parent)
-                    shutil.copy2(path, to / name)
+                shutil.copy2(data / name, to / name)
                 done.add(name)
             except FileNotFoundError:
                 vanished = True
-        if not vanished:
-            return
+    return vanished
+
+
+def _is_file(path: Path) -> bool:
+    """Also of one that has gone: its turn to be copied tells so."""
+    return path.is_file() or not path.exists()
 
 
 def _as_of_heads(to: Path) -> None:

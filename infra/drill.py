@@ -20,7 +20,7 @@ from typing import Any
 
 from bal.errors import GridsealError
 from infra.audit import Audit
-from infra.data_copy import copy_data
+from infra.data_copy import check_outside, copy_data
 from infra.data_folder import DataFolder
 from infra.drill_attacks import ATTACKS, Attack
 from infra.drill_victim import NothingToAttack, find_victim
@@ -65,6 +65,8 @@ def drill(data: Path, temp: Path | None = None, on_row: Said = lambda _: None) -
     on_row: told of each attack as it ends. Raises Stop("data-folder") where `data` is none, and
     OSError where there is no room for some copies of its databases.
     """
+    if temp is not None:
+        check_outside(data, temp)
     work = Path(tempfile.mkdtemp(prefix="gridseal-drill-", dir=temp))
     try:
         copy_data(data, work / "copy")

@@ -1,11 +1,14 @@
 """The drill on a small platform: ten attacks, ten catches, and what it says where it can't."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bal.errors import Stop
+from infra.backup import backup
 from infra.cli import main
 from infra.data_copy import copy_data
 from infra.drill import Drill, drill, table
@@ -55,6 +58,68 @@ def test_every_attack_is_caught_and_the_original_is_as_it_was(data: Path, tmp_pa
     passed(done)
     assert content(data) == before
     assert list(tmp_path.iterdir()) == []  # the copies are gone
+
+
+def test_copies_inside_the_data_folder_are_refused(data: Path, tmp_path: Path) -> None:
+    """They would be copied, too, and the folder is only read."""
+    before = content(data)
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    for temp in (data, data / "log", link):
+        with pytest.raises(Stop, match="outside"):
+            drill(data, temp)
+    for to in (data / "backup.tar", link / "log" / "backup.tar"):
+        with pytest.raises(Stop, match="outside"):
+            backup(data, to)
+    with pytest.raises(Stop, match="outside"):
+        copy_data(link, data / "copy")
+    with pytest.raises(Stop, match="no folder"):
+        backup(data, tmp_path / "none" / "backup.tar")
+    assert content(data) == before
+
+
+def test_what_a_killed_copy_left_is_not_copied(data: Path, tmp_path: Path) -> None:
+    left = data / ".backup.tar.x" / "data" / "log"
+    left.mkdir(parents=True)
+    (left / "heads.db").write_bytes(b"")
+    copy_data(data, tmp_path / "copy")
+    shutil.rmtree(data / ".backup.tar.x")
+    copied = content(tmp_path / "copy").keys()
+    assert "facts.json" in copied
+    assert not [name for name in copied if name.startswith(".")]
+
+
+@pytest.mark.parametrize("when", ["listed", "copied"])
+def test_a_tile_that_becomes_full_while_it_is_copied(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Its partial file goes, and its folder with it, before anybody has read them."""
+    original, copy = tmp_path / "data", tmp_path / "copy"
+    shutil.copytree(data, original)
+    [partial] = (original / "log" / "tile" / "entries").glob("*.p")
+    [narrow] = partial.iterdir()
+    copy2, scandir = shutil.copy2, os.scandir
+
+    def become_full() -> None:
+        if narrow.exists():
+            narrow.rename(partial.with_suffix(""))
+            partial.rmdir()
+
+    def copying(source: Path, target: Path) -> object:
+        if when == "copied" and source.parent == partial:
+            become_full()
+        return copy2(source, target)
+
+    def listing(place: object = ".") -> object:
+        if when == "listed" and str(place) == str(partial):
+            become_full()
+        return scandir(place)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(shutil, "copy2", copying)
+    monkeypatch.setattr(os, "scandir", listing)
+    copy_data(original, copy)
+    assert not narrow.exists()
+    assert (copy / "log" / "tile" / "entries" / partial.stem).is_file()
 
 
 def test_beside_a_platform_that_is_at_work(tmp_path: Path) -> None:
