@@ -3,16 +3,17 @@
 import argparse
 import asyncio
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
-from bal.errors import Stop
+from bal.errors import GridsealError, Stop, Unavailable
 from field.day import Day, Sender, make_day, senders, units_of
 from field.profiles import ZONE
 from field.simbench import CREDIT, fetch_wheel
@@ -62,8 +63,27 @@ def run(arguments: argparse.Namespace) -> int:
                 messages, places, tally, paces=paces, url=arguments.to, window=arguments.window
             )
 
-    asyncio.run(play())
+    finish(play(), arguments.files)
     return _summary(console, days, tally, time.monotonic() - started)
+
+
+def finish(playing: Coroutine[None, None, None], files: Path) -> None:
+    """Run it to its end. Of what senders raise side by side the first is raised, by itself.
+
+    files: where their spools are. Raises Unavailable where one can't be written.
+    """
+    try:
+        asyncio.run(playing)
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, sqlite3.Error):
+            text = f"what is sent is kept in {files} first, which can't be written: {error}"
+            raise Unavailable(text) from error
+        if isinstance(error, GridsealError | OSError):
+            raise error from group
+        raise
 
 
 def wheel_of(console: Console, cache: Path | None) -> Path:

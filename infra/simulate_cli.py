@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--to", metavar="mqtts://HOST:PORT", help="the platform; else where it was at enrolment")
     add("--date", type=_date, metavar="DAY", help="the last day played; yesterday if not given")
-    add("--days", type=int, default=1, metavar="N", help="how many days up to it: %(default)s")
+    add(
+        "--days",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many days up to it, 1 to 366; 0 with --enrol: %(default)s",
+    )
     add("--speed", default="max", metavar="X|max", help="times as fast as in life: %(default)s")
     add("--pmu-speed", default="1", metavar="X|max", help="the same for phasors: %(default)s")
     add("--seed", type=int, default=1, metavar="N", help="for the faults made on purpose")
@@ -59,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         from infra import simulate_enrol  # noqa: PLC0415
 
         simulate_enrol.run(arguments)
-    if arguments.commands or arguments.days == 0:
+    if arguments.commands or (arguments.enrol and arguments.days == 0):
         return 0
     from infra import simulate  # noqa: PLC0415
 

@@ -63,7 +63,7 @@ def test_a_disk_that_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """Every line on stderr is JSON still, and one says that the file has no more."""
     log_output.begin("info", tmp_path / "g.log")
     [handler] = [h for h in logging.getLogger().handlers if isinstance(h, log_output._PrivateFile)]
-    handler.stream.close()
+    handler.close()
     handler.stream = _Full()  # type: ignore[assignment]
     for number in range(3):
         logging.getLogger("gridseal").info("line %d", number)

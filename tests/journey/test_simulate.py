@@ -1,6 +1,8 @@
 """`gridseal simulate` as its user meets it: enrolment, a day on a real platform, wrong use."""
 
+import asyncio
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bal.errors import GridsealError, Rejected
 from field.simbench import WHEEL
 from infra.demo_platform import Platform
+from infra.simulate import finish
 from tests.conftest import REPOSITORY
 
 TIMEOUT_S = 120
@@ -65,6 +69,29 @@ def test_a_platform_is_loaded_and_what_it_refuses_is_told(
     assert "wrong on purpose" not in whole.stdout
 
 
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "senders first.*disk is full"),
+        (Rejected("sender-revoked", "the sender was revoked"), "was revoked"),
+    ],
+)
+def test_what_ends_a_play_is_a_sentence(raised: Exception, sentence: str) -> None:
+    async def playing() -> None:
+        async with asyncio.TaskGroup() as all_senders:
+            all_senders.create_task(one_sender())
+
+    async def one_sender() -> None:
+        async with asyncio.TaskGroup() as messages:
+            messages.create_task(one_message())
+
+    async def one_message() -> None:
+        raise raised
+
+    with pytest.raises(GridsealError, match=sentence):
+        finish(playing(), Path("senders"))
+
+
 def test_the_commands_that_enrol_elsewhere(tmp_path: Path) -> None:
     files = tmp_path / "files"
     done = simulate(files, "--commands", "--group", "feeder-1")
@@ -87,6 +114,7 @@ def test_the_commands_that_enrol_elsewhere(tmp_path: Path) -> None:
         ((), "client.json is missing: enrol headend-lv1-101"),
         (("--speed", "fast"), "a speed is max or a number above 0"),
         (("--days", "-1"), "--days is 1 to 366"),
+        (("--days", "0"), "--days is 1 to 366"),
         (("--window", "0"), "--window 1 to 1000"),
         (("--date", "tomorrow"), "is not YYYY-MM-DD"),
         (("--grid", "LV9"), "no loads in a grid LV9"),
