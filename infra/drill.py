@@ -44,6 +44,7 @@ class Row:
     code: str  # that it must catch it by
     where: str  # where it was found; "" where it was not
     caught: bool
+    made: bool = True  # False: there was nothing to make it on
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ def _attacked(attack: Attack, work: Path) -> Row:
     try:
         attempt = attack.run(folder, find_victim(folder))
     except NothingToAttack as nothing:
-        return Row(attack.name, f"nothing: {nothing}", attack.by, attack.code, "", caught=False)
+        text = f"nothing: {nothing}"
+        return Row(attack.name, text, attack.by, attack.code, "", caught=False, made=False)
     except GridsealError as error:
         text = f"it could not be made: {error}"
         return Row(attack.name, text, attack.by, attack.code, "", caught=False)
@@ -153,9 +155,11 @@ def report(done: Drill, *, as_json: bool) -> int:
         return 1
     sys.stdout.write(table(done.rows) + "\n")
     caught = sum(row.caught for row in done.rows)
+    idle = sum(not row.made for row in done.rows)
+    not_made = f", {idle} not made for want of something to attack" if idle else ""
     sys.stdout.write(
-        f"{'✔' if done.passed else '✘'} drill: {caught} of {len(done.rows)} attacks caught; the"
-        " untouched copy is clean, and the data folder was not written\n"
+        f"{'✔' if done.passed else '✘'} drill: {caught} of {len(done.rows)} attacks caught{not_made};"
+        " the untouched copy is clean, and the data folder was not written\n"
     )
     return 0 if done.passed else 1
 
@@ -164,7 +168,7 @@ def table(rows: Sequence[Row]) -> str:
     """The rows for people: attack, what was done, caught by, code, row."""
     cells = [("", "attack", "what was done", "caught by", "code", "row")]
     for row in rows:
-        mark, by = ("✔", row.by) if row.caught else ("✘", "nobody")
+        mark, by = ("✔", row.by) if row.caught else ("✘", "nobody") if row.made else ("–", "–")
         cells.append((mark, row.attack, row.done, by, row.code, row.where or "–"))
     widths = [max(len(line[at]) for line in cells) for at in range(len(cells[0]))]
     return "\n".join(

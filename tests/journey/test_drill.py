@@ -11,7 +11,7 @@ from bal.errors import Stop
 from infra.backup import backup
 from infra.cli import main
 from infra.data_copy import copy_data
-from infra.drill import Drill, drill, table
+from infra.drill import Drill, drill, report, table
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.small_platform import Small, cim
@@ -155,13 +155,17 @@ def test_without_a_closed_day(tmp_path: Path) -> None:
     assert not done.passed
 
 
-def test_without_a_reading(tmp_path: Path) -> None:
+def test_without_a_reading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = Small(tmp_path / "data")
     small.start()
     small.close()
     done = drill(tmp_path / "data", tmp_path)
     assert {row.done for row in done.rows} == {"nothing: no stored and published reading"}
     assert not done.passed
+    assert not any(row.made for row in done.rows)
+    assert "nobody" not in table(done.rows)  # that is for attacks that were made
+    assert report(done, as_json=False) == 1
+    assert "0 of 10 attacks caught, 10 not made" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_not_clean_is_not_attacked(
