@@ -156,9 +156,9 @@ def report(done: Drill, *, as_json: bool) -> int:
     sys.stdout.write(table(done.rows) + "\n")
     caught = sum(row.caught for row in done.rows)
     idle = sum(not row.made for row in done.rows)
-    not_made = f", {idle} not made for want of something to attack" if idle else ""
+    none = f", {idle} not made for want of something to attack" if idle else ""
     sys.stdout.write(
-        f"{'✔' if done.passed else '✘'} drill: {caught} of {len(done.rows)} attacks caught{not_made};"
+        f"{'✔' if done.passed else '✘'} drill: {caught} of {len(done.rows)} attacks caught{none};"
         " the untouched copy is clean, and the data folder was not written\n"
     )
     return 0 if done.passed else 1
