@@ -15,7 +15,8 @@ def instants(texts: Iterable[str]) -> list[Instant]:
     begin_us = 0
     for text in texts:
         digits = text[_SECOND + 1 : _MICRO]
-        if not (text[: _SECOND + 1] == start and text[_MICRO:] == end and digits.isdigit()):
+        plain = digits.isdigit() and digits.isascii()
+        if not (plain and text[: _SECOND + 1] == start and text[_MICRO:] == end):
             found.append(instant(text))
             if text[_SECOND : _SECOND + 1] == "." and text[_MICRO : _MICRO + 1] in {"Z", "+", "-"}:
                 start, end = text[: _SECOND + 1], text[_MICRO:]
