@@ -19,9 +19,11 @@ _Plan = TypeVar("_Plan")
 class Plans(Generic[_Plan]):
     """A memory of texts, bounded by their bytes; the one not asked for longest goes first."""
 
-    def __init__(self, learn: Callable[[bytes], _Plan | None]) -> None:
+    def __init__(
+        self, learn: Callable[[bytes], _Plan | None], bytes_max: int = TEXTS_KEPT_BYTES_MAX
+    ) -> None:
         """learn: the plan of a text; None where there can't be one, which is kept too."""
-        self._learn = learn
+        self._learn, self._bytes_max = learn, bytes_max
         self._kept: OrderedDict[bytes, tuple[_Plan | None] | None] = OrderedDict()
         self._bytes = 0
 
@@ -34,7 +36,7 @@ class Plans(Generic[_Plan]):
         if text not in kept:
             kept[text] = None
             self._bytes += len(text)
-            while self._bytes > TEXTS_KEPT_BYTES_MAX:
+            while self._bytes > self._bytes_max:
                 old, _ = kept.popitem(last=False)
                 self._bytes -= len(old)
             return None

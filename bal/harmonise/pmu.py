@@ -1,7 +1,7 @@
 """Frames of phasor measurement units in SOGNO's published JSON (docs/spec/pmu.md).
 
 A stream says the same again and again, but for its numbers: what one message of it was found to
-mean is kept as a `Plan` (pmu_plan.py), and the next one is read by it at a seventh of the price.
+mean is kept as a `Plan` (pmu_plan.py), and those to come are read by it at a seventh of the price.
 Whatever is unusual is read here, reading by reading.
 """
 
@@ -101,7 +101,7 @@ class _Frame:
 
 def _by_plan(raw: bytes, resolve: Resolve, commit_parts: CommitParts) -> Harmonised | None:
     """The message by the plan of those like it; None where there is none, or anything to say."""
-    read = pmu_plan.read(raw, _shapes)
+    read = pmu_plan.read(raw, _plans)
     if read is None:
         return None
     try:
@@ -163,6 +163,9 @@ def _shapes(items: list[Any], times: int) -> list[tuple[str, Shape]] | None:
             return None
         found.append((device, shape(tuple(channels))))
     return found if len(found) == times else None
+
+
+_plans = pmu_plan.plans(_shapes)
 
 
 @dataclass(slots=True)

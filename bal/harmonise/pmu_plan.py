@@ -7,16 +7,16 @@ with ordinals in place of the literals; what comes out is the plan for every mes
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import der_json
+from bal.harmonise.plans import Plans
 from bal.harmonise.pmu_number import LITERAL_LENGTH_MAX, exact
 from bal.model import Channel
 
-TEXTS_KEPT_BYTES_MAX = 64 * 1024 * 1024
+TEXTS_KEPT_BYTES_MAX = 64 * 1024 * 1024  # of some thousand streams
 
 # RFC 8259 §6. First what stays of a number without exponent, then what goes: zeros at the end.
 _NUMBER = re.compile(
@@ -61,29 +61,24 @@ class Read(NamedTuple):
 
 Shapes = Callable[[list[Any], int], list[tuple[str, Shape]] | None]
 
-_plans: OrderedDict[str, Plan | None] = OrderedDict()  # a memory of a pure function
-_kept_bytes = [0]
 
-
-def read(raw: bytes, shapes: Shapes) -> Read | None:
-    """The message by its plan, which is made where it is the first of its text.
+def plans(shapes: Shapes) -> Plans[Plan]:
+    """A memory of plans.
 
     shapes: device and shape of each element of a message whose numbers are 0, 1, 2 … and whose
-    times are T0, T1 …; None where anything is to be said about one. None where there is no plan,
-    or a number needs a closer look.
+    times are T0, T1 …; None where anything is to be said about one.
     """
+    return Plans(lambda text: _plan(text.decode(), shapes), TEXTS_KEPT_BYTES_MAX)
+
+
+def read(raw: bytes, kept: Plans[Plan]) -> Read | None:
+    """The message by its plan; None where there is none, or where a number needs a closer look."""
     try:
         around = _TIMESTAMP.split(raw.decode())
     except UnicodeDecodeError:
         return None
     pieces = _NUMBER.split("\0".join(around[::2]))
-    text = "\1".join(pieces[::3])
-    if text in _plans:
-        plan = _plans[text]
-        _plans.move_to_end(text)
-    else:
-        plan = _plan(text, shapes)
-        _keep(text, plan)
+    plan = kept.of("\1".join(pieces[::3]).encode())
     if plan is None:
         return None
     times, values, rests = around[1::2], pieces[1::3], pieces[2::3]
@@ -127,11 +122,3 @@ def _plan(text: str, shapes: Shapes) -> Plan | None:
         return None
     devices, of = zip(*found, strict=True)
     return Plan(devices, of, numbers)
-
-
-def _keep(text: str, plan: Plan | None) -> None:
-    _plans[text] = plan
-    _kept_bytes[0] += len(text)
-    while _kept_bytes[0] > TEXTS_KEPT_BYTES_MAX:
-        old, _ = _plans.popitem(last=False)
-        _kept_bytes[0] -= len(old)

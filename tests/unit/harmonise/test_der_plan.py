@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bal import jcs
 from bal.errors import Rejected
-from bal.harmonise import der, der_plan, plans
+from bal.harmonise import der, der_plan
 from bal.model import Harmonised
 from tests.unit.harmonise.conftest import take_message
 
@@ -130,7 +130,7 @@ def test_what_says_nothing_has_no_plan(raw: bytes) -> None:
 
 
 def test_texts_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "TEXTS_KEPT_BYTES_MAX", 600)
+    monkeypatch.setattr(der._plans, "_bytes_max", 600)
     for name in "abcdef":
         for _ in range(2):
             outcome(json.dumps(quarter(0, "5", device=name)).encode())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bal import jcs
 from bal.errors import Rejected
-from bal.harmonise import pmu_plan
+from bal.harmonise import pmu, pmu_plan
 from bal.harmonise.instant import parse
 from bal.harmonise.phasors import MEASURANDS, rate_of, window_record
 from bal.harmonise.pmu import READINGS_MAX, turned_away
@@ -45,7 +45,7 @@ def codes(found: Harmonised) -> list[tuple[str, str]]:
 @pytest.fixture(autouse=True)
 def _no_plans() -> None:
     """Each test begins without plans: the first message is read reading by reading."""
-    pmu_plan._plans.clear()
+    pmu._plans.clear()
 
 
 def slowly(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> Harmonised:
@@ -142,7 +142,7 @@ def messages(draw: st.DrawFn) -> str:
 def test_a_plan_reads_what_reading_by_reading_does(text: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         expected = slowly(text.encode(), patched)
-    for _ in range(2):
+    for _ in range(3):
         found = take_message(text.encode(), "pmu")
         assert found == expected
 
@@ -151,7 +151,8 @@ def test_a_plan_reads_what_reading_by_reading_does(text: str) -> None:
 @given(messages(), st.data())
 def test_a_plan_is_for_messages_of_its_text_only(text: str, data: st.DataObject) -> None:
     """A message that differs in one character from one that there is a plan of."""
-    take_message(text.encode(), "pmu")
+    for _ in range(2):
+        take_message(text.encode(), "pmu")
     at = data.draw(st.integers(0, len(text) - 1))
     changed = text[:at] + data.draw(st.sampled_from('0-.eE,"{}[]:\0\1 xT')) + text[at + 1 :]
     outcomes = []
@@ -177,7 +178,8 @@ def test_frames_are_canonical(text: str) -> None:
 
 
 def test_a_stream_is_read_by_its_plan(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    take(message(reading()), "pmu")
+    for _ in range(2):
+        take(message(reading()), "pmu")
     monkeypatch.setattr("bal.harmonise.der_json.read", None)
     [frame] = take(message(reading(data=7.25), timestamp="2026-01-15T10:00:00.04Z"), "pmu").frames
     assert frame.data.decode() == (
