@@ -19,7 +19,7 @@ from infra.servers.place import NAMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache"
-_CANT_HAVE = {"servers-missing", "unavailable"}  # not installed, or not to be fetched
+_CANT_HAVE = {"servers-missing", "servers-fetch"}  # not installed, or not to be fetched
 _LOOK_S = 0.5
 
 

@@ -212,7 +212,7 @@ def _first_start(at: CassandraAt) -> None:
 
 
 def ensure_roles(at: CassandraAt) -> None:
-    """Keyspaces and roles with just the rights of RIGHTS; does nothing where all is there."""
+    """Keyspaces, and roles with exactly the rights of RIGHTS; does nothing where all is there."""
     keyspaces = {name for rights in RIGHTS.values() for name in rights}
     with session(at, ADMIN) as one:
         for keyspace in sorted(keyspaces):
@@ -226,9 +226,30 @@ def ensure_roles(at: CassandraAt) -> None:
                 f"CREATE ROLE IF NOT EXISTS {role} WITH LOGIN = true AND SUPERUSER = false"
                 f" AND PASSWORD = '{login.password}'"
             )
-            for keyspace, permissions in rights.items():
-                for permission in permissions:
-                    one.execute(f"GRANT {permission} ON KEYSPACE {keyspace} TO {role}")
+            for change in _changes(role, rights, _permissions(one, role)):
+                one.execute(change)
+
+
+def _permissions(one: Session, role: str) -> set[tuple[str, str]]:
+    """(permission, keyspace) that a role has; of another kind of resource as it is named."""
+    text = "SELECT resource, permissions FROM system_auth.role_permissions WHERE role = %s"
+    return {
+        (permission, resource.removeprefix("data/"))
+        for resource, permissions in one.execute(text, [role])
+        for permission in permissions
+    }
+
+
+def _changes(
+    role: str, rights: dict[str, tuple[str, ...]], found: set[tuple[str, str]]
+) -> list[str]:
+    wanted = {(permission, keyspace) for keyspace, all_ in rights.items() for permission in all_}
+    changes = [f"GRANT {p} ON KEYSPACE {keyspace} TO {role}" for p, keyspace in wanted - found]
+    for permission, resource in sorted(found - wanted):
+        keyspace, _, table = resource.partition("/")
+        what = f"TABLE {keyspace}.{table}" if table else f"KEYSPACE {keyspace}"
+        changes.append(f"REVOKE {permission} ON {what} FROM {role}")
+    return changes
 
 
 @contextmanager

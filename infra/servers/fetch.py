@@ -204,23 +204,19 @@ def _by_jgo(wanted: list[Jar], folder: Path, arrived: Callable[[int], None]) -> 
         raise Stop("servers-missing", f"{text}, or Maven") from None
     mirror = os.environ.get("GRIDSEAL_MAVEN_URL")
     repositories = {"mirror": mirror.rstrip("/")} if mirror else None
-    context = MavenContext(
-        repo_cache=folder / "maven", remote_repos=repositories, timeout=_JGO_TIMEOUT_S
-    )
-    for count, jar in enumerate(wanted, 1):
-        component = context.project(jar.group, jar.artifact).at_version(jar.version)
-        artifact = component.artifact(classifier=jar.classifier)
-        kept = artifact.cached_path
-        assert kept is not None
-        kept.unlink(missing_ok=True)  # what a broken download left
-        try:
-            _keep(folder, jar, artifact.resolve())
-        except (RuntimeError, OSError) as error:  # requests' errors are OSErrors
-            text = f"{jar.file_name} could not be fetched: {_first(str(error).splitlines())}"
-            raise Unavailable(text) from error
-        finally:
-            kept.unlink(missing_ok=True)
-        arrived(count)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        context = MavenContext(
+            repo_cache=Path(temporary), remote_repos=repositories, timeout=_JGO_TIMEOUT_S
+        )
+        for count, jar in enumerate(wanted, 1):
+            component = context.project(jar.group, jar.artifact).at_version(jar.version)
+            try:
+                path = component.artifact(classifier=jar.classifier).resolve()
+            except (RuntimeError, OSError) as error:  # requests' errors are OSErrors
+                text = f"{jar.file_name} could not be fetched: {_first(str(error).splitlines())}"
+                raise Unavailable(text) from error
+            _keep(folder, jar, path)
+            arrived(count)
 
 
 def _first(lines: list[str]) -> str:

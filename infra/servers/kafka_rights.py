@@ -34,44 +34,43 @@ class Right:
 
 
 def _topics(operation: str, *names: str) -> list[Right]:
-    """Rights on topics; a name that ends with a dot is a prefix."""
-    return [Right(operation, "topic", name, name.endswith(".")) for name in names]
+    """Rights on topics whose names begin so: an epoch may stand behind (ARCHITECTURE §1)."""
+    return [Right(operation, "topic", name, prefix=True) for name in names]
 
 
-def _own_group(role: str) -> Right:
-    return Right("read", "group", role, prefix=True)
+def _group(name: str) -> Right:
+    return Right("read", "group", name, prefix=True)
 
 
-# Role → what it may do. Topics: ARCHITECTURE §1; those that end with the epoch are prefixes.
+READINGS, CHECKPOINTS = "bal.readings.v1", "bal.checkpoints.v1"  # what aggregators may be given
+# Role → what it may do, beside describing what it may read or write. To make topics and to trim
+# them is the admin's.
 RIGHTS: dict[str, list[Right]] = {
     "collector": [
-        *_topics("write", "bal.raw."),
-        *_topics("read", "bal.raw.", "bal.announcements."),
-        _own_group("collector"),
+        *_topics("write", "bal.raw"),
+        *_topics("read", "bal.raw", "bal.announcements"),
+        _group("collector"),
     ],
     "worker": [
-        *_topics("read", "bal.raw.", "bal.commitments.", "bal.announcements."),
-        *_topics("write", "bal.rows.", "bal.commitments."),
-        _own_group("worker"),
+        *_topics("read", "bal.raw", "bal.rows", "bal.commitments", "bal.announcements"),
+        *_topics("write", "bal.rows", "bal.commitments"),
+        _group("worker"),
     ],
     "sequencer": [
-        *_topics("read", "bal.commitments.", "bal.announcements."),
-        *_topics("write", "bal.announcements.", "bal.checkpoints.v1"),
-        _own_group("sequencer"),
+        *_topics("read", "bal.commitments", "bal.announcements", CHECKPOINTS),
+        *_topics("write", "bal.announcements", CHECKPOINTS),
+        _group("sequencer"),
     ],
     "storer": [
-        *_topics("read", "bal.rows.", "bal.announcements."),
-        *_topics("write", "bal.readings.v1"),
-        _own_group("storer"),
+        *_topics("read", "bal.rows", "bal.announcements", READINGS),
+        *_topics("write", READINGS),
+        _group("storer"),
     ],
-    "anchorer": [
-        *_topics("read", "bal.announcements.", "bal.checkpoints.v1"),
-        _own_group("anchorer"),
-    ],
+    "anchorer": [*_topics("read", "bal.announcements", CHECKPOINTS), _group("anchorer")],
     "gateway": [
-        *_topics("write", "bal.raw."),
-        *_topics("read", "bal.raw.", "bal.announcements.", "bal.readings.v1", "bal.checkpoints.v1"),
-        _own_group("gateway"),
+        *_topics("write", "bal.raw"),
+        *_topics("read", "bal.raw", "bal.announcements", READINGS, CHECKPOINTS),
+        _group("gateway"),
     ],
 }
 
@@ -89,7 +88,7 @@ def put_aggregator(at: KafkaAt, name: str, topics: Sequence[str]) -> Identity:
     """
     principal = _principal(name)
     at.place.client(principal)
-    rights = {*_topics("read", *topics), _own_group(principal)}
+    rights = {Right("read", "topic", topic) for topic in topics} | {_group(principal)}
     asyncio.run(_ensure({principal: rights}, at))
     return identity(at.place, principal)
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ STATE = "servers.json"
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux takes for outgoing connections: a kept port stays free while down.
 _PORTS = range(20_000, 32_000)
+_LET_GO_S = 10
 
 NAMES = ("kafka", "cassandra", "mosquitto", "anvil", "ganache")
 Entry = dict[str, Any]  # what servers.json keeps of one server
@@ -145,8 +147,11 @@ def kept_ports(entry: Entry, names: tuple[str, ...], taken: set[int]) -> dict[st
     Raises Stop("servers-port") where a kept one is in use by somebody else.
     """
     ports = {name: int(entry[name]) if name in entry else _free(taken) for name in names}
+    deadline = time.monotonic() + _LET_GO_S
     for name, port in ports.items():
         taken.add(port)
+        while not _is_free(port) and time.monotonic() < deadline:
+            time.sleep(0.1)  # a process that was killed lets go of it with its last thread
         if not _is_free(port):
             text = f"port {port} ({name}) was kept for this server and another program has it"
             raise Stop("servers-port", f"{text}: end that program, or name another DIR")

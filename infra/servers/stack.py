@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bal.errors import GridsealError, Stop
+from bal.errors import GridsealError, Stop, Unavailable
 from infra.files import make_folder
 from infra.servers import cassandra, chains, fetch, kafka, mosquitto, process
 from infra.servers.connect import cassandra_at, kafka_at
@@ -47,7 +48,7 @@ def up(data: Path, names: Sequence[str], cache: Path, say: Say) -> list[Seen]:
     that can't be had, or does not start, says so in its `state`; the others stay up.
     Raises Stop("servers-state").
     """
-    with _alone(data):
+    with _held(make_folder(data / "servers") / "lock"):
         state = read_state(data)
         taken = {int(v) for e in state.values() for k, v in e.items() if k.endswith("port")}
         keeping = threading.Lock()
@@ -61,14 +62,12 @@ def up(data: Path, names: Sequence[str], cache: Path, say: Say) -> list[Seen]:
             place, entry = Place(data, name), dict(state.get(name, {}))
             since = time.monotonic()
             try:
-                child = process.found(place.folder)
+                child = _answering(place, entry)
                 if child is None:
                     material = _material(name, cache, say)
                     with keeping:
                         entry.update(kept_ports(entry, RECIPES[name].ports, taken))
                     child = _start(place, entry, material, lambda: keep(name, entry), say)
-                else:
-                    RECIPES[name].prove(place, entry)
             except (GridsealError, OSError) as error:
                 say(name, "failed", 1, 1)
                 return _failed(place, entry, error)
@@ -88,7 +87,8 @@ def down(data: Path, names: Sequence[str], say: Say) -> list[Seen]:
         say(name, how, 1, 1)
         return Seen(name, how)
 
-    with _alone(data), ThreadPoolExecutor(len(NAMES)) as pool:
+    lock = make_folder(data / "servers") / "lock"
+    with _held(lock), ThreadPoolExecutor(len(NAMES)) as pool:
         return list(pool.map(one, names))
 
 
@@ -107,6 +107,21 @@ def running(data: Path, names: Sequence[str]) -> list[str]:
 # --- one server -----------------------------------------------------------------------------------
 
 
+def _answering(place: Place, entry: Entry) -> process.Child | None:
+    """The child that runs already and proves to be ours; None when there is none, or it ends."""
+    child, recipe = process.found(place.folder), RECIPES[place.name]
+    if child is None:
+        return None
+    try:
+        prove = partial(recipe.prove, place, entry)
+        process.wait_ready(child, prove, place.log, recipe.start_timeout_s)
+    except Stop:
+        if process.running(child):
+            raise
+        return None
+    return child
+
+
 def _start(
     place: Place, entry: Entry, material: Material, keep: Callable[[], None], say: Say
 ) -> process.Child:
@@ -120,9 +135,8 @@ def _start(
     command = recipe.command(place, entry, material)
     child = process.spawn(place.folder, place.log, command)
     try:
-        process.wait_ready(
-            child, lambda: recipe.prove(place, entry), place.log, recipe.start_timeout_s
-        )
+        prove = partial(recipe.prove, place, entry)
+        process.wait_ready(child, prove, place.log, recipe.start_timeout_s)
         recipe.settle(place, entry)
     except BaseException:
         process.stop(child, recipe.stop_grace_s)
@@ -135,27 +149,15 @@ def _material(name: str, cache: Path, say: Say) -> Material:
         say(name, "fetching", done, of)
 
     store = make_folder(cache / "servers")
-    if name in {"kafka", "cassandra"}:
-        java = find_java()[0]
-        return Material(java=java, jars=tuple(fetch.jars(name, store, report)))
-    if name in chains.NAMES:
-        with _NPM.hold(store):  # Anvil and Ganache come together
-            return Material(modules=fetch.node_modules(store, report))
+    try:
+        if name in {"kafka", "cassandra"}:
+            return Material(java=find_java()[0], jars=tuple(fetch.jars(name, store, report)))
+        if name in chains.NAMES:
+            with _held(store / "npm.lock"):  # Anvil and Ganache come together
+                return Material(modules=fetch.node_modules(store, report))
+    except Unavailable as error:
+        raise Stop("servers-fetch", f"{error}: try again, or look at the network") from error
     return Material()
-
-
-class _NPM:
-    """One process and thread at a time fetches what the chains share."""
-
-    @staticmethod
-    @contextmanager
-    def hold(store: Path) -> Iterator[None]:
-        descriptor = os.open(store / "npm.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _stop(data: Path, name: str) -> str:
@@ -177,7 +179,8 @@ def _seen(place: Place, entry: Entry | None) -> Seen:
         return Seen(place.name, "never started")
     child = process.found(place.folder)
     if child is None:
-        return Seen(place.name, "down", str(entry.get("version", "")), log=str(place.log))
+        version = str(entry.get("version", ""))
+        return Seen(place.name, "down", version=version, log=str(place.log))
     try:
         RECIPES[place.name].prove(place, entry)
         state = "up"
@@ -203,17 +206,16 @@ def _failed(place: Place, entry: Entry, error: Exception) -> Seen:
     return Seen(
         name=place.name,
         state=error.text if isinstance(error, Stop) else str(error),
-        code=error.code if isinstance(error, Stop) else "unavailable",
+        code=error.code if isinstance(error, Stop) else "servers-start",
         version=str(entry.get("version", "")),
         log=str(place.log),
     )
 
 
 @contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """One command at a time works on the servers of a folder; a second one waits."""
-    folder = make_folder(data / "servers")
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _held(lock: Path) -> Iterator[None]:
+    """One command at a time, and one thread of it, goes in; the others wait."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
