@@ -6,6 +6,7 @@ Knows no clock; time is that of frames, of receipts, and of flushes, all of whic
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from bal.model import Channel, Digest, PhasorFrame, Pseudonym, Subject
@@ -20,7 +21,7 @@ CHANNELS_MAX = 1_024
 COMPONENTS_LENGTH_MAX = 65_536  # characters, of all channels: a receipt must fit its 4 MiB
 SILENT_US = 2 * SECOND_US  # after which a flush closes a window
 OPEN_US = 10 * SECOND_US  # the same, whatever came since
-FORGET_US = 60 * SECOND_US  # after which a flush forgets a sender
+FORGET_US = 60 * SECOND_US  # after which a flush forgets a stream
 BACKWARDS_US = 60 * SECOND_US  # a receipt so far ahead of a flush: the clock was set back
 RATES_US = 8 * SECOND_US  # how far back a window looks for the rate of its stream
 
@@ -69,14 +70,16 @@ class _Window:
 
 
 @dataclass(slots=True)
-class _Sender:
+class _Stream:
+    """Of one sender and device: a device with a wrong clock spoils no other's frames."""
+
     newest_us: int = -1
     heard_us: int = -1  # receipt of its last frame
     next_close_us: int = _NEVER
-    windows: dict[tuple[Pseudonym, int], _Window] = field(default_factory=dict)
+    windows: dict[int, _Window] = field(default_factory=dict)  # by begin
 
 
-_TOO_LATE = "frame-too-late", "more than 10 s behind the newest frame of its sender"
+_TOO_LATE = "frame-too-late", "more than 10 s behind the newest frame of its device"
 _FUTURE = "frame-from-future", "more than 60 s ahead of its receipt"
 _MOST = f"{FRAMES_MAX} frames, {CHANNELS_MAX} channels or {COMPONENTS_LENGTH_MAX} characters"
 _FULL = "window-full", f"the window would have more than {_MOST} of components"
@@ -89,13 +92,13 @@ class Windows:
 
     def __init__(self, rate_of: RateOf) -> None:
         self._rate_of = rate_of
-        self._senders: dict[str, _Sender] = {}
+        self._streams: dict[tuple[str, Pseudonym], _Stream] = {}
 
     def feed(
         self, credential: str, offset: int, received_us: int, frames: Iterable[PhasorFrame]
     ) -> Fed:
         """Take the frames of one message, in its order; `offset`: of the message on the bus."""
-        sender = self._senders.get(credential) or _Sender()
+        streams: dict[Pseudonym, _Stream] = {}
         closed: list[Closed] = []
         turned: dict[int, tuple[str, str]] = {}
         taken = 0
@@ -105,66 +108,72 @@ class Windows:
             if time_us > latest_us:
                 turned[frame.number] = _FUTURE
                 continue
-            if time_us < sender.newest_us - LATE_US:
+            device = frame.subject.pseudonym
+            stream = streams.get(device)
+            if stream is None:
+                stream = streams[device] = self._streams.get((credential, device)) or _Stream()
+            if time_us < stream.newest_us - LATE_US:
                 turned[frame.number] = _TOO_LATE
                 continue
-            why = self._put(sender, frame, offset, received_us)
+            why = self._put(stream, frame, offset, received_us)
             if why is not None:
                 turned[frame.number] = why
             if why is None or why is _DUPLICATE:
                 taken += 1
-            if time_us > sender.newest_us:
-                before_us, sender.newest_us = sender.newest_us, time_us
-                if time_us >= sender.next_close_us:
-                    due = [w for w in sender.windows.values() if w.close_at_us <= time_us]
-                    closed += self._close(sender, due, before_us)
-        if sender.windows:
-            sender.heard_us = received_us
-            self._senders[credential] = sender
-            _forget(sender)
+            if time_us > stream.newest_us:
+                before_us, stream.newest_us = stream.newest_us, time_us
+                if time_us >= stream.next_close_us:
+                    due = [w for w in stream.windows.values() if w.close_at_us <= time_us]
+                    closed += self._close(stream, due, before_us)
+        for device, stream in streams.items():
+            stream.heard_us = received_us
+            self._streams[credential, device] = stream
+            _forget(stream)
         return Fed(closed, turned, taken)
 
     def flush(self, time_us: int) -> list[Closed]:
-        """Close what is due at a flush of this time, and forget senders that fell silent."""
-        closed: list[Closed] = []
-        for credential in sorted(self._senders):
-            sender = self._senders[credential]
-            due = [window for window in sender.windows.values() if _is_due(window, time_us)]
-            closed += self._close(sender, due, sender.newest_us)
-            if _is_forgotten(sender, time_us):
-                del self._senders[credential]
-        return closed
+        """Close what is due at a flush of this time, and forget streams that fell silent."""
+        closed: list[tuple[str, int, Pseudonym, Closed]] = []
+        for (credential, device), stream in sorted(self._streams.items(), key=itemgetter(0)):
+            due = [window for window in stream.windows.values() if _is_due(window, time_us)]
+            closed += [
+                (credential, one.begin_us, device, one)
+                for one in self._close(stream, due, stream.newest_us)
+            ]
+            if _is_forgotten(stream, time_us):
+                del self._streams[credential, device]
+        return [one for *_, one in sorted(closed, key=itemgetter(0, 1, 2))]
 
     def flush_due(self, time_us: int) -> bool:
-        """Whether a flush of this time would close a window or forget a sender."""
+        """Whether a flush of this time would close a window or forget a stream."""
         return any(
-            _is_forgotten(sender, time_us)
+            _is_forgotten(stream, time_us)
             or (
-                sender.next_close_us != _NEVER
-                and any(_is_due(window, time_us) for window in sender.windows.values())
+                stream.next_close_us != _NEVER
+                and any(_is_due(window, time_us) for window in stream.windows.values())
             )
-            for sender in self._senders.values()
+            for stream in self._streams.values()
         )
 
     def needed_from(self, end: int) -> int:
         """The lowest bus offset that these windows can't be made again without; else `end`."""
-        offsets = (w.offset for one in self._senders.values() for w in one.windows.values())
+        offsets = (w.offset for one in self._streams.values() for w in one.windows.values())
         return min(offsets, default=end)
 
     def _put(
-        self, sender: _Sender, frame: PhasorFrame, offset: int, received_us: int
+        self, stream: _Stream, frame: PhasorFrame, offset: int, received_us: int
     ) -> tuple[str, str] | None:
         """Put a frame into its window; why not, where it is not new there."""
         subject, time_us, data, channels, evidence, _ = frame
         begin_us = time_us - time_us % SECOND_US
-        window = sender.windows.get((subject.pseudonym, begin_us))
+        window = stream.windows.get(begin_us)
         if window is None:
-            close_at_us = _close_at(begin_us, sender.newest_us)
+            close_at_us = _close_at(begin_us, stream.newest_us)
             window = _Window(
                 subject, received_us, begin_us, close_at_us, offset, received_us, received_us
             )
-            sender.windows[subject.pseudonym, begin_us] = window
-            sender.next_close_us = min(sender.next_close_us, close_at_us)
+            stream.windows[begin_us] = window
+            stream.next_close_us = min(stream.next_close_us, close_at_us)
         known = window.frames.get(time_us)
         if known is not None:
             return _DUPLICATE if known == data else _CONFLICT
@@ -182,14 +191,14 @@ class Windows:
             window.is_open = True
             window.opened_us = received_us
             window.subject, window.subject_us = subject, received_us
-            window.close_at_us = _close_at(begin_us, sender.newest_us)
-            sender.next_close_us = min(sender.next_close_us, window.close_at_us)
+            window.close_at_us = _close_at(begin_us, stream.newest_us)
+            stream.next_close_us = min(stream.next_close_us, window.close_at_us)
         return None
 
-    def _close(self, sender: _Sender, due: Iterable[_Window], before_us: int) -> list[Closed]:
-        """Close windows in order of (begin, device). before_us: the newest frame until now."""
+    def _close(self, stream: _Stream, due: Iterable[_Window], before_us: int) -> list[Closed]:
+        """Close windows in order of begin. before_us: the newest frame until now."""
         closed = []
-        for window in sorted(due, key=lambda one: (one.begin_us, one.subject.pseudonym)):
+        for window in sorted(due, key=attrgetter("begin_us")):
             times_us = sorted(window.frames)
             window.rate = self._rate_of(times_us)
             window.is_open = False
@@ -203,11 +212,11 @@ class Windows:
                     [window.frames[time_us] for time_us in times_us],
                     tuple(window.channels),
                     list(window.parts),
-                    _rate(sender, window, before_us),
+                    _rate(stream, window, before_us),
                 )
             )
-        closes = (one.close_at_us for one in sender.windows.values())
-        sender.next_close_us = min(closes, default=_NEVER)
+        closes = (one.close_at_us for one in stream.windows.values())
+        stream.next_close_us = min(closes, default=_NEVER)
         return closed
 
 
@@ -227,10 +236,10 @@ def _is_due(window: _Window, time_us: int) -> bool:
     return silent or window.opened_us <= time_us - OPEN_US or _is_back(window.touched_us, time_us)
 
 
-def _is_forgotten(sender: _Sender, time_us: int) -> bool:
-    if sender.next_close_us != _NEVER:
+def _is_forgotten(stream: _Stream, time_us: int) -> bool:
+    if stream.next_close_us != _NEVER:
         return False  # a window is open, perhaps one that lies ahead
-    return sender.heard_us <= time_us - FORGET_US or _is_back(sender.heard_us, time_us)
+    return stream.heard_us <= time_us - FORGET_US or _is_back(stream.heard_us, time_us)
 
 
 def _is_back(received_us: int, time_us: int) -> bool:
@@ -238,27 +247,27 @@ def _is_back(received_us: int, time_us: int) -> bool:
     return received_us > time_us + BACKWARDS_US
 
 
-def _rate(sender: _Sender, window: _Window, newest_us: int) -> int:
-    """The highest of its own rate and of those that its device had shortly before.
+def _rate(stream: _Stream, window: _Window, newest_us: int) -> int:
+    """The highest of its own rate and of those that its stream had shortly before.
 
     Only what no frame can be too late for is asked: the rest may be forgotten already.
     """
     found = window.rate
     for back_us in range(SECOND_US, RATES_US + 1, SECOND_US):
         begin_us = window.begin_us - back_us
-        other = sender.windows.get((window.subject.pseudonym, begin_us))
+        other = stream.windows.get(begin_us)
         if other is not None and begin_us + SECOND_US > newest_us - LATE_US:
             found = max(found, other.rate)
     return found
 
 
-def _forget(sender: _Sender) -> None:
+def _forget(stream: _Stream) -> None:
     """Let go of windows that no frame can come for any more."""
-    too_late_us = sender.newest_us - LATE_US
+    too_late_us = stream.newest_us - LATE_US
     gone = [
-        key
-        for key, window in sender.windows.items()
-        if window.begin_us + SECOND_US <= too_late_us and not window.is_open
+        begin_us
+        for begin_us, window in stream.windows.items()
+        if begin_us + SECOND_US <= too_late_us and not window.is_open
     ]
-    for key in gone:
-        del sender.windows[key]
+    for begin_us in gone:
+        del stream.windows[begin_us]

@@ -66,11 +66,27 @@ def test_a_window_closes_at_one_and_a_half_seconds() -> None:
     assert (seconds([closed]), len(closed.frames)) == ([0], 1)
 
 
-def test_the_newest_frame_of_any_device_closes() -> None:
+def test_a_device_with_a_wrong_clock_spoils_no_others_frames() -> None:
+    """A concentrator sends for many: one of them is 59 s ahead, another 20 s behind."""
     windows = begun()
-    found = fed(windows, frame(0, "b"), frame(0, "a"), frame(1_600_000, "c"))
-    assert [one.subject.pseudonym for one in found.closed] == ["a", "b"]
-    assert fed(windows, frame(2_500_000, "d")).closed[0].subject.pseudonym == "c"
+    for n in range(200):
+        at_us = n * 20_000
+        frames = [
+            frame(at_us + off_s * S, device)
+            for device, off_s in (("ahead", 59), ("a", 0), ("behind", -20))
+        ]
+        found = fed(windows, *frames, offset=n, received_us=BEGIN_US + at_us)
+        assert found.turned == {}
+        for one in found.closed:
+            assert (len(one.frames), one.rate) == (50, 50)
+
+
+def test_what_a_flush_closes_is_in_order_of_begin_and_device() -> None:
+    windows = begun()
+    fed(windows, frame(S, "b"), frame(0, "b"), frame(0, "a"), frame(S, "a"), received_us=BEGIN_US)
+    closed = windows.flush(BEGIN_US + 5 * S)
+    told = [(one.begin_us - BEGIN_US, one.subject.pseudonym) for one in closed]
+    assert told == [(0, "a"), (0, "b"), (S, "a"), (S, "b")]
 
 
 def test_one_senders_frames_close_nothing_of_another() -> None:
@@ -291,8 +307,8 @@ def test_memory_is_that_of_eleven_seconds() -> None:
     for n in range(400):
         fed(windows, *(frame(n * 500_000 + k * 20_000) for k in range(25)), offset=n,
             received_us=BEGIN_US + n * 500_000)  # fmt: skip
-    [sender] = windows._senders.values()
-    assert len(sender.windows) <= 12
+    [stream] = windows._streams.values()
+    assert len(stream.windows) <= 12
     assert windows.needed_from(400) >= 400 - 24
 
 
