@@ -1,8 +1,8 @@
-"""The log on one host: heads row in SQLite, entries and tiles as files (docs/spec/log.md).
+"""The log in a folder: entries and tiles as files, and a heads row (docs/spec/log.md).
 
-Layout below the folder: `heads.db`, `published.db`, `headers.db`, `staging/<version>-<root>`,
-`tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`. A tile file never changes: a wider partial tile
-is a new file, so a process that was paused and resumes can do no harm.
+Layout below the folder: `heads.db` unless that row is kept elsewhere, `published.db`, `headers.db`,
+`staging/<version>-<root>`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`. A tile file never
+changes: a wider partial one is a new file, so a process that was paused and resumes does no harm.
 """
 
 import json
@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 
 from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_index_path
-from bal.certify.tree import EMPTY_ROOT
 from bal.errors import Stop, Unavailable
 from bal.model import Digest, TreeHead
 from bal.ports import Clock, Commit, Heads
@@ -26,12 +25,9 @@ from infra.files import (
     sync_file,
     sync_folder,
 )
+from infra.heads_row import HeadsRow, SqliteHeads
 from infra.sqlite_file import translated
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS heads(
-    id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER, size INTEGER, root BLOB, taken TEXT);
-"""
 _PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
     id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER, note BLOB, root BLOB);
@@ -51,13 +47,23 @@ _LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 class FileLog:
     """LogStore and TileReader (bal.ports) over one folder."""
 
-    def __init__(self, folder: Path, clock: Clock, *, read_only: bool = False) -> None:
-        """read_only: look at it, make and settle nothing, for an audit."""
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        heads: HeadsRow | None = None,
+        read_only: bool = False,
+    ) -> None:
+        """heads: where the heads row is kept, `heads.db` in the folder if None; closed with it.
+
+        read_only: look at it, make and settle nothing, for an audit.
+        """
         self._folder = folder if read_only else make_folder(folder)
         self._staging = folder / "staging" if read_only else make_folder(folder / "staging")
         self._clock = clock
         self._read_only = read_only
-        self._db = self._database("heads.db", _SCHEMA, "FULL")
+        self._heads = heads or SqliteHeads(folder, read_only=read_only)
         # Headers are redone from staging after a power loss, so their commits need no fsync.
         self._headers = self._database("headers.db", _HEADERS, "NORMAL")
         # A checkpoint that a power cut takes back is followed by a larger one at the next start.
@@ -73,21 +79,14 @@ class FileLog:
         """Settle and let go of the files."""
         if not self._read_only:
             self.settle()
-        for database in (self._db, self._published, self._headers):
+        for database in (self._heads, self._published, self._headers):
             database.close()
 
     # -- LogStore ---------------------------------------------------------------------------
 
     def heads(self) -> Heads:
         """The heads row; version 0 and an empty tree where there is none yet."""
-        with self._lock, translated("heads.db"):
-            row = self._db.execute("SELECT version, size, root, taken FROM heads").fetchone()
-        if row is None:
-            return Heads(0, 0, EMPTY_ROOT, {})
-        try:
-            return Heads(int(row[0]), int(row[1]), Digest(bytes(row[2])), json.loads(row[3]))
-        except (TypeError, ValueError) as error:
-            raise Stop("store-damaged", f"heads.db: the row can't be read: {error}") from error
+        return self._heads.read()
 
     def stage(self, commit: Commit) -> None:
         """Write `staging/<v+1>-<root>`, durably. Raises Unavailable on a full disk."""
@@ -100,19 +99,7 @@ class FileLog:
 
     def swap(self, commit: Commit) -> None:
         """Replace the heads row, by version; Stop("lost-swap") when another was quicker."""
-        new = commit.new
-        values = (new.version, new.size, new.root, json.dumps(dict(new.taken)))
-        with self._lock, translated("heads.db"):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._db.execute("SELECT version, root FROM heads").fetchone()
-                if (row or (0, EMPTY_ROOT)) != (commit.old.version, commit.old.root):
-                    raise Stop("lost-swap", f"version {new.version} is another sequencer's")
-                self._db.execute("REPLACE INTO heads VALUES(1,?,?,?,?)", values)
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        self._heads.swap(commit.old, commit.new)
 
     def integrate(self, commit: Commit, hashes: Mapping[int, Sequence[Digest]]) -> None:
         """Write what became full, and the new right edge; files are fsynced by `settle`."""
