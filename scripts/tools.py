@@ -1,7 +1,8 @@
 """Fetches what some tests need beside Python, once; a test without it is skipped and says so.
 
 Node packages come from the locks with their hashes, scripts switched off; Go's module as go.sum has
-it; the SimBench wheel is checked against the hash in field/simbench.py.
+it; the SimBench wheel is checked against the hash in field/simbench.py; what the real servers run
+on against infra/servers/jars.lock.
 """
 
 import os
@@ -44,6 +45,11 @@ def main() -> int:
     fetch += " simbench.fetch_wheel(Path('.cache'))"
     if subprocess.run([sys.executable, "-c", fetch], cwd=REPOSITORY, check=False).returncode:
         say("the SimBench wheel can't be had: tests that read it will be skipped")
+    fetch = (
+        "from pathlib import Path; from infra.servers import stack; stack.fetch_all(Path('.cache'))"
+    )
+    if subprocess.run([sys.executable, "-c", fetch], cwd=REPOSITORY, check=False).returncode:
+        say("not all servers can be had: tests that need the others will be skipped")
     return 0
 
 

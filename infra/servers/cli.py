@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import signal
 import sys
 import threading
@@ -47,6 +48,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
 def _up(arguments: argparse.Namespace) -> int:
     from infra.servers import fetch, stack
 
+    _quiet()
     names, data = _names(arguments), arguments.data.resolve()
     cache = arguments.cache or fetch.default_cache()
     seen = _shown(names, lambda say: stack.up(data, names, cache.resolve(), say))
@@ -87,9 +89,16 @@ def _down(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _quiet() -> None:
+    """Client libraries tell of each try that fails; what counts we say ourselves."""
+    for name in ("aiokafka", "cassandra"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from infra.servers import stack
 
+    _quiet()
     seen = stack.status(arguments.data.resolve(), _names(arguments))
     _print(seen, as_json=arguments.json)
     return 0 if all(one.is_up for one in seen) else 1

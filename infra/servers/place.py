@@ -75,6 +75,16 @@ class Place:
         """What the server prints."""
         return self.folder / f"{self.name}.log"
 
+    @property
+    def files(self) -> dict[str, str]:
+        """What servers.json says of where its files lie, from its own folder."""
+        return {
+            "certificates": f"{self.name}/certificates",
+            "log": f"{self.name}/{self.name}.log",
+            "passwords": f"{self.name}/passwords",
+            "pid": f"{self.name}/pid",
+        }
+
     def password(self, user: str) -> str:
         """The password of a user, made when it is asked for first (0600)."""
         path = self.password_file(user)

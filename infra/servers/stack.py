@@ -78,6 +78,12 @@ def up(data: Path, names: Sequence[str], cache: Path, say: Say) -> list[Seen]:
             return list(pool.map(one, names))
 
 
+def fetch_all(cache: Path) -> None:
+    """Fetch what all of them run on, without starting any. Raises Stop."""
+    for name in NAMES:
+        _material(name, cache, lambda *_: None)
+
+
 def down(data: Path, names: Sequence[str], say: Say) -> list[Seen]:
     """Stop those that run, all at once: SIGTERM, and SIGKILL where that does not help."""
 
@@ -130,7 +136,7 @@ def _start(
     say(place.name, "starting", 0, 0)
     make_folder(place.folder)
     recipe.prepare(place, entry)
-    entry["version"] = recipe.version()
+    entry.update(version=recipe.version(), files=place.files)
     keep()  # before there is data that belongs to it
     command = recipe.command(place, entry, material)
     child = process.spawn(place.folder, place.log, command)
