@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -47,8 +47,8 @@ class BusSuite:
         """Remove the bus, so that `open` makes another one."""
         raise NotImplementedError
 
-    def refuse(self, bus: ClosableBus, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the disk refuse in the middle of the next append."""
+    def refusing(self, bus: ClosableBus) -> AbstractContextManager[None]:
+        """As long as it lasts, the disk or the server refuses every append."""
         raise NotImplementedError
 
     def test_what_is_appended_is_read_in_order(self, tmp_path: Path) -> None:
@@ -98,6 +98,41 @@ class BusSuite:
             self.destroy(tmp_path)
         assert len(epochs) == 3
 
+    def test_the_largest_group_of_the_largest_messages(self, tmp_path: Path) -> None:
+        chance = Random(6)
+        group = [
+            Intake("head-end", "cim", at, chance.randbytes(4 * 1024 * 1024)) for at in range(5)
+        ]
+        group.append(Intake("head-end", "cim", 5, b""))
+        with closing(self.open(tmp_path)) as bus:
+            assert bus.append(group) == list(range(6))
+            found = bus.read(0, 10)
+        assert [one.raw for one in found] == [one.raw for one in group]
+
+    def test_the_same_message_again_is_a_further_message(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path)) as bus:
+            assert bus.append([intake(0)]) == [0]
+            assert bus.append([intake(0), intake(0)]) == [1, 2]
+            assert bus.read(0, 10) == [expected(bus, at, 0) for at in range(3)]
+
+    def test_what_is_read_again_is_the_same_in_any_order(self, tmp_path: Path) -> None:
+        chance = Random(5)
+        with closing(self.open(tmp_path)) as bus:
+            for at in range(0, 200, 10):
+                bus.append([intake(at + number) for number in range(10)])
+            for _ in range(30):
+                offset, limit = chance.randrange(200), chance.randrange(1, 60)
+                wanted = range(offset, min(200, offset + limit))
+                assert bus.read(offset, limit) == [expected(bus, at, at) for at in wanted]
+            assert bus.read(150, 0) == []
+
+    def test_a_reader_of_its_own_sees_what_another_appends(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path)) as bus, closing(self.open(tmp_path)) as other:
+            assert other.read(0, 10) == []
+            bus.append([intake(0)])
+            assert other.end() == 1
+            assert other.read(0, 10) == [expected(bus, 0, 0)]
+
     def test_trimmed_messages_are_refused_and_never_given_anew(self, tmp_path: Path) -> None:
         with closing(self.open(tmp_path)) as bus:
             bus.append([intake(at) for at in range(5)])
@@ -115,13 +150,11 @@ class BusSuite:
             bus.trim(2)
             assert bus.read(5, 10) == [expected(bus, 5, 5)]
 
-    def test_all_or_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_or_none(self, tmp_path: Path) -> None:
         with closing(self.open(tmp_path)) as bus:
             bus.append([intake(0)])
-            with monkeypatch.context() as patch:
-                self.refuse(bus, patch)
-                with pytest.raises(Unavailable):
-                    bus.append([intake(at) for at in range(1, 40)])
+            with self.refusing(bus), pytest.raises(Unavailable):
+                bus.append([intake(at) for at in range(1, 40)])
             assert bus.end() == 1
             assert bus.read(0, 100) == [expected(bus, 0, 0)]
             assert bus.append([intake(1), intake(2)]) == [1, 2]

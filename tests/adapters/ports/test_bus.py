@@ -2,7 +2,8 @@
 
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,12 @@ class TestSqliteBus(BusSuite):
         for file in (folder / "bus").iterdir():
             file.unlink()
 
-    def refuse(self, bus: ClosableBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def refusing(self, bus: ClosableBus) -> Iterator[None]:
         assert isinstance(bus, SqliteBus)
-        monkeypatch.setattr(bus, "_db", FullDisk(bus._db))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bus, "_db", FullDisk(bus._db))
+            yield
 
 
 def test_a_message_that_is_missing_in_between_is_no_end(tmp_path: Path) -> None:

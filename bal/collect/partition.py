@@ -1,0 +1,21 @@
+"""Which partition of the bus a message goes to (ARCHITECTURE §1): a function of what it is."""
+
+from hashlib import sha256
+
+BULK_KEYS = 64  # over how many keys one bulk sender's messages are spread
+
+
+def message_key(credential: str, message_id: bytes, *, bulk: bool) -> str:
+    """What messages are ordered by: those of one key stay in the order in which they came.
+
+    One sender's messages are ordered. Those of a bulk sender (head-end, DSO server), which speak of
+    many meters each, are not: they are spread, so that one sender can keep many workers busy; the
+    same bytes always go the same way, so a retry meets the message that it repeats.
+    message_id: SHA-256 of the raw message.
+    """
+    return f"{credential}/{message_id[-1] % BULK_KEYS}" if bulk else credential
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a key, from 0 to `partitions` - 1; the count never changes in an epoch."""
+    return int.from_bytes(sha256(key.encode()).digest()[:8], "big") % partitions

@@ -1,0 +1,71 @@
+"""Buses and topics of a test's own on the shared Kafka."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from infra.kafka_bus import SETTINGS, KafkaBus, ensure_topic
+from infra.kafka_client import KafkaAccess, administration, delete_topic
+from infra.servers.connect import KafkaAt
+
+
+def access(at: KafkaAt, principal: str = "admin", timeout_s: float = 10) -> KafkaAccess:
+    one = at.principals[principal]
+    return KafkaAccess(at.bootstrap, at.ca, one.certificate, one.key, timeout_s)
+
+
+def prefix_of(folder: Path) -> str:
+    """No two tests share a bus."""
+    return f"test-{sha256(str(folder).encode()).hexdigest()[:12]}.raw"
+
+
+def note(folder: Path, at: KafkaAccess) -> None:
+    """For another process: how to open the bus of this folder."""
+    parts = [at.bootstrap, str(at.ca), str(at.certificate), str(at.key), at.timeout_s]
+    (folder / "kafka.json").write_text(json.dumps(parts))
+
+
+def noted(folder: Path) -> KafkaAccess:
+    bootstrap, ca, certificate, key, timeout_s = json.loads((folder / "kafka.json").read_text())
+    return KafkaAccess(bootstrap, Path(ca), Path(certificate), Path(key), timeout_s)
+
+
+def open_bus(folder: Path, at: KafkaAccess | None = None) -> KafkaBus:
+    at = at or noted(folder)
+    return KafkaBus(at, ensure_topic(at, prefix=prefix_of(folder)))
+
+
+def administer(
+    at: KafkaAccess, work: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, Any]]
+) -> Any:
+    async def run() -> Any:
+        async with administration(at) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def delete_topics(at: KafkaAccess, prefix: str) -> None:
+    async def work(client: AIOKafkaAdminClient) -> None:
+        for name in await client.list_topics():
+            if name.startswith(prefix):
+                await delete_topic(client, name)
+
+    administer(at, work)
+
+
+def configure(at: KafkaAccess, topic: str, **changed: str) -> None:
+    """Other settings for a bus's topic; none: as it was made."""
+    settings = SETTINGS | {"flush.messages": "1"}
+    settings |= {key.replace("_", "."): value for key, value in changed.items()}
+
+    async def work(client: AIOKafkaAdminClient) -> None:
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+
+    administer(at, work)
