@@ -9,26 +9,23 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
-
-import uvicorn
 
 from bal import jcs
 from bal.certify.log import Sequencer, genesis, rules, target
 from bal.closing import ClosedDay
 from bal.collect.guard import Limits
-from bal.errors import GridsealError, Rejected, Stop, Unavailable
+from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Anchor, Close
 from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
 from bal.times import rfc3339
+from infra.addresses import host_in_url
 from infra.anchorer import Anchorer
 from infra.announcer import CertifiedMessage
 from infra.bulk_worker import processes_for
@@ -45,13 +42,14 @@ from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
+from infra.http_server import HttpServer, busy, listen
 from infra.intake_writer import IntakeWriter
 from infra.key_signer import CheckpointSigner, KeySigner, check_grown
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
-from infra.policy_file import policy_of
+from infra.operator import Operator
 from infra.rpc_url import shown
 from infra.rules import rules_parts, running_rules
 from infra.services import PlatformServices, load_token_keys
@@ -61,7 +59,6 @@ from infra.system_clock import SystemClock
 logger = logging.getLogger("gridseal")
 
 STOP_WITHIN_S = 5
-DAY_CLOSE_S = 600  # a country's device-days take minutes
 
 
 class Platform:
@@ -160,13 +157,8 @@ class Platform:
         self.stopped = asyncio.Event()
         self._server_certificate([http[0], mqtt[0]])
         self._make_engine()
+        gateway, mqtt_url = await self._serve(http, mqtt)
         keys = self.folder.keys
-        context = server_context(keys / "server.crt", keys / "server.key", keys / "ca.crt")
-        try:
-            mqtt_port = await self.mqtt.start(mqtt[0], mqtt[1], context)
-        except OSError as error:
-            raise _busy(mqtt, error) from error
-        await self._start_http(http)
         self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
         self.deriver.start()
         self.engine.start()
@@ -180,11 +172,9 @@ class Platform:
             self.clock,
             self.services.command,
         )
-        self._control = ControlServer(self.folder.root, self._handlers())
-        await self._control.start()
         self.ready: dict[str, Any] = {
             "http": self.services.issuer,
-            "mqtt": f"mqtts://{_host(mqtt[0])}:{mqtt_port}",
+            "mqtt": mqtt_url,
             "rpc": shown(self.config.anchor.rpc_url) or f"{self.services.issuer}/rpc",
             "chain_id": self.facts.chain_id,
             "chain_kind": self.facts.chain_kind,
@@ -195,8 +185,43 @@ class Platform:
             "ca": str((keys / "ca.crt").resolve()),
         }
         kept = {**self.ready, "depth": self.config.anchor.depth}
+        operator = Operator(
+            ready=self.ready,
+            facts=self.facts,
+            ca=keys / "ca.crt",
+            depth=self.config.anchor.depth,
+            enrolment=self.enrolment,
+            mqtt=self.mqtt,
+            gateway=gateway,
+            engine=self.engine,
+            deriver=self.deriver,
+            anchorer=self.anchorer,
+            clock=self.clock,
+            health=self._health,
+        )
+        self._control = ControlServer(self.folder.root, operator.handlers())
+        await self._control.start()
         replace_file(self.folder.root / "ready.json", json.dumps(kept).encode())
         return self.ready
+
+    async def _serve(self, http: tuple[str, int], mqtt: tuple[str, int]) -> tuple[Gateway, str]:
+        """Begin to listen; returns the gateway and the URL of the intake."""
+        keys = self.folder.keys
+        context = server_context(keys / "server.crt", keys / "server.key", keys / "ca.crt")
+        try:
+            port = await self.mqtt.start(mqtt[0], mqtt[1], context)
+        except OSError as error:
+            raise busy(mqtt, error) from error
+        listener = listen(http)
+        http_port = listener.getsockname()[1]
+        self.services.issuer = f"https://{host_in_url(http[0])}:{http_port}"
+        app = create_app(
+            self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
+        )
+        self._http = HttpServer(app, keys / "server.crt", keys / "server.key")
+        await self._http.start(listener)
+        gateway: Gateway = app.state.gateway
+        return gateway, f"mqtts://{host_in_url(mqtt[0])}:{port}"
 
     def _make_engine(self) -> None:
         assert self._loop is not None
@@ -295,48 +320,12 @@ class Platform:
         replace_file(keys / "server.key", key)
         replace_file(keys / "server.crt", certificate)
 
-    async def _start_http(self, address: tuple[str, int]) -> None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            raise _busy(address, error) from error
-        port: int = listener.getsockname()[1]
-        self.services.issuer = f"https://{_host(address[0])}:{port}"
-        app = create_app(
-            self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
-        )
-        self.gateway: Gateway = app.state.gateway
-        settings = uvicorn.Config(
-            app,
-            ssl_certfile=self.folder.keys / "server.crt",
-            ssl_keyfile=self.folder.keys / "server.key",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=2_000,
-            timeout_graceful_shutdown=2,
-        )
-        self._http = _Server(settings)
-        self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
-        while not self._http.started:
-            if self._http_task.done():
-                raise Stop("http", f"the gateway ended: {self._http_task.exception()}")
-            await asyncio.sleep(0.01)
-
     async def stop(self) -> None:
         """Answer what was accepted, commit and store it, then end."""
         await self._control.stop()
         self.writer.refuse("the platform is stopping")
         await self.mqtt.stop()
-        self._http.should_exit = True
-        with suppress(Exception):
-            await asyncio.wait_for(self._http_task, timeout=3)
+        await self._http.stop()
         await asyncio.to_thread(self._stop_threads)
 
     def _stop_threads(self) -> None:
@@ -399,123 +388,6 @@ class Platform:
     def _standing_alarms(self) -> list[str]:
         chain = self._alarms.get("chain", "").split(":")[0]
         return [code for code in (chain, self.deriver.alarm, self.disk.alarm) if code]
-
-    # -- control ----------------------------------------------------------------------------
-
-    def _handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
-        return {
-            "enrol": self._enrol,
-            "revoke": self._revoke,
-            "restore": self._restore,
-            "devices": self._devices,
-            "client-add": self._add_client,
-            "client-list": self._clients,
-            "client-revoke": self._revoke_client,
-            "policy": self._policy,
-            "status": self._status,
-            "anchor": self._anchor_now,
-            "day-close": self._close_day,
-            "settle": self._settle,
-        }
-
-    async def _settle(self, _: dict[str, Any]) -> dict[str, str]:
-        await asyncio.to_thread(self.engine.settler.settle)
-        return {}
-
-    async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
-        asked = str(request["date"])
-        try:
-            day = date.fromisoformat(asked)
-        except ValueError:
-            day = None
-        if day is None or day.isoformat() != asked:  # 2026-W03-1 is one to Python, too
-            raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
-        closing = self.deriver.close(day, self.clock.now_us())
-        close = await asyncio.wait_for(asyncio.wrap_future(closing), timeout=DAY_CLOSE_S)
-        return {
-            "k": str(close.k),
-            "date": close.date,
-            "prefix": str(close.prefix),
-            "index": str(close.index),
-            "day_book": close.day_book.hex(),
-            "book": close.book.hex(),
-        }
-
-    async def _enrol(self, request: dict[str, Any]) -> dict[str, Any]:
-        made = await self.enrolment.enrol(
-            request["name"],
-            request["subjects"],
-            request["list"],
-            request["group"],
-            request["zone"],
-            bulk=bool(request["bulk"]),
-        )
-        return {
-            "certificate": made.certificate.decode(),
-            "key": made.key.decode(),
-            "password": made.password,
-            "ca": (self.folder.keys / "ca.crt").read_text(),
-            "mqtt": self.ready["mqtt"],
-        }
-
-    async def _revoke(self, request: dict[str, Any]) -> dict[str, object]:
-        sender = await self.enrolment.revoke(request["name"])
-        closed = 0 if sender is None else self.mqtt.disconnect(sender)
-        return {"sender": sender, "sessions_closed": closed}
-
-    async def _restore(self, request: dict[str, Any]) -> None:
-        await self.enrolment.restore(request["name"])
-
-    async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
-        return await asyncio.to_thread(self.enrolment.devices)
-
-    async def _add_client(self, request: dict[str, Any]) -> dict[str, str]:
-        client_id, secret = await self.enrolment.add_client(
-            request["name"], request["scopes"], request["groups"]
-        )
-        return {"client_id": client_id, "client_secret": secret}
-
-    async def _clients(self, _: dict[str, Any]) -> list[dict[str, object]]:
-        return self.enrolment.clients()
-
-    async def _revoke_client(self, request: dict[str, Any]) -> dict[str, object]:
-        client_id = await self.enrolment.revoke_client(request["name"])
-        return {"client_id": client_id, "requests_ended": self.gateway.end(client_id)}
-
-    async def _policy(self, _: dict[str, Any]) -> str:
-        return policy_of(
-            self.facts, self.ready["http"], self.ready["rpc"], self.config.anchor.depth
-        )
-
-    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        days = await asyncio.to_thread(self.deriver.status, self.clock.now_us())
-        health, anchor = self._health(), self.anchorer.status()
-        return {**self.ready, "anchor": anchor, "days": days, "health": health}
-
-    async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
-        anchor = await asyncio.to_thread(self.anchorer.anchor_now)
-        return anchor.as_json() if anchor else None
-
-
-def _host(address: str) -> str:
-    """An address that is listened on, as a URL names it."""
-    if address in {"0.0.0.0", "::"}:  # noqa: S104 - names nobody; the certificate has localhost
-        return "localhost"
-    return f"[{address}]" if ":" in address else address
-
-
-def _busy(address: tuple[str, int], error: OSError) -> Stop:
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio adds more
-    text = f"{address[0]}:{address[1]} can't be listened on: {reason}; name another port"
-    return Stop("port", text)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the platform ends all of its parts together."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def run(

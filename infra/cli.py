@@ -9,6 +9,7 @@ from typing import Any
 
 from bal.errors import GridsealError, Stop
 from infra import log_output
+from infra.addresses import address
 
 USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
 _WRONG_USE = {"usage", "config-invalid"}
@@ -109,14 +110,6 @@ def _add_up(commands: Any) -> None:
     up.add_argument("--config", type=Path, metavar="FILE", help="TOML; docs/configuration.md")
     log_output.add_arguments(up)
     up.set_defaults(run=_up)
-
-
-def address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT. Raises Stop("usage")."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise Stop("usage", f"{text} is not HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _up(arguments: argparse.Namespace) -> int:

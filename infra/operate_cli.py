@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import Stop
+from infra.addresses import address
 
 
 def add_commands(commands: Any) -> None:
@@ -40,7 +41,6 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from infra.cli import address  # noqa: PLC0415 - as infra/cli.py
     from infra.config import load  # noqa: PLC0415
     from infra.doctor import MARKS, examine, exit_of  # noqa: PLC0415
 

@@ -120,6 +120,7 @@ def test_bad_input_gets_a_clear_error_and_costs_nothing_else(
 
 def test_no_group_no_row(platform: Running, caller: Caller) -> None:
     nobody = platform.client("nobody", "readings.read devices.read")
+    post(caller, cim(("nobodys-1", END, "1")))
     index = caller.readings()[0]["index"]
     assert nobody.readings() == []
     assert nobody.get("/v1/devices")["items"] == []

@@ -1,0 +1,139 @@
+"""What the operator's commands do to a running platform; the control socket serves them."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bal.errors import Rejected
+from bal.ports import Clock
+from infra.anchorer import Anchorer
+from infra.data_folder import Facts
+from infra.deriver import Deriver
+from infra.engine import Engine
+from infra.enrolment import Enrolment
+from infra.http_gateway import Gateway
+from infra.mqtt_server import MqttServer
+from infra.policy_file import policy_of
+
+DAY_CLOSE_S = 600  # a country's device-days take minutes
+
+
+class Operator:
+    """Runs on the platform's event loop."""
+
+    def __init__(
+        self,
+        *,
+        ready: Mapping[str, Any],
+        facts: Facts,
+        ca: Path,
+        depth: int,
+        enrolment: Enrolment,
+        mqtt: MqttServer,
+        gateway: Gateway,
+        engine: Engine,
+        deriver: Deriver,
+        anchorer: Anchorer,
+        clock: Clock,
+        health: Callable[[], dict[str, str]],
+    ) -> None:
+        """ready: what `gridseal up` prints; depth: blocks on top of a head before it is final."""
+        self._ready, self._facts, self._ca, self._depth = ready, facts, ca, depth
+        self._enrolment, self._mqtt, self._gateway = enrolment, mqtt, gateway
+        self._engine, self._deriver, self._anchorer = engine, deriver, anchorer
+        self._clock, self._health = clock, health
+
+    def handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        """By the name of the command."""
+        return {
+            "enrol": self._enrol,
+            "revoke": self._revoke,
+            "restore": self._restore,
+            "devices": self._devices,
+            "client-add": self._add_client,
+            "client-list": self._clients,
+            "client-revoke": self._revoke_client,
+            "policy": self._policy,
+            "status": self._status,
+            "anchor": self._anchor_now,
+            "day-close": self._close_day,
+            "settle": self._settle,
+        }
+
+    async def _settle(self, _: dict[str, Any]) -> dict[str, str]:
+        await asyncio.to_thread(self._engine.settler.settle)
+        return {}
+
+    async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
+        asked = str(request["date"])
+        try:
+            day = date.fromisoformat(asked)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != asked:  # 2026-W03-1 is one to Python, too
+            raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
+        closing = self._deriver.close(day, self._clock.now_us())
+        close = await asyncio.wait_for(asyncio.wrap_future(closing), timeout=DAY_CLOSE_S)
+        return {
+            "k": str(close.k),
+            "date": close.date,
+            "prefix": str(close.prefix),
+            "index": str(close.index),
+            "day_book": close.day_book.hex(),
+            "book": close.book.hex(),
+        }
+
+    async def _enrol(self, request: dict[str, Any]) -> dict[str, Any]:
+        made = await self._enrolment.enrol(
+            request["name"],
+            request["subjects"],
+            request["list"],
+            request["group"],
+            request["zone"],
+            bulk=bool(request["bulk"]),
+        )
+        return {
+            "certificate": made.certificate.decode(),
+            "key": made.key.decode(),
+            "password": made.password,
+            "ca": self._ca.read_text(),
+            "mqtt": self._ready["mqtt"],
+        }
+
+    async def _revoke(self, request: dict[str, Any]) -> dict[str, object]:
+        sender = await self._enrolment.revoke(request["name"])
+        closed = 0 if sender is None else self._mqtt.disconnect(sender)
+        return {"sender": sender, "sessions_closed": closed}
+
+    async def _restore(self, request: dict[str, Any]) -> None:
+        await self._enrolment.restore(request["name"])
+
+    async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
+        return await asyncio.to_thread(self._enrolment.devices)
+
+    async def _add_client(self, request: dict[str, Any]) -> dict[str, str]:
+        client_id, secret = await self._enrolment.add_client(
+            request["name"], request["scopes"], request["groups"]
+        )
+        return {"client_id": client_id, "client_secret": secret}
+
+    async def _clients(self, _: dict[str, Any]) -> list[dict[str, object]]:
+        return self._enrolment.clients()
+
+    async def _revoke_client(self, request: dict[str, Any]) -> dict[str, object]:
+        client_id = await self._enrolment.revoke_client(request["name"])
+        return {"client_id": client_id, "requests_ended": self._gateway.end(client_id)}
+
+    async def _policy(self, _: dict[str, Any]) -> str:
+        return policy_of(self._facts, self._ready["http"], self._ready["rpc"], self._depth)
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        days = await asyncio.to_thread(self._deriver.status, self._clock.now_us())
+        health, anchor = self._health(), self._anchorer.status()
+        return {**self._ready, "anchor": anchor, "days": days, "health": health}
+
+    async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
+        anchor = await asyncio.to_thread(self._anchorer.anchor_now)
+        return anchor.as_json() if anchor else None
