@@ -168,7 +168,8 @@ def test_what_it_wrote_survives_a_kill(own_folder: Path) -> None:
     device.close()
     child = process.found(at.place.folder)
     assert child is not None
-    time.sleep(2.5)  # it writes its file once a second
+    saved, now_s = at.place.folder / "data" / "mosquitto.db", time.time()
+    assert eventually(lambda: saved.exists() and saved.stat().st_mtime > now_s)  # every 1 to 2 s
     os.kill(child.pid, signal.SIGKILL)
     again = start(own_folder, "mosquitto").mosquitto
     assert again == at
@@ -179,7 +180,7 @@ def test_what_it_wrote_survives_a_kill(own_folder: Path) -> None:
 
 
 def eventually(holds: Any) -> bool:
-    for _ in range(100):
+    for _ in range(200):
         if holds():
             return True
         time.sleep(0.05)
