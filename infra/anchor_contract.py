@@ -5,7 +5,7 @@ a dozen ways comes out in three: Reverted (the contract refused, with Solidity's
 Unavailable (the chain did not answer), Stop (there is no such contract).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,19 +15,23 @@ from eth_account import Account
 from eth_utils.abi import function_abi_to_4byte_selector
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
-from web3 import HTTPProvider, Web3
-from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
-from web3.middleware import ExtraDataToPOAMiddleware
+from web3 import Web3
+from web3.exceptions import Web3RPCError
 from web3.types import TxParams
 
 from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.chain_errors import Reverted, translated
+from infra import chain_reads
+from infra.chain_errors import Contradiction, Reverted, translated
+from infra.chain_fees import fees
+from infra.chain_reads import Mined
 
 RECEIPT_TIMEOUT_S = 120
 EVENT_BLOCKS = 1_000  # one eth_getLogs; public endpoints take 500 to 10,000
 EVENT_WINDOWS_MAX = 20
 NO_ADDRESS = "0x" + "00" * 20
+# What nodes say to a transaction that they have: Geth and Besu, Anvil, Nethermind, Ganache.
+_HAS_IT = ("already known", "known transaction", "already imported", "alreadyknown", "same nonce")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +61,6 @@ class Signed:
     nonce: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """What became of a transaction."""
-
-    tx: str
-    block: int
-    gas: int
-    succeeded: bool
-
-
-def remote_web3(url: str, *, timeout_s: float = 5.0) -> Web3:
-    """web3.py on an RPC URL, without its retries: callers decide when to ask again."""
-    provider = HTTPProvider(
-        url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None
-    )
-    provider.global_ccip_read_enabled = False  # a contract must not make us fetch URLs (EIP-3668)
-    found = Web3(provider)
-    # chains of proof of authority keep signatures in extraData, which web3.py else refuses to read
-    found.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    return found
-
-
 def address_of(key: bytes) -> str:
     """The checksummed address of a 32-byte private key."""
     return str(Account.from_key(key).address)
@@ -87,9 +69,20 @@ def address_of(key: bytes) -> str:
 class AnchorContract:
     """One deployed CheckpointAnchor. Thread-safe as far as its web3 is."""
 
-    def __init__(self, web3: Web3, address: str, abi: list[dict[str, Any]] | None = None) -> None:
-        """`abi` is the committed artifact's unless given. Asks the chain for nothing yet."""
+    def __init__(
+        self,
+        web3: Web3,
+        address: str,
+        abi: list[dict[str, Any]] | None = None,
+        *,
+        fee_max_wei: int | None = None,
+    ) -> None:
+        """`abi` is the committed artifact's unless given. Asks the chain for nothing yet.
+
+        fee_max_wei: the most that is ever offered for a unit of gas, tip included; None: no limit.
+        """
         self._web3 = web3
+        self._fee_max_wei = fee_max_wei
         self.address: str = web3.to_checksum_address(address)
         self._abi = abi if abi is not None else load("CheckpointAnchor").abi
         self._contract: Any = web3.eth.contract(address=cast("Any", self.address), abi=self._abi)
@@ -127,6 +120,17 @@ class AnchorContract:
         """EIP-155 chain id; asked once. Raises Unavailable."""
         with self._translated():
             return self._web3.eth.chain_id
+
+    def check_chain(self) -> None:
+        """Return if the endpoint still answers for the chain that it answered for first.
+
+        Raises Contradiction: what it says of any contract is about another chain's.
+        """
+        first = self.chain_id
+        with self._translated():
+            now = self._web3.eth.chain_id
+        if now != first:
+            raise Contradiction(f"the endpoint answers for chain {now}, before it was {first}")
 
     def code_hash(self) -> str:
         """0x…, keccak256 of the deployed code, as a policy pins it; Stop where there is none."""
@@ -177,17 +181,14 @@ class AnchorContract:
         return bool(self._read("verifyInclusion", log, size, index, entry, list(proof)))
 
     def head_number(self) -> int:
-        """The newest block's number."""
+        """As `chain_reads.head_number`. Raises Unavailable."""
         with self._translated():
-            return self._web3.eth.block_number
+            return chain_reads.head_number(self._web3)
 
     def finalized_number(self) -> int | None:
-        """The newest final block's number; None where the chain knows no finality."""
+        """As `chain_reads.finalized_number`. Raises Unavailable."""
         with self._translated():
-            try:
-                return self._web3.eth.get_block("finalized")["number"]
-            except (BlockNotFound, Web3RPCError):
-                return None
+            return chain_reads.finalized_number(self._web3)
 
     def next_nonce(self, address: str, *, queued: bool = True) -> int:
         """The nonce of the address's next transaction; `queued` counts those not yet mined."""
@@ -197,30 +198,33 @@ class AnchorContract:
             )
 
     def mined(self, tx: str) -> Mined | None:
-        """What became of a transaction; None while it is in no block."""
+        """As `chain_reads.mined`. Raises Unavailable."""
         with self._translated():
-            try:
-                receipt = self._web3.eth.get_transaction_receipt(HexBytes(tx))
-            except TransactionNotFound:
-                return None
-        return Mined(tx, receipt["blockNumber"], receipt["gasUsed"], receipt["status"] == 1)
+            return chain_reads.mined(self._web3, tx)
 
     def find_anchored(self, log: bytes, size: int) -> Mined | None:
         """The transaction that anchored `size`, looked for in the newest 20,000 blocks."""
+        for event in self._newest_events("Anchored", {"log": log}):
+            if event["args"]["size"] == size:
+                return self.mined(Web3.to_hex(event["transactionHash"]))
+        return None
+
+    def find_closed(self, log: bytes, k: int) -> int | None:
+        """The block of the k-th close, looked for in the newest 20,000."""
+        found = next(self._newest_events("Closed", {"log": log, "k": k}), None)
+        return None if found is None else int(found["blockNumber"])
+
+    def _newest_events(self, name: str, wanted: dict[str, object]) -> Iterator[Any]:
         last = self.head_number()
         for _ in range(EVENT_WINDOWS_MAX):
             first = max(0, last - EVENT_BLOCKS + 1)
             with self._translated():
-                events = self._contract.events.Anchored.get_logs(
-                    argument_filters={"log": log}, from_block=first, to_block=last
+                yield from self._contract.events[name].get_logs(
+                    argument_filters=wanted, from_block=first, to_block=last
                 )
-            for event in events:
-                if event["args"]["size"] == size:
-                    return self.mined(Web3.to_hex(event["transactionHash"]))
             if first == 0:
-                return None
+                return
             last = first - 1
-        return None
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -263,17 +267,17 @@ class AnchorContract:
         key: bytes,
         *,
         nonce: int | None = None,
-        raises: int = 0,
+        replaces: bytes | None = None,
         gas: int | None = None,
     ) -> Signed:
         """Sign, but don't send, the anchoring of one head.
 
-        nonce: that of the transaction to be replaced, else the next one; raises: how often the fee
-        was raised before, a quarter each time; gas: the most it may take, else it is tried to find
-        out. Then raises Reverted where it could not succeed now.
+        nonce: the next one unless given; replaces: the transaction that had it before, whose fee
+        is exceeded by a quarter; gas: the most it may take, else it is tried to find out. Then
+        raises Reverted where it could not succeed now.
         """
         arguments = [log, size, root, list(proof)]
-        return self._sign(key, "anchor", arguments, nonce=nonce, raises=raises, gas=gas)
+        return self._sign(key, "anchor", arguments, nonce=nonce, replaces=replaces, gas=gas)
 
     def sign_close(
         self,
@@ -284,10 +288,10 @@ class AnchorContract:
         key: bytes,
         *,
         nonce: int | None = None,
-        raises: int = 0,
+        replaces: bytes | None = None,
     ) -> Signed:
-        """Sign, but don't send, the k-th close; `nonce`, `raises` and errors as of a head."""
-        return self._sign(key, "close", [log, k, prefix, root], nonce=nonce, raises=raises)
+        """Sign, but don't send, the k-th close; `nonce`, `replaces` and errors as of a head."""
+        return self._sign(key, "close", [log, k, prefix, root], nonce=nonce, replaces=replaces)
 
     def send(self, signed: Signed) -> None:
         """Hand the transaction to the chain; again and again is harmless.
@@ -299,7 +303,7 @@ class AnchorContract:
             try:
                 self._web3.eth.send_raw_transaction(HexBytes(signed.raw))
             except Web3RPCError as error:
-                if "already known" not in str(error) and "already imported" not in str(error):
+                if not any(words in str(error).lower() for words in _HAS_IT):
                     raise
 
     def _sign(
@@ -309,12 +313,12 @@ class AnchorContract:
         arguments: Sequence[object],
         *,
         nonce: int | None,
-        raises: int,
+        replaces: bytes | None,
         gas: int | None = None,
     ) -> Signed:
         with self._translated():
             call = self._contract.encode_abi(function, args=list(arguments))
-            return self._signed(key, call, to=self.address, nonce=nonce, raises=raises, gas=gas)
+            return self._signed(key, call, to=self.address, nonce=nonce, replaces=replaces, gas=gas)
 
     def _execute(self, key: bytes, function: str, *arguments: object) -> Mined:
         with self._translated():
@@ -341,7 +345,7 @@ class AnchorContract:
         *,
         to: str | None,
         nonce: int | None = None,
-        raises: int = 0,
+        replaces: bytes | None = None,
         gas: int | None = None,
     ) -> Signed:
         eth = self._web3.eth
@@ -355,27 +359,10 @@ class AnchorContract:
             gas = eth.estimate_gas(cast("TxParams", found)) * 5 // 4
         found["gas"] = gas
         del found["from"]
-        found |= {"nonce": nonce, "chainId": self.chain_id, **self._fees(raises)}
+        found |= {"nonce": nonce, "chainId": self.chain_id}
+        found |= fees(self._web3, replaces, self._fee_max_wei)
         signed = account.sign_transaction(found)
         return Signed(bytes(signed.raw_transaction), Web3.to_hex(signed.hash), nonce)
 
-    def _fees(self, raises: int) -> dict[str, int]:
-        """EIP-1559 fees that hold while the base fee doubles; the plain price before London."""
-        eth = self._web3.eth
-        base = eth.get_block("latest").get("baseFeePerGas")
-        if base is None:
-            return {"gasPrice": _raised(eth.gas_price, raises)}
-        tip = eth.max_priority_fee
-        return {
-            "maxFeePerGas": _raised(2 * base + tip, raises),
-            "maxPriorityFeePerGas": _raised(tip, raises),
-        }
-
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self.address, self._errors)
-
-
-def _raised(wei: int, times: int) -> int:
-    for _ in range(times):
-        wei = wei * 5 // 4 + 1  # nodes want a tenth more than what is replaced
-    return wei

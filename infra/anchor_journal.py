@@ -128,6 +128,10 @@ class AnchorJournal:
             text = f"{self._path} is about contract {self._target[1]} on chain {self._target[0]}"
             raise Stop("anchor-target", f"{text}, not {contract} on {chain_id}")
 
+    def is_about(self, contract: str) -> bool:
+        """Whether it was bound to that contract, now or at an earlier start."""
+        return self._target is not None and self._target[1] == contract
+
     def intend(self, attempt: Attempt) -> None:
         """Write an attempt down, before it is sent; nothing where that transaction is known."""
         marks = ",".join("?" * len(Attempt.__slots__))
@@ -160,10 +164,21 @@ class AnchorJournal:
         with self._writing():
             self._writer.execute("UPDATE attempt SET state='final' WHERE tx=?", (tx,))
 
-    def withdraw(self, attempt: Attempt, state: Literal["pending", "dropped"]) -> None:
-        """It is not on chain: to be sent again (pending), or never (dropped)."""
+    def drop(self, attempt: Attempt) -> None:
+        """It is not on chain and never will be."""
+        self._withdraw(attempt, "dropped", attempt.signed_us)
+
+    def await_again(self, attempt: Attempt, now_us: int) -> None:
+        """A reorg took it: to be sent again, and waited for from now on."""
+        self._withdraw(attempt, "pending", now_us)
+
+    def _withdraw(
+        self, attempt: Attempt, state: Literal["pending", "dropped"], signed_us: int
+    ) -> None:
         with self._writing():
-            self._writer.execute("UPDATE attempt SET state=? WHERE tx=?", (state, attempt.tx))
+            self._writer.execute(
+                "UPDATE attempt SET state=?, signed_us=? WHERE tx=?", (state, signed_us, attempt.tx)
+            )
         with self._reading:
             place = self._place(attempt.size)
             if attempt.state in ("anchored", "final") and place is not None:

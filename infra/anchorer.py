@@ -11,7 +11,7 @@ answer) and the next one finds out what happened. The states of a head:
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from bal.certify.tree import check_consistency
 from bal.errors import ProofInvalid, Stop, Unavailable
 from bal.model import Anchor, Close, Digest, TreeHead
 from bal.ports import Clock
-from infra.anchor_contract import AnchorContract, Signed, address_of
+from infra.anchor_contract import AnchorContract, OnChain, Signed, address_of
 from infra.anchor_journal import AnchorJournal, Attempt
-from infra.chain_errors import Reverted, refused
+from infra.chain_errors import Contradiction, Reverted, refused
+from infra.chain_watch import ChainWatch
 from infra.closer import Closer
 
 POLL_S = 2.0  # while a transaction is under way
@@ -29,7 +30,9 @@ CONFIRM_S = 15.0  # while a head is not final
 CONFIRM_MAX = 8  # heads asked for in a turn; finality may stall for weeks and comes oldest first
 BACKOFF_MAX_S = 300.0
 RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher fee
-RAISES_MAX = 12  # fees grow at most 14-fold
+RAISES_MAX = 12  # fees grow at most 14-fold, or with what the chain asks
+LOOKS = 3  # at what an endpoint of others says, before it is believed that it undid something
+RELOOK_S = 0.3
 ANCHOR_NOW_S = 60.0
 GAS_SPARE = 2  # of the gas that the last head took; a longer proof takes a third more at most
 
@@ -54,6 +57,7 @@ class Anchorer:
         clock: Clock,
         on_anchored: Callable[[Anchor, bytes], None],
         on_alarm: Callable[[str, str], None],
+        on_clear: Callable[[str], None] = lambda _: None,
         closes: Callable[[], Sequence[Close]] = tuple,
     ) -> None:
         """Prepare; asks neither chain nor log yet.
@@ -64,7 +68,8 @@ class Anchorer:
         another one a head is final, too, when that tag reaches it, and only then at depth 0.
         on_anchored(anchor, note) is called once for each head that is seen on chain, again if it
         moves; one may be missed in a crash, so at start ask `covering`. on_alarm(code, text) is
-        called when the anchorer stops for good, or met a defect. Both run in the calling thread.
+        called when the anchorer stops for good, met a defect, or the chain fails for long (see
+        `ChainWatch`); on_clear(code) when that is over. All run in the calling thread.
         closes: all closes of the book that the log has, see `Closer`; their journal is a file
         beside `journal`. Raises Stop("anchor-journal") for a journal that can't be read.
         """
@@ -88,6 +93,7 @@ class Anchorer:
         self._gas: int | None = None  # that the last head took; None: the next one is tried first
         self._halted: Stop | None = None
         self._last_error = ""
+        self._watch = ChainWatch(clock, on_alarm, on_clear)
         self.closer = Closer(
             contract=contract,
             log=log,
@@ -176,6 +182,7 @@ class Anchorer:
             "pending_sizes": sorted({one.size for one in self._journal.of_state("pending")}),
             "closes": self.closer.status(),
             "last_error": self._last_error,
+            "outage_s": self._watch.outage_s(),
             "halted": self._halted.code if self._halted else None,
         }
 
@@ -213,12 +220,33 @@ class Anchorer:
             raise self._halted
         self._last_error = ""
         try:
-            work()
+            self._believed(work)
         except Stop as error:
             self._halted = error
             self._last_error = str(error)
             self._on_alarm(error.code, error.text)
             raise
+        except Unavailable as error:
+            self._watch.failed(error)
+            raise
+        self._watch.answered(self._waiting_since_us())
+
+    def _believed(self, work: Callable[[], object]) -> None:
+        """Do one turn. An endpoint of others must say thrice what would make the anchorer stop."""
+        for _ in range(0 if self._own else LOOKS - 1):
+            try:
+                work()
+            except Stop:
+                self._agreed = None
+                self._stopping.wait(RELOOK_S)
+            else:
+                return
+        work()
+
+    def _waiting_since_us(self) -> int | None:
+        since = [one.signed_us for one in self._journal.of_state("pending")]
+        closes_us = self.closer.waiting_since_us()
+        return min([*since, *([closes_us] if closes_us is not None else [])], default=None)
 
     def _longest_pause_s(self) -> float:
         if self._under_way():
@@ -253,10 +281,7 @@ class Anchorer:
         Raises Stop("anchor-ahead") when the chain has a size that the log has not reached,
         Stop("anchor-fork") when its root is not the log's.
         """
-        if not self._bound:
-            self._journal.bind(self._contract.chain_id, self._contract.address, self._log)
-            self._bound = True
-        on_chain = self._contract.latest(self._log)
+        on_chain = self._look_up()
         checkpoint = self._newest()  # after the chain: the log only grows
         self._check_kept(on_chain.size)
         if on_chain.size == 0:
@@ -276,6 +301,22 @@ class Anchorer:
             self._agreed = head
         return checkpoint
 
+    def _look_up(self) -> OnChain:
+        """The chain's head, of the chain and contract that the journal is about."""
+        if not self._own and self._bound:
+            self._contract.check_chain()
+        known = self._journal.is_about(self._contract.address)
+        try:
+            found = self._contract.latest(self._log)
+        except Stop as error:  # no contract there; but there was one
+            if known and not self._own:
+                raise Contradiction(f"{error.text}, where there was one: the node lags") from error
+            raise
+        if not self._bound:
+            self._journal.bind(self._contract.chain_id, self._contract.address, self._log)
+            self._bound = True
+        return found
+
     def _check_continues(self, old: TreeHead, new: TreeHead) -> list[bytes]:
         proof = self._consistency(old.size, new.size) if 0 < old.size < new.size else []
         try:
@@ -294,7 +335,7 @@ class Anchorer:
         text = f"the chain ends at {size} entries, but {known.size} were final there"
         if self._own:
             raise Stop("anchor-lost", f"{text}: was an older chain restored?")
-        raise Unavailable(f"{text}: the node lags")
+        raise Contradiction(f"{text}: the node lags")
 
     def _adopt(self, head: TreeHead, checkpoint: Checkpoint) -> None:
         """Take over a head that stands on chain and not in the journal, if its note is at hand."""
@@ -315,9 +356,9 @@ class Anchorer:
         """Find out what became of the heads that were sent; the log's newest checkpoint."""
         checkpoint = self._compare()
         for attempt in reversed(self._journal.of_state("anchored")):
-            if self._stands(attempt):
+            if any(self._stands(attempt) for _ in self._looks()):
                 break  # a reorg takes the newest blocks, and a head stands on those before it
-            self._journal.withdraw(attempt, "pending" if attempt.raw else "dropped")
+            self._take_back(attempt)
         for attempt in self._journal.of_state("anchored")[:CONFIRM_MAX]:
             self._confirm(attempt)
         under_way = self._journal.of_state("pending")
@@ -327,6 +368,19 @@ class Anchorer:
         self.closer.settle()
         self._offer_closes()  # before the next head, which would else always be first
         return self._compare() if under_way else checkpoint
+
+    def _looks(self) -> Iterator[int]:
+        """One, or with an endpoint of others some, with pauses: one of several nodes may lag."""
+        yield 0
+        for again in range(1, 1 if self._own else LOOKS):
+            self._stopping.wait(RELOOK_S)
+            yield again
+
+    def _take_back(self, attempt: Attempt) -> None:
+        if attempt.raw:
+            self._journal.await_again(attempt, self._clock.now_us())
+        else:
+            self._journal.drop(attempt)
 
     def _stands(self, attempt: Attempt) -> bool:
         """Whether the contract has this very head; Stop("anchor-fork") if it has another."""
@@ -338,9 +392,9 @@ class Anchorer:
 
     def _confirm(self, attempt: Attempt) -> None:
         """anchored → final, or back to pending where a reorg took its block."""
-        mined = self._contract.mined(attempt.tx)
+        mined = next(filter(None, (self._contract.mined(attempt.tx) for _ in self._looks())), None)
         if mined is None or not mined.succeeded:
-            self._journal.withdraw(attempt, "pending" if attempt.raw else "dropped")
+            self._take_back(attempt)
         elif mined.block != attempt.block:
             self._record(attempt, mined.block, mined.gas)
         elif self._is_final(mined.block):
@@ -363,34 +417,55 @@ class Anchorer:
             self._record(attempt, mined.block, mined.gas)
         elif mined is not None:
             self._gas = None
-            self._journal.withdraw(attempt, "dropped")
+            for one in self._of_nonce(attempt):
+                self._journal.drop(one)
             self._on_alarm("anchor-reverted", f"transaction {attempt.tx} was mined and reverted")
         elif self._stands(attempt):
-            self._journal.withdraw(attempt, "dropped")
+            self._journal.drop(attempt)
             self._find(TreeHead(attempt.size, Digest(attempt.root)), attempt.note)
-        elif self._passed(attempt):
-            self._journal.withdraw(attempt, "dropped")
+        elif attempt.nonce is None or self._contract.latest(self._log).size >= attempt.size:
+            self._journal.drop(attempt)
+        elif self._nonce_used() > attempt.nonce:
+            self._give_up(attempt)
         else:
             self._resend(attempt)
 
-    def _passed(self, attempt: Attempt) -> bool:
-        """Whether it can't succeed any more: a larger head stands, or its nonce is used up."""
-        if self._contract.latest(self._log).size >= attempt.size or attempt.nonce is None:
-            return True
-        used = self._contract.next_nonce(address_of(self._key), queued=False)
-        return used > attempt.nonce
+    def _nonce_used(self) -> int:
+        """How many transactions of the key blocks have."""
+        return self._contract.next_nonce(address_of(self._key), queued=False)
+
+    def _of_nonce(self, attempt: Attempt) -> list[Attempt]:
+        return [one for one in self._journal.of_state("pending") if one.nonce == attempt.nonce]
+
+    def _give_up(self, attempt: Attempt) -> None:
+        """Its nonce is used, and not by it, unless a block came since it was looked for."""
+        alike = self._of_nonce(attempt)
+        if any(self._contract.mined(one.tx) for one in alike):
+            return  # the next turn finds it
+        for one in alike:
+            self._journal.drop(one)
+        text = f"nonce {attempt.nonce} of the anchorer's key was used by a transaction that is not"
+        text += " in the journal: does another platform run with this key?"
+        self._on_alarm("anchor-key-shared", text)
 
     def _resend(self, attempt: Attempt) -> None:
+        """Hand it to the chain once more; dearer where that took too long.
+
+        Of several for one head only the last is sent: it takes the others' place.
+        """
         assert attempt.raw is not None
         assert attempt.nonce is not None
+        waiting = self._journal.of_state("pending")
+        siblings = [one for one in waiting if one.size == attempt.size]
+        if siblings[-1] != attempt:
+            return
         age_s = (self._clock.now_us() - attempt.signed_us) // 1_000_000
-        siblings = [one for one in self._journal.of_state("pending") if one.size == attempt.size]
-        if age_s < RAISE_AFTER_S or siblings[-1] != attempt or len(siblings) > RAISES_MAX:
+        first = waiting[0].size == attempt.size  # those behind it may wait for it alone
+        if age_s < RAISE_AFTER_S or not first or len(siblings) > RAISES_MAX:
             self._contract.send(Signed(attempt.raw, attempt.tx, attempt.nonce))
             self._look(attempt)
             return
-        head = TreeHead(attempt.size, Digest(attempt.root))
-        self._send(head, attempt.note, attempt.nonce, len(siblings))
+        self._send(TreeHead(attempt.size, Digest(attempt.root)), attempt.note, attempt)
 
     def _offer(self, checkpoint: Checkpoint | None) -> None:
         """Send it if it is larger than the chain's, as `_compare` saw that last."""
@@ -398,19 +473,24 @@ class Anchorer:
         assert agreed is not None
         if checkpoint is None or checkpoint[0].size <= agreed.size:
             return
-        self._send(checkpoint[0], checkpoint[1], None, 0)
+        self._send(checkpoint[0], checkpoint[1], None)
 
-    def _send(self, head: TreeHead, note: bytes, nonce: int | None, raises: int) -> None:
+    def _send(self, head: TreeHead, note: bytes, instead_of: Attempt | None) -> None:
         agreed = self._agreed
         assert agreed is not None
         proof = self._check_continues(agreed, head)
         # On the own chain, which runs in this process, a trial costs senders as much as the thing
         # itself, and a failure costs nobody anything: it is tried first only where one failed.
         gas = GAS_SPARE * self._gas if self._own and self._gas else None
+        nonce, replaces = None, None
+        if instead_of is not None and instead_of.nonce is not None:
+            nonce, replaces = instead_of.nonce, instead_of.raw
+            if (used := self._nonce_used()) < nonce:  # nothing of ours is before it: a gap
+                nonce, replaces = used, None
         try:
             signed = self._contract.sign_anchor(
                 self._log, head.size, head.root, proof, self._key,
-                nonce=nonce, raises=raises, gas=gas,
+                nonce=nonce, replaces=replaces, gas=gas,
             )  # fmt: skip
         except Reverted as error:
             raise refused(error) from error
@@ -443,6 +523,9 @@ class Anchorer:
             self._record(attempt, mined.block, mined.gas)
 
     def _record(self, attempt: Attempt, block: int, gas: int) -> None:
+        if not self._own and self._contract.root_at(self._log, attempt.size) != attempt.root:
+            text = f"{attempt.tx} is said to have anchored {attempt.size} entries: they are not"
+            raise Contradiction(f"{text} on chain")
         self._gas = gas
         self._journal.seen(attempt.tx, block, gas, self._clock.now_us())
         if self._own and self._depth == 0:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from eth_account import Account
 from eth_utils.crypto import keccak
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 
 from bal.errors import Stop
 from infra.anchor_contract import AnchorContract
@@ -16,6 +16,7 @@ from infra.config import AnchorConfig
 from infra.data_folder import DataFolder
 from infra.files import make_private
 from infra.rpc_face import RpcFace
+from infra.rpc_provider import remote_web3
 
 NO_FACE = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"this platform anchors on'
 NO_FACE += b' another chain: ask its own endpoint"}}'
@@ -71,9 +72,7 @@ def _remote(config: AnchorConfig, folder: DataFolder) -> OpenChain:
         raise Stop("config-invalid", text)
     if urlsplit(config.rpc_url).scheme not in {"http", "https"}:
         raise Stop("config-invalid", "anchor.rpc_url is not a URL that begins with http(s)://")
-    provider = HTTPProvider(config.rpc_url, request_kwargs={"timeout": 10})
-    provider.global_ccip_read_enabled = False  # a contract must not make us fetch URLs (EIP-3668)
-    contract = AnchorContract(Web3(provider), config.contract)
+    contract = AnchorContract(remote_web3(config.rpc_url), config.contract)
     key = _anchorer_key(config, folder)
     kind = _KINDS.get(contract.chain_id, "consortium")
     return OpenChain(contract, key, kind, lambda _: NO_FACE, lambda: None)

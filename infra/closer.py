@@ -19,7 +19,8 @@ from infra.chain_errors import Reverted, refused
 from infra.close_journal import CloseAttempt, CloseJournal, Standing
 
 RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher fee
-RAISES_MAX = 12  # fees grow at most 14-fold
+RAISES_MAX = 12  # fees grow at most 14-fold, or with what the chain asks
+FINAL_LOOKS_MAX = 8  # closes of which the event is looked for in a turn
 
 CloseState = Literal["pending", "anchored", "final"]
 
@@ -88,6 +89,11 @@ class Closer:
         """Whether a transaction is out that no block has yet."""
         return self._pending != 0
 
+    def waiting_since_us(self) -> int | None:
+        """When the close that is out was sent first."""
+        attempts = self._journal.attempts(self._pending) if self._pending else []
+        return attempts[0].signed_us if attempts else None
+
     def unsettled(self) -> bool:
         """Whether a close on chain is not final yet."""
         return self._standing.anchored > self._standing.final
@@ -131,7 +137,7 @@ class Closer:
             for attempt in attempts:
                 self._journal.withdraw(attempt)
         elif self._is_stuck(newest, len(attempts)):
-            self._send(self._known[newest.k], newest.nonce, len(attempts))
+            self._send(self._known[newest.k], newest)
         else:
             self._contract.send(Signed(newest.raw, newest.tx, newest.nonce))
         self.compare()
@@ -145,7 +151,7 @@ class Closer:
             close = self._known.get(self._standing.anchored + 1)
             if close is None or close.index >= anchored_size:
                 return
-            self._send(close, None, 0)
+            self._send(close, None)
             self.compare()
 
     # -- the parts -------------------------------------------------------------------------------
@@ -197,9 +203,17 @@ class Closer:
             return known
         try:
             found = self._contract.closes(self._log, block)
-        except (Unavailable, Stop):
-            return known  # the node keeps no state so old, or there was no contract then
+        except (Unavailable, Stop):  # the node keeps no state so old, or there was no contract then
+            found = self._closed_by(block, known, on_chain)
         return min(max(known, found), on_chain)
+
+    def _closed_by(self, block: int, known: int, on_chain: int) -> int:
+        """Which closes stand at `block`, by the events of the newest: closes have no gaps."""
+        for k in range(on_chain, max(known, on_chain - FINAL_LOOKS_MAX), -1):
+            found = self._contract.find_closed(self._log, k)
+            if found is not None and found <= block:
+                return k
+        return known
 
     def _failed(self, attempt: CloseAttempt) -> bool:
         """Whether it was mined and reverted; then it is over."""
@@ -214,11 +228,13 @@ class Closer:
         age_s = (self._clock.now_us() - newest.signed_us) // 1_000_000
         return age_s >= RAISE_AFTER_S and count <= RAISES_MAX
 
-    def _send(self, close: Close, nonce: int | None, raises: int) -> None:
+    def _send(self, close: Close, instead_of: CloseAttempt | None) -> None:
         try:
             signed = self._contract.sign_close(
-                self._log, close.k, close.prefix, close.book, self._key, nonce=nonce, raises=raises
-            )
+                self._log, close.k, close.prefix, close.book, self._key,
+                nonce=instead_of.nonce if instead_of else None,
+                replaces=instead_of.raw if instead_of else None,
+            )  # fmt: skip
         except Reverted as error:
             raise refused(error) from error
         now_us = self._clock.now_us()

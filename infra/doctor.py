@@ -22,7 +22,7 @@ from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.errors import GridsealError
 from bal.harmonise.instant import parse
-from infra.anchor_contract import AnchorContract, address_of, remote_web3
+from infra.anchor_contract import AnchorContract, address_of
 from infra.chain_setup import log_id
 from infra.config import Config
 from infra.control import call
@@ -32,6 +32,7 @@ from infra.files import look_at_sqlite
 from infra.key_signer import SEALED, last_signed
 from infra.log_reader import Entries
 from infra.policy_file import ANCHOR_SLACK_S, ANCHOR_WITHIN
+from infra.rpc_provider import remote_web3
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
 

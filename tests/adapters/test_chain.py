@@ -18,11 +18,12 @@ from web3.exceptions import ContractCustomError
 
 from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.anchor_contract import AnchorContract, address_of, remote_web3
+from infra.anchor_contract import AnchorContract, address_of
 from infra.chain_embedded import LOG_BLOCKS_MAX, EmbeddedChain
 from infra.chain_errors import Reverted
 from infra.chain_json import RpcError
 from infra.rpc_face import BATCH_MAX, BODY_MAX, METHODS, RpcFace
+from infra.rpc_provider import remote_web3
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()

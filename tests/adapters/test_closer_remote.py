@@ -127,12 +127,15 @@ def test_a_node_that_lags_is_no_contradiction(ground) -> None:
     assert ground.alarms == []
 
 
-def test_a_node_without_old_state_only_delays_finality(ground) -> None:
+@pytest.mark.parametrize("events", [True, False])
+def test_a_node_without_old_state_tells_by_events_or_later(ground, events: bool) -> None:
+    """Full nodes keep the state of 128 blocks, Anvil that of one; events are kept by all."""
     remote = Remote(ground.chain)
     anchorer = waiting(ground, remote)
     turn(anchorer)
     ground.mine(3)
-    asked = anchorer.closer._contract.closes
+    contract = anchorer.closer._contract
+    asked, found = contract.closes, contract.find_closed
     refuse = True
 
     def closes(log: bytes, block: int | None = None) -> int:
@@ -140,9 +143,10 @@ def test_a_node_without_old_state_only_delays_finality(ground) -> None:
             raise Unavailable("missing trie node")
         return asked(log, block)
 
-    anchorer.closer._contract.closes = closes
+    contract.closes = closes
+    contract.find_closed = lambda log, k: found(log, k) if events else None
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert anchorer.closer.state_of(1) == ("final" if events else "anchored")
     refuse = False
     turn(anchorer)
     assert anchorer.closer.state_of(1) == "final"

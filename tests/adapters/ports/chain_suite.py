@@ -101,7 +101,8 @@ class Site:
 class ChainSuite:
     """Subclasses give `chain`: one on which ADDRESSES own ether."""
 
-    finality: bool  # whether the chain has a `finalized` block
+    finality: bool  # whether a block is `finalized` soon after it was made
+    old_state = True  # whether a contract can be read as of an older block
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -173,8 +174,14 @@ class ChainSuite:
         first = site.contract.send_close(LOG, 1, 7, roots[0], ANCHORER)
         second = site.contract.send_close(LOG, 2, 8, roots[1], ANCHORER)
         assert site.contract.closes(LOG) == 2
-        assert site.contract.closes(LOG, first.block) == 1
-        assert site.contract.closes(LOG, first.block - 1) == 0
+        assert site.contract.find_closed(LOG, 1) == first.block
+        assert site.contract.find_closed(LOG, 3) is None
+        if self.old_state:
+            assert site.contract.closes(LOG, first.block) == 1
+            assert site.contract.closes(LOG, first.block - 1) == 0
+        else:
+            with pytest.raises(Unavailable):
+                site.contract.closes(LOG, first.block)
         for k, root, prefix in ((1, roots[0], 7), (2, roots[1], 8)):
             found = site.contract.close_at(LOG, k)
             assert found is not None

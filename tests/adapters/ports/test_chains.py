@@ -44,6 +44,7 @@ class TestEmbedded(ChainSuite):
 @pytest.mark.xdist_group("chain-nodes")
 class TestAnvil(ChainSuite):
     finality = False  # 64 blocks behind the head, as on a public chain
+    old_state = False  # it is started with --prune-history (docs/servers.md)
 
     @pytest.fixture(scope="class")
     @classmethod
