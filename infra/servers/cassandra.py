@@ -188,9 +188,9 @@ def prove(place: Place, entry: Entry) -> None:
     """
     at = cassandra_at(place, entry)
     process.knock(LOOPBACK, int(entry["port"]))
-    if not (place.folder / "own-superuser").exists():
+    if not (place.folder / "superuser.made").exists():
         _first_start(at)
-        write_text(place.folder / "own-superuser", "the role cassandra is switched off\n")
+        write_text(place.folder / "superuser.made", "the role cassandra is switched off\n")
     with session(at, ADMIN) as one:
         found = one.execute("SELECT cluster_name FROM system.local").one()[0]
     if found != at.cluster:
