@@ -6,6 +6,7 @@ the memory of a process that has the log open and does all that (without the cha
 A growth exponent is the slope of log(cost) over log(size): 1 would be a scan, 0 is no growth.
 """
 
+import argparse
 import json
 import os
 import random
@@ -158,7 +159,7 @@ def measure(folder: Path, size: int) -> dict[str, float]:
             lambda: proof(TileNodes(opened.log).at(head), chance.randrange(head)), 401
         ),
         "day": median_us(one_day, 41),
-        "append": median_us(lambda: opened.commit(1000), 101),
+        "append": median_us(lambda: opened.commit(1000), 21),  # few: the log grows by them
     }
     status = Path("/proc/self/status").read_text().splitlines()
     peak_kb = next(line.split()[1] for line in status if line.startswith("VmHWM"))
@@ -176,23 +177,30 @@ def exponent(costs: list[float], sizes: tuple[int, ...]) -> float:
 
 def child(verb: str, folder: Path, size: int) -> str:
     """Run one step in a process of its own, so that memory is that step's."""
-    command = [sys.executable, "-m", "tests.bench.large", verb, str(folder), str(size)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "tests.bench.large", "--step", verb, "--folder", folder]
+    return subprocess.run([*command, str(size)], check=True, capture_output=True, text=True).stdout
 
 
-def main(sizes: tuple[int, ...] = SIZES) -> None:
-    """Print the table."""
+def main(folder: Path, sizes: tuple[int, ...] = SIZES, rounds: int = 3) -> None:
+    """Print the table; logs that the folder has already are taken as they are.
+
+    The sizes are measured in turn, so that what else the machine does meets each of them.
+    """
     console = Console(width=100)
-    found: list[dict[str, float]] = []
-    for size in sizes:
-        with (
-            tempfile.TemporaryDirectory() as name,
-            console.status(f"a log of {size:,} readings") as status,
-        ):
-            child("build", Path(name), size)
+    with console.status("") as status:
+        for size in sizes:
+            if not (folder / f"{size}.built").exists():
+                status.update(f"a log of {size:,} readings")
+                child("build", folder / str(size), size)
+                (folder / f"{size}.built").touch()
+        turns: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+        for size in sizes * rounds:
             status.update(f"measuring at {size:,}")
-            found.append(json.loads(child("measure", Path(name), size)))
-        console.print(f"{size:>10,}: {json.dumps({k: round(v, 1) for k, v in found[-1].items()})}")
+            turns[size].append(json.loads(child("measure", folder / str(size), size)))
+    found = [
+        {name: statistics.median(turn[name] for turn in turns[size]) for name in turns[size][0]}
+        for size in sizes
+    ]
     table = Table("what", *[f"{size:.0e}" for size in sizes], "exponent", "goal", title="growth")
     for name, text in (
         ("append", "commit of 1,000 entries, ms"),
@@ -213,11 +221,18 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        where, entries = Path(sys.argv[2]), int(sys.argv[3])
-        if sys.argv[1] == "build":
-            build(where, entries)
-        else:
-            print(json.dumps(measure(where, entries)))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--step", choices=("build", "measure"), help="one step, of one size")
+    parser.add_argument("--folder", type=Path, help="where the logs are made and stay")
+    parser.add_argument("sizes", type=int, nargs="*", default=SIZES)
+    given = parser.parse_args()
+    if given.step == "build":
+        build(given.folder, given.sizes[0])
+    elif given.step == "measure":
+        print(json.dumps(measure(given.folder, given.sizes[0])))
+    elif given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
+        main(given.folder, tuple(given.sizes))
     else:
-        main(tuple(map(int, sys.argv[1:])) or SIZES)
+        with tempfile.TemporaryDirectory() as name:
+            main(Path(name), tuple(given.sizes))
