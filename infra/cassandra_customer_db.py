@@ -1,0 +1,355 @@
+"""CustomerDb on Cassandra 5: pieces by shard and UTC day (docs/decisions/0014-cassandra-layout.md).
+
+What one `store` brings is a few large rows a shard and day, written in unlogged batches of one
+partition each; then, alone, the size up to which all is stored. That number is a cell whose write
+timestamp is its value: the highest wins in every replica, so it never goes back, whoever comes
+late, and nothing above it is shown. No light-weight transaction, no counter, no index.
+
+What landed in pieces of many devices is *settled* after some batches: written again by device, in
+the same mutation that removes it where it landed.
+"""
+
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from threading import Lock
+from zlib import crc32
+
+from bal.errors import Stop, Unavailable
+from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
+from infra.cassandra_layout import (
+    DECODING_ERRORS,
+    LANDED,
+    PLATFORM_GROUP,
+    Home,
+    Loaded,
+    Piece,
+    group_of,
+    home_of,
+    pieces,
+    places,
+    settled,
+    slot_of,
+)
+from infra.cassandra_reads import Reads
+from infra.cassandra_schema import check
+from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
+
+logger = logging.getLogger("gridseal.cassandra")
+
+SETTLE_AT = 32  # batches that landed in a home
+SETTLE_LAST_MIN = 2  # as many are settled when their day is over
+BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
+DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
+_KNOWN_MAX = 1 << 18  # directory entries that are remembered, about 200 bytes each
+_SETTLED_PER_LANDED = 16  # one home is settled for so many that something landed in
+
+_PIECE = (
+    "INSERT INTO segment(scd, shard, owner, slice, tier, slot, first, mark, piece, last, count,"
+    " end_min_us, end_max_us, keys, records, frames) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?)"
+)
+_PLACE = (
+    "INSERT INTO place(scd, lane, bucket, first, homes, map, slots) VALUES(?, ?, ?, ?, ?, ?, ?)"
+    " USING TIMESTAMP ?"  # of two that begin together the longer one has all of the other
+)
+_PROGRESS = "INSERT INTO progress(scd, lane, size) VALUES(?, ?, ?) USING TIMESTAMP ?"
+_LANDED = (
+    "SELECT tier, slot, first, mark, piece, keys, records FROM segment"
+    " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ? AND tier = ?"
+)
+_REMOVE = (
+    "DELETE FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
+)
+_DIRECTORY = {
+    "shard": "INSERT INTO shard(scd, in_group, name) VALUES(?, ?, ?)",
+    "owner": "INSERT INTO owner(scd, shard, owner) VALUES(?, ?, ?)",
+    "device": "INSERT INTO device(scd, device, shard, owner) VALUES(?, ?, ?, ?)",
+    "home": "INSERT INTO home(scd, shard, owner, slice) VALUES(?, ?, ?, ?)",
+}
+
+
+class CassandraCustomerDb:
+    """CustomerDb and DayRows (bal.ports) over one keyspace."""
+
+    def __init__(
+        self,
+        scd: str,
+        reader: CassandraSession,
+        writer: CassandraSession | None = None,
+        *,
+        lane: int = 0,
+        lanes: int = 1,
+        settle_at: int = SETTLE_AT,
+    ) -> None:
+        """Raises Unavailable, or Stop("store-version") where the tables are not made.
+
+        scd: names the database; several (another log's, one that is being rebuilt) share tables.
+        reader, writer: whoever opened them closes them; writer None to read only. lanes: how many
+        processes store, each the rows of its own entries; what is visible is what all have stored.
+        """
+        if not 0 <= lane < lanes:
+            raise ValueError("lanes are counted from 0")
+        self._scd, self._lane, self._settle_at = scd, lane, settle_at
+        self._writer = writer
+        check(reader, "SELECT size FROM progress")
+        self._reads = Reads(reader, scd, lanes)
+        self._opened: list[CassandraSession] = []
+        self._storing = Lock()
+        self._known: set[tuple[str, ...]] = set()  # directory entries that are there
+        self._landed: defaultdict[str, dict[int, int]] = defaultdict(
+            dict
+        )  # shard → slice → batches
+        self._due: dict[Home, None] = {}  # to settle, oldest first
+
+    @classmethod
+    def connect(
+        cls,
+        scd: str,
+        reader: CassandraAddress,
+        writer: CassandraAddress | None = None,
+        *,
+        lane: int = 0,
+        lanes: int = 1,
+    ) -> "CassandraCustomerDb":
+        """Over connections of its own, which `close` ends; otherwise as the constructor.
+
+        Raises Stop("cassandra-refuses") where a role is refused, too.
+        """
+        with ExitStack() as stack:
+            sessions = [CassandraSession(at) for at in (reader, writer) if at is not None]
+            for session in sessions:
+                stack.callback(session.close)
+            made = cls(scd, *sessions, lane=lane, lanes=lanes)
+            stack.pop_all()
+        made._opened = sessions
+        return made
+
+    def close(self) -> None:
+        """End the connections, if they were opened here."""
+        for session in self._opened:
+            session.close()
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def store(self, rows: Sequence[StoredRecord], size: int) -> None:
+        """Take the rows of all entries below `size` that are not yet stored; idempotent.
+
+        Raises ValueError where two rows claim one index; Unavailable where Cassandra does not
+        answer: what was written by then is seen by nobody, and the same call may be repeated.
+        """
+        writer = self._writer
+        if writer is None:
+            raise ValueError("opened to read only")
+        with self._storing:
+            stored = self._stored(writer)
+            if size <= stored:
+                return
+            homes: defaultdict[Home, list[StoredRecord]] = defaultdict(list)
+            for item in rows:
+                if stored <= item.index < size:
+                    homes[home_of(item)].append(item)
+            made = {home: pieces(home, members, stored, size) for home, members in homes.items()}
+            entries = self._entries(homes)
+            requests = [
+                *self._places(writer, homes, size),
+                *((writer.prepared(_DIRECTORY[t]), (self._scd, *values)) for t, *values in entries),
+                *(
+                    (batch, None)
+                    for home, members in made.items()
+                    for batch in self._batches(writer, home, members)
+                ),
+            ]
+            writer.all(requests)
+            writer.rows(_PROGRESS, (self._scd, self._lane, size, size))
+            if len(self._known) > _KNOWN_MAX:
+                self._known.clear()
+            self._known.update(entries)
+            self._note_landed(made)
+            self._settle_some(writer, len(made))
+
+    def sync(self) -> None:
+        """Nothing is left to do: commitlog_sync `group` or `batch` acknowledges what is on disk."""
+
+    def _stored(self, writer: CassandraSession) -> int:
+        """Size up to which this lane's rows are stored."""
+        cql = "SELECT size FROM progress WHERE scd = ? AND lane = ?"
+        found = writer.rows(cql, (self._scd, self._lane))
+        return int(found[0][0]) if found else 0
+
+    def _places(
+        self, writer: CassandraSession, homes: dict[Home, list[StoredRecord]], size: int
+    ) -> Iterator[tuple[Statement, Sequence[object]]]:
+        slots: dict[str, int] = {}
+        rows = []
+        for home, members in homes.items():
+            for item in members:
+                slot = slots.get(item[0])
+                if slot is None:
+                    slot = slots[item[0]] = slot_of(item[0])
+                rows.append((item[5], home, slot))
+        statement = writer.prepared(_PLACE)
+        for place in places(rows):
+            yield statement, (self._scd, self._lane, *place, size)
+
+    def _entries(self, homes: dict[Home, list[StoredRecord]]) -> list[tuple[str, ...]]:
+        """Directory entries that these rows need and that are not known to be there."""
+        new: dict[tuple[str, ...], None] = {}
+        for (shard, owner, slice_), members in homes.items():
+            group = group_of(shard)
+            new["shard", group, shard] = None
+            new["owner", shard, owner] = None
+            new["home", shard, owner, slice_] = None  # type: ignore[index]
+            if group != PLATFORM_GROUP:
+                for device in {item[0] for item in members}:
+                    new["device", device, shard, owner] = None
+        return [entry for entry in new if entry not in self._known]
+
+    def _batches(
+        self, writer: CassandraSession, home: Home, members: Iterable[Piece]
+    ) -> Iterator[Statement]:
+        """The pieces of one home, in mutations of a bearable size."""
+        statement = writer.prepared(_PIECE)
+        pairs: list[tuple[Statement, Sequence[object]]] = []
+        size = 0
+        for piece in members:
+            weight = len(piece.keys) + len(piece.records) + len(piece.frames)
+            if pairs and size + weight > BATCH_BYTES:
+                yield writer.batch(pairs)
+                pairs, size = [], 0
+            pairs.append((statement, (self._scd, *home, *piece)))
+            size += weight
+        if pairs:
+            yield writer.batch(pairs)
+
+    # -- settling ---------------------------------------------------------------------------
+
+    def _note_landed(self, made: dict[Home, list[Piece]]) -> None:
+        """Count what landed; a home is due after some batches, or once its day is over."""
+        for home, members in made.items():
+            if home.owner:
+                continue
+            days = self._landed[home.shard]
+            if home.slice not in days:
+                if not days:  # what an earlier process left of the day before
+                    days[home.slice - 1] = SETTLE_LAST_MIN
+                days[home.slice] = 0
+                newest = max(days)
+                for day in [day for day in days if day < newest]:
+                    if days.pop(day) >= SETTLE_LAST_MIN:
+                        self._due[Home(home.shard, "", day)] = None
+            if members[0].tier == LANDED and home.slice in days:
+                days[home.slice] += 1
+                # Not all shards of a head-end in one and the same call.
+                if days[home.slice] >= self._settle_at + crc32(home.shard.encode()) % 8:
+                    days[home.slice] = 0
+                    self._due[home] = None
+
+    def _settle_some(self, writer: CassandraSession, stored_homes: int) -> None:
+        """Settle a few of the homes that are due; what fails stays due."""
+        for _ in range(1 + stored_homes // _SETTLED_PER_LANDED):
+            home = next(iter(self._due), None)
+            if home is None:
+                return
+            try:
+                self._settle(writer, home)
+            except Unavailable as error:  # all is stored and read; only slower
+                logger.info("settling waits: %s", error)
+                return
+            del self._due[home]
+
+    def _settle(self, writer: CassandraSession, home: Home) -> None:
+        """Write again by device what landed in a home and is visible.
+
+        Each block in one mutation with the removal of what it came from: whoever reads sees
+        either, or both, and an index counts once.
+        """
+        size = self._reads.size()
+        blocks: defaultdict[int, list[tuple[tuple[int, ...], bytes, bytes]]] = defaultdict(list)
+        for *key, keys, records in writer.rows(_LANDED, (self._scd, *home, LANDED)):
+            if key[3] <= size:
+                blocks[key[1]].append((tuple(key), keys, records))
+        for landed in blocks.values():
+            while landed:
+                part, size_bytes = [], 0
+                while landed and size_bytes < BATCH_BYTES:
+                    part.append(landed.pop())
+                    size_bytes += len(part[-1][1]) + len(part[-1][2])
+                if len(part) > 1:
+                    self._rewrite(writer, home, part)
+
+    def _rewrite(
+        self,
+        writer: CassandraSession,
+        home: Home,
+        landed: Sequence[tuple[tuple[int, ...], bytes, bytes]],
+    ) -> None:
+        rows: dict[int, StoredRecord] = {}
+        for key, keys, records in landed:
+            try:
+                found = Loaded(home, 0, keys, records).rows(None)
+            except DECODING_ERRORS as error:
+                text = f"Cassandra: a piece of {home.shard}, slice {home.slice}, {key}: {error}"
+                raise Stop("store-damaged", text) from error
+            rows |= {item.index: item for item in found}
+        write, remove = writer.prepared(_PIECE), writer.prepared(_REMOVE)
+        mark = secrets.randbits(62)
+        writer.all([
+            (
+                writer.batch([
+                    *((write, (self._scd, *home, *one))
+                      for one in settled(home, rows.values(), mark)),
+                    *((remove, (self._scd, *home, *key)) for key, _, _ in landed),
+                ]),
+                None,
+            )
+        ])  # fmt: skip
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Log size up to which rows are stored."""
+        return self._reads.size()
+
+    def readings(self, query: ReadingsQuery) -> ReadingsPage:
+        """One page of the port's order; kind=None means reading, telemetry, event and phasors.
+
+        Rows of the platform's own group are never among them. Raises Rejected where `query.after`
+        is no cursor of ours, ValueError where the limit is below 1.
+        """
+        return self._reads.readings(query)
+
+    def record(self, index: int) -> StoredRecord | None:
+        """The row of one entry; None where the entry is public, erased or not yet stored."""
+        found = self._reads.records(index, index + 1)
+        return found[0] if found else None
+
+    def records(self, start: int, stop: int) -> list[StoredRecord]:
+        """All rows with start <= index < stop, by index; of every group, the platform's too."""
+        return self._reads.records(start, stop)
+
+    def of_shard(
+        self, shard: str, from_us: int, to_us: int, size: int
+    ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
+        """DayRows (bal.ports): the rows with from_us <= begin, end <= to_us and index < size.
+
+        Of kinds reading and telemetry, all versions, one device after the other, by pseudonym.
+        """
+        size = min(size, self._reads.size())
+        devices: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)
+        found = self._reads.shard_rows(shard, from_us, to_us, size)
+        for index in sorted(found):
+            item = found[index]
+            if (
+                item.begin_us >= from_us
+                and item.end_us <= to_us
+                and index < size
+                and item.kind in DEVICE_DAY_KINDS
+            ):
+                devices[item.device].append(item)
+        del found
+        for device in sorted(devices):
+            yield device, devices.pop(device)

@@ -1,0 +1,462 @@
+"""Reading the customer database in Cassandra (decision 0014).
+
+Nothing is locked: what is visible is a matter of log indexes below a size that only grows, a piece
+never changes, and where settling moves rows from one piece to another they are in both or in the
+new one. A piece that was listed and is gone was settled in between: the page is made again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
+
+from bal.errors import Stop, Unavailable
+from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
+from bal.store import versions
+from bal.store.segment import DEVICE_BYTES, Key, day_of, row
+from bal.store.stretches import Span, split
+from infra.cassandra_layout import (
+    BUCKET_ENTRIES,
+    DECODING_ERRORS,
+    LANDED,
+    PLATFORM_GROUP,
+    Home,
+    Loaded,
+    group_of,
+    placed,
+    places_of,
+    where,
+)
+from infra.cassandra_session import CassandraSession, Statement
+
+INT64_MAX = (1 << 63) - 1
+SLICE_MAX = (1 << 31) - 1
+SLICES_LISTED = 64  # of a home's directory at once
+DAY_ROWS = 90  # about; to guess how many days a page of one device needs
+DAYS_AHEAD_MAX = 16
+SLOTS_ASKED_MAX = 16  # above, a whole home is listed
+PIECES_ASKED = 64  # in one request
+TRIES = 8
+
+_META = (
+    "SELECT tier, slot, first, mark, piece, last, count, end_min_us, end_max_us FROM segment"
+    " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+)
+_BLOBS = (
+    "SELECT tier, slot, first, mark, piece, last, end_min_us, end_max_us, keys, records"
+    " FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+)
+_WHOLE = (
+    "SELECT tier, slot, first, mark, piece, keys, records, frames"
+    " FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+)
+_FRAMES = (
+    "SELECT frames FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
+)
+_OF_SLOTS = " AND (tier, slot) IN ?"
+_OF_PIECES = " AND (tier, slot, first, mark, piece) IN ?"
+
+PieceKey = tuple[int, int, int, int, int]
+
+
+class Moved(Exception):
+    """A piece that was listed was settled before it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query with its bounds made such that they fit a column."""
+
+    query: ReadingsQuery
+    after: versions.SortKey | None
+    as_of: int
+    lo_us: int
+    hi_us: int
+
+    def takes(self, key: Key) -> bool:
+        """Whether a key is one of those that are asked for."""
+        query = self.query
+        kinds = versions.MEASUREMENTS if query.kind is None else {query.kind}
+        return (
+            key.log_index < self.as_of
+            and self.lo_us <= key.end_us < self.hi_us
+            and key.kind in kinds
+            and (query.register is None or key.register == query.register)
+        )
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """What one page has read so far, by number."""
+
+    loaded: list[Loaded] = field(default_factory=list)
+    keys: list[PieceKey] = field(default_factory=list)
+
+    def add(self, home: Home, key: PieceKey, keys: bytes, records: bytes) -> Loaded:
+        made = Loaded(home, len(self.loaded), keys, records)
+        self.loaded.append(made)
+        self.keys.append(key)
+        return made
+
+
+class Reads:
+    """The questions of CustomerDb and DayRows (bal.ports), asked as the role `reader`."""
+
+    def __init__(self, session: CassandraSession, scd: str, lanes: int) -> None:
+        self._session, self._scd, self._lanes = session, scd, lanes
+        self._size_seen = 0
+
+    def size(self) -> int:
+        """Log size up to which the rows of every lane are stored."""
+        cql = "SELECT lane, size FROM progress WHERE scd = ?"
+        found = dict(self._session.rows(cql, (self._scd,)))
+        self._size_seen = min(found.get(lane, 0) for lane in range(self._lanes))
+        return self._size_seen
+
+    # -- a page of readings -----------------------------------------------------------------
+
+    def readings(self, query: ReadingsQuery) -> ReadingsPage:
+        """One page of the port's order. Raises Rejected, ValueError as the port says."""
+        if query.limit < 1:
+            raise ValueError("a page has at least one row")
+        after = None if query.after is None else versions.as_sort_key(query.after)
+        # The size only grows: below one that was seen all is there for good.
+        as_of = query.as_of_size
+        if as_of > self._size_seen:
+            as_of = min(as_of, self.size())
+        lo = -INT64_MAX if query.from_us is None else max(query.from_us, -INT64_MAX)
+        hi = INT64_MAX if query.to_us is None else min(query.to_us, INT64_MAX)
+        asked = Asked(query, after, as_of, lo if after is None else max(lo, after[0]), hi)
+        if as_of <= 0 or asked.lo_us >= hi:
+            return ReadingsPage([], None)
+        for _ in range(TRIES):
+            try:
+                return self._page(asked)
+            except Moved:
+                continue
+        raise Unavailable("Cassandra: what is read is being settled")
+
+    def _page(self, asked: Asked) -> ReadingsPage:
+        query, after = asked.query, asked.after
+        shown: Iterator[StoredRecord]
+        owners = self._owners(query)
+        days = self._days(owners, asked.lo_us, asked.hi_us)
+        if query.device is None or any(owner for _, owner in owners):
+            shown = (one for day in days for one in self._of_day(day, asked))
+        else:
+            shown = self._of_device(days, query.device, asked)
+        behind = (one for one in shown if after is None or _sort_key(one) > after)
+        found = list(islice(behind, query.limit + 1))
+        page = found[: query.limit]
+        more = len(found) > query.limit
+        return ReadingsPage(page, list(_sort_key(page[-1])) if more else None)
+
+    def _owners(self, query: ReadingsQuery) -> list[tuple[str, str]]:
+        """(shard, owner) of homes that may be given and can have what is asked for."""
+        if query.device is not None:
+            if not _is_name(query.device):
+                return []
+            cql = "SELECT shard, owner FROM device WHERE scd = ? AND device = ?"
+            found = [(s, o) for s, o in self._session.rows(cql, (self._scd, query.device))]
+        else:
+            shards = self._shards(query.groups)
+            found = []
+            statement = self._session.prepared(
+                "SELECT owner FROM owner WHERE scd = ? AND shard = ?"
+            )
+            asked = ((statement, (self._scd, shard)) for shard in shards)
+            for shard, rows in zip(shards, self._session.each(asked), strict=True):
+                found += [(shard, owner) for (owner,) in rows]
+        return [
+            (shard, owner)
+            for shard, owner in found
+            if group_of(shard) != PLATFORM_GROUP
+            and (query.groups is None or group_of(shard) in query.groups)
+            and not (owner and query.kind not in {None, "phasors"})
+            and not (not owner and query.kind == "phasors")
+        ]
+
+    def _shards(self, groups: frozenset[str] | None) -> list[str]:
+        if groups is None:
+            cql = "SELECT name FROM shard WHERE scd = ?"
+            return [name for (name,) in self._session.rows(cql, (self._scd,))]
+        statement = self._session.prepared("SELECT name FROM shard WHERE scd = ? AND in_group = ?")
+        asked = ((statement, (self._scd, group)) for group in sorted(groups) if _is_text(group))
+        return [name for rows in self._session.each(asked) for (name,) in rows]
+
+    def _days(
+        self, owners: Sequence[tuple[str, str]], lo_us: int, hi_us: int
+    ) -> Iterator[list[Home]]:
+        """The homes of each UTC day with rows in [lo, hi), day by day."""
+        cql = "SELECT slice FROM home WHERE scd = ? AND shard = ? AND owner = ?"
+        listed = f"{cql} AND slice >= ? AND slice <= ? LIMIT {SLICES_LISTED}"
+        statement = self._session.prepared(listed)
+        day, last = day_of(lo_us), day_of(hi_us - 1)
+        while day <= last:
+            found: defaultdict[int, list[Home]] = defaultdict(list)
+            horizon = last
+            asked = (
+                (statement, (self._scd, shard, owner, *_slices(owner, day, last)))
+                for shard, owner in owners
+            )
+            for (shard, owner), rows in zip(owners, self._session.each(asked), strict=True):
+                homes = [Home(shard, owner, number) for (number,) in rows]
+                for home in homes:
+                    found[home.day()].append(home)
+                if len(homes) == SLICES_LISTED:  # hours may lack of the last day
+                    horizon = min(horizon, homes[-1].day() - (1 if owner else 0))
+            yield from (found[at] for at in sorted(found) if at <= horizon)
+            day = horizon + 1
+
+    def _of_device(
+        self, days: Iterator[list[Home]], device: str, asked: Asked
+    ) -> Iterator[StoredRecord]:
+        """The rows to show of a device without windows: each day is one request."""
+        statement = self._session.prepared(_BLOBS + _OF_SLOTS)
+        slots = where(device)
+        ahead = max(1, min(asked.query.limit // DAY_ROWS, DAYS_AHEAD_MAX))
+        homes: list[Home] = []
+
+        def requests() -> Iterator[tuple[Statement, Sequence[object]]]:
+            for day in days:
+                homes.extend(day)
+                yield from ((statement, (self._scd, *home, slots)) for home in day)
+
+        gathered: list[Key] = []
+        pieces = _Pieces()
+        for at, rows in enumerate(self._session.each(requests(), ahead=ahead)):
+            home = homes[at]
+            if gathered and homes[at - 1].slice != home.slice:
+                yield from self._shown(gathered, pieces, asked)
+                gathered, pieces = [], _Pieces()
+            gathered += self._keys(home, rows, device, asked, pieces)
+        yield from self._shown(gathered, pieces, asked)
+
+    def _keys(
+        self,
+        home: Home,
+        rows: Sequence[tuple[object, ...]],
+        device: str | None,
+        asked: Asked,
+        pieces: _Pieces,
+    ) -> list[Key]:
+        found: list[Key] = []
+        for tier, slot, first, mark, piece, _, end_min, end_max, keys, records in rows:
+            if first < asked.as_of and end_min < asked.hi_us and end_max >= asked.lo_us:  # type: ignore[operator]
+                with Decoding(home):
+                    loaded = pieces.add(home, (tier, slot, first, mark, piece), keys, records)  # type: ignore[arg-type]
+                    found += filter(asked.takes, loaded.keys(device))
+        return found
+
+    def _of_day(self, homes: Sequence[Home], asked: Asked) -> Iterator[StoredRecord]:
+        """The rows to show of one UTC day, through stretches of about a page."""
+        device = asked.query.device
+        listed = self._list(homes, device)
+        spans: list[Span] = []
+        sources: list[tuple[Home, PieceKey]] = []
+        for home, (*key, _, count, end_min, end_max) in listed:
+            if key[2] < asked.as_of and end_min < asked.hi_us and end_max >= asked.lo_us:
+                spans.append(Span(len(sources), 0, count, end_min, end_max))
+                sources.append((home, tuple(key)))  # type: ignore[arg-type]
+        spans.sort(key=attrgetter("end_min_us"))
+        pieces = _Pieces()
+        found: dict[int, list[Key]] = {}  # of the pieces in hand, by number of the span
+        for stretch in split(spans, asked.lo_us, asked.hi_us, asked.query.limit):
+            numbers = [span.number for span in stretch.spans]
+            found = {number: found[number] for number in numbers if number in found}
+            missing = [number for number in numbers if number not in found]
+            for number, loaded in self._load([sources[n] for n in missing], missing, pieces):
+                with Decoding(loaded.home):
+                    found[number] = list(filter(asked.takes, loaded.keys(device)))
+            lo, hi = stretch.lo_us, stretch.hi_us
+            keys = [key for keys in found.values() for key in keys if lo <= key.end_us < hi]
+            yield from self._shown(keys, pieces, asked)
+
+    def _list(
+        self, homes: Sequence[Home], device: str | None
+    ) -> Iterator[tuple[Home, tuple[int, ...]]]:
+        """Every piece of some homes without its blobs."""
+        plain = self._session.prepared(_META)
+        narrow = self._session.prepared(_META + _OF_SLOTS)
+        asked: list[tuple[Statement, Sequence[object]]] = [
+            (plain, (self._scd, *home))
+            if device is None or home.owner
+            else (narrow, (self._scd, *home, where(device)))
+            for home in homes
+        ]
+        for home, rows in zip(homes, self._session.each(asked), strict=True):
+            for one in rows:
+                yield home, one
+
+    def _load(
+        self, wanted: Sequence[tuple[Home, PieceKey]], numbers: Sequence[int], pieces: _Pieces
+    ) -> Iterator[tuple[int, Loaded]]:
+        """Read pieces that were listed. Raises Moved."""
+        statement = self._session.prepared(_BLOBS + _OF_PIECES)
+        by_home: defaultdict[Home, dict[PieceKey, int]] = defaultdict(dict)
+        for (home, key), number in zip(wanted, numbers, strict=True):
+            by_home[home][key] = number
+        parts = [
+            (home, list(keys)[at : at + PIECES_ASKED], keys)
+            for home, keys in by_home.items()
+            for at in range(0, len(keys), PIECES_ASKED)
+        ]
+        asked = ((statement, (self._scd, *home, part)) for home, part, _ in parts)
+        for (home, part, of), rows in zip(parts, self._session.each(asked), strict=True):
+            if len(rows) != len(part):
+                raise Moved
+            for *head, _, _, _, keys, records in rows:
+                one: PieceKey = (head[0], head[1], head[2], head[3], head[4])
+                with Decoding(home):
+                    loaded = pieces.add(home, one, keys, records)
+                yield of[one], loaded
+
+    def _shown(self, keys: Sequence[Key], pieces: _Pieces, asked: Asked) -> Iterator[StoredRecord]:
+        """The rows to show of keys that hold whole slots; one index counts once."""
+        once = {key.log_index: key for key in keys}
+
+        def whole(some: Sequence[Key]) -> list[bytes]:
+            return [self._whole(key, pieces) for key in some]
+
+        for key in versions.shown(once.values(), asked.query.versions, whole):
+            loaded = pieces.loaded[key.segment]
+            with Decoding(loaded.home):
+                record = loaded.certified(key)
+            yield row(key, loaded.home.shard, record)
+
+    def _whole(self, key: Key, pieces: _Pieces) -> bytes:
+        loaded, frames = pieces.loaded[key.segment], None
+        home = loaded.home
+        if home.owner:
+            found = self._session.rows(_FRAMES, (self._scd, *home, *pieces.keys[key.segment]))
+            if not found:
+                raise Moved
+            frames = found[0][0]
+        with Decoding(home):
+            return loaded.whole(key, frames)
+
+    # -- by index, and by shard -------------------------------------------------------------
+
+    def records(self, start: int, stop: int) -> list[StoredRecord]:
+        """All rows with start <= index < stop, by index. Raises Stop where one is not there."""
+        start = max(start, 0)
+        if stop > self._size_seen:
+            stop = min(stop, self.size())
+        if start >= stop:
+            return []
+        homes: defaultdict[Home, dict[int, int]] = defaultdict(dict)  # index → slot
+        for index, home, slot in self._places(start, stop):
+            homes[home][index] = slot
+        found: dict[int, StoredRecord] = {}
+        for home, slots in homes.items():
+            for _ in range(TRIES):
+                rows = self._by_index(home, slots)
+                if len(rows) == len(slots):
+                    break
+            else:
+                text = f"Cassandra lacks rows of entries {min(slots)} to {max(slots)}"
+                raise Stop("store-damaged", text)
+            found |= rows
+        return [found[index] for index in sorted(found)]
+
+    def _places(self, start: int, stop: int) -> Iterator[tuple[int, Home, int]]:
+        table = "SELECT homes, map, slots FROM place WHERE scd = ? AND lane = ? AND bucket = ?"
+        before = self._session.prepared(f"{table} AND first <= ? ORDER BY first DESC LIMIT 1")
+        behind = self._session.prepared(f"{table} AND first > ? AND first < ?")
+        asked: list[tuple[Statement, Sequence[object]]] = []
+        for lane in range(self._lanes):
+            for bucket in range(start // BUCKET_ENTRIES, (stop - 1) // BUCKET_ENTRIES + 1):
+                asked.append((before, (self._scd, lane, bucket, start)))
+                asked.append((behind, (self._scd, lane, bucket, start, stop)))
+        for rows in self._session.each(asked):
+            for homes, data, slots in rows:
+                try:
+                    for one in placed(homes, data, slots):
+                        if start <= one[0] < stop:
+                            yield one
+                except DECODING_ERRORS as error:
+                    raise Stop("store-damaged", f"an index map in Cassandra: {error}") from error
+
+    def _by_index(self, home: Home, wanted: dict[int, int]) -> dict[int, StoredRecord]:
+        """Rows of one home by index; those that were just settled may lack."""
+        lowest, highest = min(wanted), max(wanted)
+        slots = set(wanted.values())
+        if len(slots) <= SLOTS_ASKED_MAX:
+            places = sorted({place for slot in slots for place in places_of(slot)})
+            listed = self._session.rows(_META + _OF_SLOTS, (self._scd, *home, places))
+        else:
+            listed = self._session.rows(_META, (self._scd, *home))
+        keys = [
+            tuple(head)
+            for *head, last, _, _, _ in listed
+            if head[2] <= highest and last >= lowest and (head[0] == LANDED or head[1] in slots)
+        ]
+        statement = self._session.prepared(_WHOLE + _OF_PIECES)
+        parts = [keys[at : at + PIECES_ASKED] for at in range(0, len(keys), PIECES_ASKED)]
+        asked = ((statement, (self._scd, *home, part)) for part in parts)
+        found: dict[int, StoredRecord] = {}
+        for rows in self._session.each(asked):
+            for *_, data, records, frames in rows:
+                with Decoding(home):
+                    loaded = Loaded(home, 0, data, records)
+                    if wanted.keys().isdisjoint(loaded.table.indexes()):
+                        continue
+                    for one in loaded.rows(frames):
+                        if one.index in wanted:
+                            found[one.index] = one
+        return found
+
+    def shard_rows(
+        self, shard: str, from_us: int, to_us: int, size: int
+    ) -> dict[int, StoredRecord]:
+        """By index the rows of a shard's days that end in [from_us, to_us], below `size`."""
+        statement = self._session.prepared(_BLOBS)
+        homes = [home for day in self._days([(shard, "")], from_us, to_us + 1) for home in day]
+        found: dict[int, StoredRecord] = {}
+        asked = ((statement, (self._scd, *home)) for home in homes)
+        for home, rows in zip(homes, self._session.each(asked, ahead=2), strict=True):
+            for _, _, first, _, _, _, end_min, end_max, keys, records in rows:
+                if first < size and end_min <= to_us and end_max > from_us:
+                    with Decoding(home):
+                        decoded = Loaded(home, 0, keys, records).rows(None)
+                    found |= {one.index: one for one in decoded}
+        return found
+
+
+def _slices(owner: str, day: int, last: int) -> tuple[int, int]:
+    """The slices of days [day, last], such that they fit the column."""
+    first, end = (day * 24, last * 24 + 23) if owner else (day, last)
+    return max(first, -SLICE_MAX), min(end, SLICE_MAX)
+
+
+def _sort_key(one: StoredRecord) -> versions.SortKey:
+    return one.end_us, one.device, one.kind, one.register, one.begin_us, one.index
+
+
+def _is_name(device: str) -> bool:
+    return 0 < len(device) <= DEVICE_BYTES and device.isascii() and "\0" not in device
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Decoding:
+    """Turns what decoding a damaged piece raises into Stop("store-damaged")."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DECODING_ERRORS):
+            text = f"Cassandra: a piece of {self._home.shard}, slice {self._home.slice}: {error}"
+            raise Stop("store-damaged", text) from error
