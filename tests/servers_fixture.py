@@ -6,6 +6,7 @@ A machine that can't have one skips aloud; one that is there and does not start 
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +102,8 @@ def guard(data: Path, session: int) -> None:
     while child is not None and process.running(child):
         time.sleep(_LOOK_S)
     stack.down(data, NAMES, lambda *_: None)
+    for folder in data.glob("servers/*/data"):  # logs and settings stay, to look into
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

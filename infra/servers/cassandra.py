@@ -37,15 +37,14 @@ STOP_GRACE_S = 60  # it drains: memtables to disk
 ADMIN = "admin"
 PROTOCOL = 5
 _DEFAULT_ROLE = "cassandra"
-# Role → keyspace → rights. The writer reads, too: to know what it has written, and for LWT.
+# Role → keyspace → rights on all of it. The others' are by table, from infra/cassandra_schema.py.
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "migrator": {
-        "gridseal": ("CREATE", "ALTER", "DROP", "SELECT", "MODIFY"),
-        "gridseal_log": ("CREATE", "ALTER", "DROP", "SELECT", "MODIFY"),
-    },
-    "writer": {"gridseal": ("SELECT", "MODIFY")},
-    "reader": {"gridseal": ("SELECT",)},
-    "sequencer": {"gridseal_log": ("SELECT", "MODIFY")},
+    "migrator": dict.fromkeys(
+        ("gridseal", "gridseal_log"), ("CREATE", "ALTER", "DROP", "SELECT", "MODIFY")
+    ),
+    "writer": {},
+    "reader": {},
+    "sequencer": {},
 }
 
 LOGBACK = """\
@@ -212,7 +211,10 @@ def _first_start(at: CassandraAt) -> None:
 
 
 def ensure_roles(at: CassandraAt) -> None:
-    """Keyspaces, and roles with exactly the rights of RIGHTS; does nothing where all is there."""
+    """Keyspaces, and roles with exactly the rights of RIGHTS on them; may be repeated.
+
+    Rights on single tables are the migrations' and are left alone.
+    """
     keyspaces = {name for rights in RIGHTS.values() for name in rights}
     with session(at, ADMIN) as one:
         for keyspace in sorted(keyspaces):
@@ -231,11 +233,12 @@ def ensure_roles(at: CassandraAt) -> None:
 
 
 def _permissions(one: Session, role: str) -> set[tuple[str, str]]:
-    """(permission, keyspace) that a role has; of another kind of resource as it is named."""
+    """(permission, keyspace) of the rights that a role has on whole keyspaces."""
     text = "SELECT resource, permissions FROM system_auth.role_permissions WHERE role = %s"
     return {
         (permission, resource.removeprefix("data/"))
         for resource, permissions in one.execute(text, [role])
+        if resource.startswith("data/") and resource.count("/") == 1
         for permission in permissions
     }
 
@@ -244,12 +247,10 @@ def _changes(
     role: str, rights: dict[str, tuple[str, ...]], found: set[tuple[str, str]]
 ) -> list[str]:
     wanted = {(permission, keyspace) for keyspace, all_ in rights.items() for permission in all_}
-    changes = [f"GRANT {p} ON KEYSPACE {keyspace} TO {role}" for p, keyspace in wanted - found]
-    for permission, resource in sorted(found - wanted):
-        keyspace, _, table = resource.partition("/")
-        what = f"TABLE {keyspace}.{table}" if table else f"KEYSPACE {keyspace}"
-        changes.append(f"REVOKE {permission} ON {what} FROM {role}")
-    return changes
+    return [
+        *(f"GRANT {one} ON KEYSPACE {name} TO {role}" for one, name in sorted(wanted - found)),
+        *(f"REVOKE {one} ON KEYSPACE {name} FROM {role}" for one, name in sorted(found - wanted)),
+    ]
 
 
 @contextmanager

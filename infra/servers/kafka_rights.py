@@ -15,10 +15,16 @@ from infra.certificates import check_name
 from infra.servers.connect import Identity, KafkaAt, identity
 from infra.servers.kafka import admin
 
-_TOPIC, _GROUP = 2, 3  # ResourceType
+_KINDS = {2: "topic", 3: "group"}  # ResourceType
 _LITERAL, _PREFIXED = 3, 4  # PatternType
 _ANY, _ALLOW = 1, 3  # 1 matches everything in a filter; PermissionType
-_OPERATIONS = {"read": 3, "write": 4, "describe": 8}  # AclOperation
+_OPERATIONS = {
+    "read": 3,
+    "write": 4,
+    "delete": 6,
+    "describe": 8,
+    "describe_configs": 10,
+}  # AclOperation
 AGGREGATOR = "aggregator."  # prefix of a principal, so that none is taken for a role
 _NO_HOST = "*"
 
@@ -27,7 +33,7 @@ _NO_HOST = "*"
 class Right:
     """One ACL: allow `operation` on a topic or group of this name, or of names that begin so."""
 
-    operation: str  # read, write, describe
+    operation: str  # read, write, delete, describe, describe_configs
     kind: str  # topic, group
     name: str
     prefix: bool = False
@@ -142,21 +148,18 @@ async def _found(client: object, principal: str) -> set[Right]:
     _check([(answer.error_code, answer.error_message)])
     operations = {code: name for name, code in _OPERATIONS.items()}
     return {
-        Right(operations.get(acl[2], str(acl[2])), _kind(kind), name, pattern == _PREFIXED)
+        Right(operations[operation], _KINDS[kind], name, pattern == _PREFIXED)
         for kind, name, pattern, acls in answer.resources
-        for acl in acls
+        for _principal, host, operation, permission in acls
+        if kind in _KINDS and operation in operations and (host, permission) == (_NO_HOST, _ALLOW)
     }
 
 
 def _coded(principal: str, right: Right) -> tuple[int, str, int, str, str, int, int]:
-    kind = _TOPIC if right.kind == "topic" else _GROUP
+    kind = next(code for code, name in _KINDS.items() if name == right.kind)
     pattern = _PREFIXED if right.prefix else _LITERAL
     operation = _OPERATIONS[right.operation]
     return kind, right.name, pattern, f"User:{principal}", _NO_HOST, operation, _ALLOW
-
-
-def _kind(code: int) -> str:
-    return {_TOPIC: "topic", _GROUP: "group"}.get(code, str(code))
 
 
 def _check(answers: Iterable[tuple[int, str | None]]) -> None:

@@ -62,7 +62,7 @@ def check(servers: Servers) -> None:
     assert at is not None
     assert db is not None
     assert asyncio.run(_consume(at)) == b"kept"
-    with cassandra.session(db, "reader") as one:
+    with cassandra.session(db, "migrator") as one:
         assert one.execute("SELECT b FROM gridseal.restart WHERE a = 1").one()[0] == 42
     for chain in servers.chains.values():
         assert Web3(HTTPProvider(chain.url)).eth.block_number == 1
