@@ -126,6 +126,7 @@ def _shown(names: Sequence[str], work: Callable[[Say], list[Seen]]) -> list[Seen
 def _print(seen: Sequence[Seen], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({one.name: asdict(one) for one in seen}) + "\n")
+        sys.stdout.flush()
         return
     from rich.console import Console
     from rich.table import Table

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from bal.errors import Stop
 from infra.certificates import (
     Authority,
@@ -27,6 +29,7 @@ LOOPBACK = "127.0.0.1"
 # Below the range that Linux takes for outgoing connections: a kept port stays free while down.
 _PORTS = range(20_000, 32_000)
 _LET_GO_S = 10
+_RENEW_DAYS = 30
 
 NAMES = ("kafka", "cassandra", "mosquitto", "anvil", "ganache")
 Entry = dict[str, Any]  # what servers.json keeps of one server
@@ -106,16 +109,24 @@ class Place:
         return load_ca(folder)
 
     def client(self, name: str) -> None:
-        """Give out a client certificate with this CN, unless there is one: .crt, .key, .pem."""
-        if not (self.certificates / f"{name}.pem").exists():
+        """Give out a client certificate with this CN, unless a good one is there."""
+        if not self._is_good(name):
             authority = self.authority()
             self._write(name, authority, *issue_device(authority, name, SystemClock()))
 
     def node(self, name: str) -> None:
         """Give out the server's own certificate, which may be shown as a client's, too."""
-        if not (self.certificates / f"{name}.pem").exists():
+        if not self._is_good(name):
             authority = self.authority()
             self._write(name, authority, *issue_node(authority, name, [LOOPBACK], SystemClock()))
+
+    def _is_good(self, name: str) -> bool:
+        """Whether its files are all there, and it does not end within a month."""
+        if not (self.certificates / f"{name}.pem").exists():
+            return False
+        found = x509.load_pem_x509_certificate((self.certificates / f"{name}.crt").read_bytes())
+        now_s = SystemClock().now_us() // 1_000_000
+        return found.not_valid_after_utc.timestamp() - now_s > _RENEW_DAYS * 24 * 3600
 
     def _write(self, name: str, authority: Authority, certificate: bytes, key: bytes) -> None:
         folder = self.certificates

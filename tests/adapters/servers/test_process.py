@@ -16,6 +16,7 @@ from bal.errors import Stop
 from infra.servers import place as places
 from infra.servers import process
 from infra.servers.place import Place, kept_ports, read_state, write_state
+from infra.system_clock import SystemClock
 
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(60)"]
 _DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -131,3 +132,18 @@ def test_passwords_and_certificates_are_made_once_and_private(tmp_path: Path) ->
     for path in (*one.certificates.glob("*.key"), *one.certificates.glob("*.pem")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(one.password_file("writer").stat().st_mode) == 0o600
+
+
+def test_a_certificate_is_renewed_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Place(tmp_path, "kafka")
+    one.client("worker")
+    first = (one.certificates / "worker.crt").read_bytes()
+    later_us = SystemClock().now_us() + 800 * 24 * 3600 * 1_000_000  # it is good for 825 days
+    monkeypatch.setattr(SystemClock, "now_us", lambda _: later_us)
+    one.client("worker")
+    assert (one.certificates / "worker.crt").read_bytes() != first
+    second = (one.certificates / "worker.crt").read_bytes()
+    one.client("worker")
+    assert (one.certificates / "worker.crt").read_bytes() == second
