@@ -27,6 +27,7 @@ MESSAGE_MAX = 1 << 20  # bytes; larger ones are few
 
 _TEXT = re.compile(rb'("(?:value|begin|end|time)": ?"?)([0-9TZ:.+-]+)(?=["\s,}])')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")  # RFC 8259 §6, but for exponents
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _HOLE = b"\0"  # no JSON text has it
 _HOLES = re.compile(rb'"(value|begin|end|time)": ?("?)\0')
 _US_PER_S = 1_000_000
@@ -124,7 +125,7 @@ def _read(one: _Reading, texts: list[str]) -> tuple[Slot, str, Rank]:
     end = parse(texts[end_at])
     begin = end if begin_at == end_at else parse(texts[begin_at])
     if begin.cut or end.cut or (begin_at != end_at and begin.us >= end.us):
-        raise Rejected("time-malformed", "to be told about")
+        raise Rejected("time-malformed", "one that is told about or refused")
     return record.slot(shape, begin, end), decimal_text(texts[value_at], shift), rank
 
 
@@ -170,7 +171,7 @@ def _ordinal(name: bytes, number: int) -> bytes:
 def _reading(meant: Meant) -> tuple[_Reading, list[tuple[bytes, int]]]:
     """The reading, and which ordinals it has, with the member that each of them is of."""
     begin, end = (divmod(at.us // _US_PER_S, _ORDINALS) for at in (meant.begin, meant.end))
-    value = int(meant.value) if meant.value.isdigit() else -1
+    value = int(meant.value) if _DIGITS.fullmatch(meant.value) is not None else -1
     times = [(_TIMES[kind], number) for kind, number in ([end] if begin == end else [begin, end])]
     reading = _Reading(meant.shape, begin[1], end[1], value, meant.shift, meant.rank)
     return reading, [*times, (b"value", value)]

@@ -95,6 +95,10 @@ def test_numbers_stay_numbers_and_instants_instants() -> None:
         ('"5"', '"--5"'),
         ('"5"', '"1.2.3"'),
         ('"5"', '"T"'),
+        ('"5"', '"\u00b2"'),
+        ('"5"', '"\u0661"'),
+        ('"5"', '"\u00e4"'),
+        ('"5"', '"' + "\u0661" * 5_000 + '"'),
         ('"5"', "05"),
         ('"5"', "5 "),
         ('"5"', '"' + "5" * 41 + '"'),
@@ -139,7 +143,7 @@ def test_texts_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert planned(json.dumps(quarter(0, "5", device="f")).encode())
 
 
-texts = st.sampled_from(["1", "-2.50", "007", "0", "9e2", "x", " 3", "4.", "", "5" * 40])
+texts = st.sampled_from(["1", "-2.50", "007", "0", "9e2", "x", " 3", "4.", "", "\u00b2", "5" * 40])
 times = st.sampled_from([*QUARTERS[:3], "1970-01-01T00:00:01", "2026-02-30T00:00:00", "now"])
 zones = st.sampled_from(["Z", "+01:00", ".25Z", ".0000001Z", ""])
 
@@ -163,10 +167,12 @@ def stream(draw: Callable[..., Any]) -> list[bytes]:
                 names = ["time"] if momentary else draw(st.permutations(["end", "begin"]))
                 members |= {name: draw(times) + draw(zones) for name in names}
                 value = draw(texts)
-                members["value"] = int(value) if number and value.isdigit() else value
+                members["value"] = int(value) if number and value.isdecimal() else value
                 readings.append(members)
             items.append({"readings": readings} | ({"device": device} if device else {}))
-        found.append(json.dumps(items if len(items) > 1 else items[0], **style).encode())
+        found.append(
+            json.dumps(items if len(items) > 1 else items[0], ensure_ascii=False, **style).encode()
+        )
     return found
 
 
