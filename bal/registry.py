@@ -4,7 +4,7 @@ Holds pseudonyms only; who is behind one, the vault knows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bal import jcs
@@ -84,9 +84,12 @@ class Registry:
 
     def _apply_device(self, data: Mapping[str, Any]) -> None:
         device = Pseudonym(data["device"])
-        if device not in self._devices:
-            group = data["group"]
-            self._group_sizes[group] = self._group_sizes.get(group, 0) + 1
+        known = self._devices.get(device)
+        if known is not None:  # named first by two workers side by side: one of them counts
+            self._devices[device] = replace(known, state=data["state"])
+            return
+        group = data["group"]
+        self._group_sizes[group] = self._group_sizes.get(group, 0) + 1
         if data["zone"] not in self.zones:
             self.zones |= {data["zone"]}
         self._devices[device] = DeviceInfo(

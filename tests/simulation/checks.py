@@ -1,0 +1,270 @@
+"""What must be true at the end, by code that shares nothing with what it checks where that counts.
+
+The tree is built again, naively, of the entries in the bundles; every message is worked through
+again by other workers, and every row held against its entry.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+from bal import jcs
+from bal.certify import device_day
+from bal.certify.commitment import commitments, salt
+from bal.certify.order import CLAIM
+from bal.certify.receipt import receipt_text
+from bal.certify.tiles import TileNodes, split_bundle
+from bal.certify.tree import inclusion_path
+from bal.certify.verify import parse_policy, verify
+from bal.closing import DERIVED
+from bal.derive.local_day import day_number, local_day
+from bal.model import StoredRecord
+from bal.pipeline import Worker
+from bal.registry import KINDS, Registry
+from bal.store.merge import housed
+from tests.simulation.log_store import ENTRIES
+from tests.simulation.simulation import Simulation
+from tests.simulation.stores import digest_of
+from tests.simulation.world import SECOND_US, Failed
+
+OWN_EPOCH = "sequencer"
+
+
+def require(condition: object, text: str) -> None:
+    """Raise Failed with the text."""
+    if not condition:
+        raise Failed(text)
+
+
+class NaiveTree:
+    """RFC 6962 §2.1 as it is written, over all entries at once."""
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        level = [sha256(b"\x00" + entry).digest() for entry in entries]
+        self.size = len(level)
+        self.levels = [level]
+        while len(level) > 1:
+            level = [
+                sha256(b"\x01" + level[at] + level[at + 1]).digest()
+                for at in range(0, len(level) - 1, 2)
+            ]
+            self.levels.append(level)
+
+    def root(self, size: int, start: int = 0) -> bytes:
+        """MTH(D[start:start+size])."""
+        if size == 0:
+            return sha256(b"").digest()
+        if size & (size - 1) == 0:
+            level = size.bit_length() - 1
+            return self.levels[level][start >> level]
+        left = 1 << (size.bit_length() - 1)
+        return sha256(
+            b"\x01" + self.root(left, start) + self.root(size - left, start + left)
+        ).digest()
+
+
+def entries_of(simulation: Simulation) -> list[bytes]:
+    """All entries, from the bundles."""
+    disk = simulation.servers.disk
+    size = disk.row.size
+    found: list[bytes] = []
+    for n in range(-(-size // 256)):
+        found += split_bundle(disk.bundle(n, min(256, size - 256 * n)))
+    return found
+
+
+def check_tree(simulation: Simulation, entries: Sequence[bytes]) -> NaiveTree:
+    """Heads, every root that ever was, and every tile, byte for byte."""
+    disk = simulation.servers.disk
+    tree = NaiveTree(entries)
+    require(disk.row.size == len(entries), "the bundles are not as long as the log")
+    for size, root in disk.roots.items():
+        require(size <= tree.size and tree.root(size) == root, f"the root at {size} is wrong")
+    for (level, n), widths in disk.files():
+        for width, data in widths.items():
+            if level == ENTRIES:
+                part = entries[256 * n : 256 * n + width]
+                expected = b"".join(len(one).to_bytes(2, "big") + one for one in part)
+            else:
+                expected = b"".join(tree.levels[8 * level][256 * n : 256 * n + width])
+            require(data == expected, f"tile {level}/{n} of {width} is wrong")
+    simulation.world.seen["tiles checked"] += len(disk.files())
+    return tree
+
+
+def check_promises(simulation: Simulation) -> None:
+    """What has a receipt is in the log; and every sender has its certified summary."""
+    disk, archive = simulation.servers.disk, simulation.servers.archive
+    for credential, message_id, batch in simulation.servers.promises:
+        source, _, offset = batch.rpartition("/")
+        header = disk.by_batch.get((source, int(offset)))
+        require(header is not None, f"{batch} of {credential} has a receipt and no batch")
+        summary = archive.by_key.get((credential, message_id))
+        require(summary is not None, f"{batch} of {credential} has a receipt and is not archived")
+    for sender in simulation.senders:
+        require(sender.open() == 0, f"{sender.name} still waits for {sender.open()} receipts")
+
+
+class Rebuild:
+    """The customer database made again of log and raw messages, by workers of its own."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._servers = servers = simulation.servers
+        self._db = simulation.db
+        self._records = servers.feed.records
+        self._registry = Registry()  # of the log so far: which shard a device's rows stand in
+        self._lanes: dict[str, tuple[Worker, Registry, list[int]]] = {}
+        self.digest = self.rows = 0
+
+    def run(self) -> None:
+        """Every batch again, in log order. Raises Failed where it leads to other entries."""
+        headers = self._servers.disk.headers
+        for version in sorted(headers):
+            expected: list[str] = []
+            for raw in headers[version]:
+                data = jcs.decode(raw)
+                epoch = data["epoch"]
+                if epoch in {OWN_EPOCH, DERIVED} or epoch.startswith(CLAIM) or "again" in data:
+                    continue
+                if data["part"] == "0":
+                    require(not expected, f"version {version} lacks parts")
+                    expected = self._again(data)
+                require(expected[:1] == [data["rows"]], f"{data['offset']} leads to other entries")
+                expected = expected[1:]
+            require(not expected, f"version {version} lacks parts")
+
+    def _again(self, data: dict[str, str | dict[str, str]]) -> list[str]:
+        source = f"{data['epoch']}/{data['partition']}"
+        if source not in self._lanes:
+            registry = Registry()
+            self._lanes[source] = Worker(self._servers.vault, registry), registry, [0]
+        worker, registry, applied = self._lanes[source]
+        inputs = data["inputs"]
+        assert isinstance(inputs, dict)
+        size = int(inputs["registry"])
+        while applied[0] < len(self._records) and self._records[applied[0]][0] < size:
+            registry.apply(self._records[applied[0]][1])
+            applied[0] += 1
+        message = self._servers.raw.message(int(str(data["partition"])), int(str(data["offset"])))
+        worked = worker.process(message)
+        rows = worked.rows(int(str(data["first"])))
+        for row in rows:
+            if row.kind in KINDS:
+                self._registry.apply(row.record)
+        for row in housed(rows, self._registry.device):
+            self.digest += digest_of(row)
+            self.rows += 1
+        return worked.row_digests()
+
+
+def check_rows(simulation: Simulation, entries: Sequence[bytes]) -> None:
+    """Each row opens its entry, each commitment has one row, and the rebuilt rows are the same."""
+    servers, db = simulation.servers, simulation.db
+    require(db.stored == len(entries), "not everything is stored")
+    found = bytearray(len(entries))
+    digest = rows_derived = rows_made = 0
+    for rows in db.all_rows():
+        by_type: dict[bytes, list[StoredRecord]] = {}
+        for row in rows:
+            require(not found[row.index], f"two rows at index {row.index}")
+            found[row.index] = 1
+            by_type.setdefault(row.type, []).append(row)
+            if row.kind == "device-day":
+                rows_derived += 1
+            else:
+                digest += digest_of(row)
+                rows_made += 1
+        for type_, members in by_type.items():
+            keys = [servers.vault.salt_keys([row.device], row.year)[row.device] for row in members]
+            made = commitments(type_, keys, [row.certified for row in members])
+            for row, one in zip(members, made, strict=True):
+                require(entries[row.index] == one, f"the row of entry {row.index} is another")
+    for index, entry in enumerate(entries):
+        require(found[index] == (len(entry) == 32), f"entry {index} has no row, or a public one")
+    rebuild = Rebuild(simulation)
+    rebuild.run()
+    require(rebuild.rows == rows_made, f"{rows_made} rows, rebuilt {rebuild.rows}")
+    require(rebuild.digest == digest, "the rebuilt rows are other ones")
+    simulation.world.seen["rows rebuilt"] += rebuild.rows
+
+
+def check_reads(simulation: Simulation) -> None:
+    """One item a slot, each the one that counts; every slot that was sent; days complete."""
+    slots: dict[str, dict[int, StoredRecord]] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    for home in simulation.db.homes():
+        for row in simulation.db.latest(home, simulation.db.stored):
+            seen[row.device, row.kind, row.register, row.begin_us, row.end_us] += 1
+            if row.kind == "reading" and row.device in simulation.ledger_by_device():
+                slots.setdefault(row.device, {})[row.end_us] = row
+    doubled = [slot for slot, count in seen.items() if count > 1]
+    require(not doubled, f"{len(doubled)} slots are shown twice: {doubled[:1]}")
+    for device, ledger in simulation.ledger_by_device().items():
+        rows = slots.get(device, {})
+        require(ledger.ends() <= rows.keys(), f"{device} lacks slots that were sent")
+        for end_us in ledger.ends():
+            rank, values = ledger.allowed(end_us)
+            row = rows[end_us]
+            value = int(jcs.decode(row.record)["value"])
+            require(int(row.rank) == rank and value in values, f"{device} at {end_us} is wrong")
+        _check_days(simulation, device, rows)
+
+
+def _check_days(simulation: Simulation, device: str, rows: dict[int, StoredRecord]) -> None:
+    """The newest device-day has every slot of the day, at the index of the row that counts."""
+    book, k = simulation.book, len(simulation.book.closes())
+    for day in simulation.days:
+        begin_us, end_us = local_day(day, simulation.zone)
+        found = book.entries(day.isoformat(), k, device=device)  # type: ignore[arg-type]
+        require(len(found) == 1, f"{device} has {len(found)} device-days on {day}")
+        data = simulation.device_day(found[0])
+        slots = device_day.decode(data).slots
+        require(len(slots) == (end_us - begin_us) // (900 * SECOND_US), f"{day} has other slots")
+        require(device_day.decode(data).key == found[0].key, "a device-day of another key")
+        key = device_day.key(day_number(day), found[0].device, found[0].register)
+        require(found[0].key == key, "a key of another day")
+        for number, slot in enumerate(slots):
+            row = rows[begin_us + (number + 1) * 900 * SECOND_US]
+            require(slot.log_index == row.index, f"slot {number} of {device} opens another row")
+        simulation.world.seen["slots of closed days"] += len(slots)
+
+
+def check_receipts(simulation: Simulation, tree: NaiveTree, many: int = 40) -> None:
+    """Receipts of any rows at the published checkpoint verify with the verifier's own code."""
+    disk = simulation.servers.disk
+    published = disk.published
+    require(published is not None and published[0].size == tree.size, "not all is published")
+    assert published is not None
+    policy = parse_policy(
+        f"#gridseal/policy/v1\nlog {simulation.signer.vkey}\nquorum none\n".encode()
+    )
+    nodes = TileNodes(disk).at(tree.size)
+    dice = simulation.world.random("receipts")
+    rows = dice.sample(simulation.sample, min(many, len(simulation.sample)))
+    for row in rows:
+        key = simulation.servers.vault.salt_keys([row.device], row.year)[row.device]
+        text = receipt_text(
+            type_=row.type,
+            record=row.certified,
+            salt=salt(key, row.type, row.certified),
+            index=row.index,
+            path=inclusion_path(row.index, tree.size, nodes),
+            checkpoint=published[1],
+            anchor=None,
+        )
+        found = verify(text, policy)
+        require(found.authentic.code == "authentic", f"{found.authentic}")
+        other = text.replace(f"index {row.index}\n", f"index {row.index ^ 1}\n")
+        require(verify(other, policy).authentic.code != "authentic", "a wrong index verifies")
+        simulation.world.seen["receipts verified"] += 1
+
+
+def check_all(simulation: Simulation) -> str:
+    """Everything; gives the final root, hex."""
+    entries = entries_of(simulation)
+    tree = check_tree(simulation, entries)
+    check_promises(simulation)
+    check_rows(simulation, entries)
+    check_reads(simulation)
+    check_receipts(simulation, tree)
+    return tree.root(tree.size).hex()
