@@ -21,8 +21,9 @@ from infra.data_folder import FACTS
 from infra.files import look_at_sqlite, make_folder
 from infra.sqlite_file import translated
 
-# What belongs to the running process or to whoever looks on, and not to the data.
-LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo"})
+# What belongs to the running process or to whoever looks on, and not to the data; the files of
+# servers at work are nothing that a copy could be made of.
+LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo", "servers"})
 _SIDE = ("-wal", "-shm", "-journal")
 # A published checkpoint is never beyond the heads row, a stored row never beyond its log, …
 _BEFORE = ["log/published.db", "chain/anchors", "chain/", "chain/chain.db", "scd/progress.db",

@@ -48,7 +48,7 @@ def up(data: Path, names: Sequence[str], cache: Path, say: Say) -> list[Seen]:
     that can't be had, or does not start, says so in its `state`; the others stay up.
     Raises Stop("servers-state").
     """
-    with _held(make_folder(data / "servers") / "lock"):
+    with _held(_home(data) / "lock"):
         state = read_state(data)
         taken = {int(v) for e in state.values() for k, v in e.items() if k.endswith("port")}
         keeping = threading.Lock()
@@ -93,7 +93,7 @@ def down(data: Path, names: Sequence[str], say: Say) -> list[Seen]:
         say(name, how, 1, 1)
         return Seen(name, how)
 
-    lock = make_folder(data / "servers") / "lock"
+    lock = _home(data) / "lock"
     with _held(lock), ThreadPoolExecutor(len(NAMES)) as pool:
         return list(pool.map(one, names))
 
@@ -216,6 +216,11 @@ def _failed(place: Place, entry: Entry, error: Exception) -> Seen:
         version=str(entry.get("version", "")),
         log=str(place.log),
     )
+
+
+def _home(data: Path) -> Path:
+    make_folder(data)  # each with its own mode
+    return make_folder(data / "servers")
 
 
 @contextmanager

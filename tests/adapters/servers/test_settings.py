@@ -1,13 +1,16 @@
 """What the servers are told: on loopback only, TLS with client certificates, nothing dropped."""
 
 import argparse
+import stat
 from pathlib import Path
 
 import pytest
 
 from bal.errors import Stop
 from infra import cli
-from infra.servers import cassandra, chains, kafka, mosquitto
+from infra.data_copy import copy_data
+from infra.data_folder import DataFolder
+from infra.servers import cassandra, chains, kafka, mosquitto, stack
 from infra.servers import cli as servers_cli
 from infra.servers.connect import read
 from infra.servers.kafka_rights import AGGREGATOR, RIGHTS
@@ -116,6 +119,19 @@ def test_commands_end_with_their_codes(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["servers", "up", "--data", str(tmp_path), "--only", "redis"]) == 3
     assert cli.main(["servers", "status", "--data", str(tmp_path)]) == 1
     assert capsys.readouterr().out.count("never started") == len(NAMES)
+
+
+def test_a_platform_and_its_servers_share_a_folder_that_is_theirs_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    stack.down(data, ["mosquitto"], lambda *_: None)
+    for folder in (data, data / "servers"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    DataFolder(data).create()  # it takes no folder that holds anything else
+    (data / "facts.json").write_text("{}")
+    (data / "servers" / "mosquitto.db").write_text("no SQLite")
+    copy_data(data, tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} >= {"facts.json", "keys"}
+    assert not (tmp_path / "copy" / "servers").exists()
 
 
 def test_up_status_and_down_by_the_command_line(
