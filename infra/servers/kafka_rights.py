@@ -63,13 +63,13 @@ RIGHTS: dict[str, list[Right]] = {
         _group("worker"),
     ],
     "sequencer": [
-        *_topics("read", "bal.commitments", "bal.announcements", CHECKPOINTS),
-        *_topics("write", "bal.announcements", CHECKPOINTS),
+        *_topics("read", "bal.commitments", "bal.announcements"),
+        *_topics("write", "bal.announcements"),
         _group("sequencer"),
     ],
     "storer": [
-        *_topics("read", "bal.rows", "bal.announcements", READINGS),
-        *_topics("write", READINGS),
+        *_topics("read", "bal.rows", "bal.announcements", READINGS, CHECKPOINTS),
+        *_topics("write", READINGS, CHECKPOINTS),
         _group("storer"),
     ],
     "anchorer": [*_topics("read", "bal.announcements", CHECKPOINTS), _group("anchorer")],
