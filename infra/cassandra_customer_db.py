@@ -24,6 +24,7 @@ from infra.cassandra_layout import (
     LANDED,
     PLATFORM_GROUP,
     Home,
+    Layout,
     Loaded,
     Piece,
     group_of,
@@ -39,7 +40,6 @@ from infra.cassandra_session import CassandraAddress, CassandraSession, Statemen
 
 logger = logging.getLogger("gridseal.cassandra")
 
-SETTLE_AT = 32  # batches that landed in a home
 SETTLE_LAST_MIN = 2  # as many are settled when their day is over
 BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
 DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
@@ -83,7 +83,7 @@ class CassandraCustomerDb:
         *,
         lane: int = 0,
         lanes: int = 1,
-        settle_at: int = SETTLE_AT,
+        layout: Layout = Layout(),  # noqa: B008 - frozen
     ) -> None:
         """Raises Unavailable, or Stop("store-version") where the tables are not made.
 
@@ -93,7 +93,7 @@ class CassandraCustomerDb:
         """
         if not 0 <= lane < lanes:
             raise ValueError("lanes are counted from 0")
-        self._scd, self._lane, self._settle_at = scd, lane, settle_at
+        self._scd, self._lane, self._layout = scd, lane, layout
         self._writer = writer
         check(reader, "SELECT size FROM progress")
         self._reads = Reads(reader, scd, lanes)
@@ -120,9 +120,11 @@ class CassandraCustomerDb:
         Raises Stop("cassandra-refuses") where a role is refused, too.
         """
         with ExitStack() as stack:
-            sessions = [CassandraSession(at) for at in (reader, writer) if at is not None]
-            for session in sessions:
-                stack.callback(session.close)
+            sessions: list[CassandraSession] = []
+            for at in (reader, writer):
+                if at is not None:
+                    sessions.append(CassandraSession(at))
+                    stack.callback(sessions[-1].close)
             made = cls(scd, *sessions, lane=lane, lanes=lanes)
             stack.pop_all()
         made._opened = sessions
@@ -152,7 +154,10 @@ class CassandraCustomerDb:
             for item in rows:
                 if stored <= item.index < size:
                     homes[home_of(item)].append(item)
-            made = {home: pieces(home, members, stored, size) for home, members in homes.items()}
+            made = {
+                home: pieces(home, members, (stored, size), self._layout)
+                for home, members in homes.items()
+            }
             entries = self._entries(homes)
             requests = [
                 *self._places(writer, homes, size),
@@ -244,7 +249,8 @@ class CassandraCustomerDb:
             if members[0].tier == LANDED and home.slice in days:
                 days[home.slice] += 1
                 # Not all shards of a head-end in one and the same call.
-                if days[home.slice] >= self._settle_at + crc32(home.shard.encode()) % 8:
+                late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
+                if days[home.slice] >= self._layout.settle_at + late:
                     days[home.slice] = 0
                     self._due[home] = None
 
@@ -301,7 +307,7 @@ class CassandraCustomerDb:
             (
                 writer.batch([
                     *((write, (self._scd, *home, *one))
-                      for one in settled(home, rows.values(), mark)),
+                      for one in settled(home, rows.values(), mark, self._layout)),
                     *((remove, (self._scd, *home, *key)) for key, _, _ in landed),
                 ]),
                 None,

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
@@ -24,13 +25,20 @@ PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
 LANDED, DIRECT, SETTLED = 0, 1, 2  # tiers; a reader meets them in this order
 SLOTS = 1 << 16  # of devices in a shard: the piece that a device's rows are in
 BLOCK_SLOTS = SLOTS // 8  # of what landed: a shard of 256 devices lands in 8 pieces of about 32
-DIRECT_DEVICES_MAX = 8  # so few devices are written to their own slots at once
-DIRECT_ROWS_MIN = 8  # rows a device, on average, that are worth a slot of their own at once
-PIECE_BYTES = 512 * 1024  # of records, before they are deflated
 BUCKET_ENTRIES = 1 << 18  # of the log, whose index maps are one partition
 DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, KeyError, zlib.error)
 
 _DEFLATE_LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What goes where at once, and what is written again."""
+
+    direct_devices: int = 8  # so few devices are written to their own slots at once
+    direct_rows: int = 8  # rows a device, on average, that are worth a slot of their own at once
+    piece_bytes: int = 512 * 1024  # of records, before they are deflated
+    settle_at: int = 32  # batches that landed in a home
 
 
 class Home(NamedTuple):
@@ -104,18 +112,24 @@ def places_of(slot: int) -> list[tuple[int, int]]:
     return [(LANDED, block_of(slot)), (DIRECT, slot), (SETTLED, slot)]
 
 
-def pieces(home: Home, rows: Sequence[StoredRecord], first: int, stop: int) -> list[Piece]:
-    """What one batch, the entries from `first` up to `stop`, brings for a home.
+def pieces(
+    home: Home, rows: Sequence[StoredRecord], batch: tuple[int, int], layout: Layout
+) -> list[Piece]:
+    """What one batch, the entries batch[0] <= index < batch[1], brings for a home.
 
     Rows of a head-end's message, one each of many devices, land in a few pieces and are settled
     later; what is one device's already is written to its slot at once.
     """
     slots = by_slot(rows)
-    if len(slots) <= DIRECT_DEVICES_MAX or len(rows) >= DIRECT_ROWS_MIN * len(slots):
+    if (
+        home.owner
+        or len(slots) <= layout.direct_devices
+        or len(rows) >= layout.direct_rows * len(slots)
+    ):
         return [
             one
             for slot, members in slots.items()
-            for one in _cut(home, (DIRECT, slot, first, stop), members)
+            for one in _cut(home, (DIRECT, slot, *batch), members, layout)
         ]
     blocks: defaultdict[int, list[StoredRecord]] = defaultdict(list)
     for slot, members in slots.items():
@@ -123,16 +137,18 @@ def pieces(home: Home, rows: Sequence[StoredRecord], first: int, stop: int) -> l
     return [
         one
         for block, members in blocks.items()
-        for one in _cut(home, (LANDED, block, first, stop), members)
+        for one in _cut(home, (LANDED, block, *batch), members, layout)
     ]
 
 
-def settled(home: Home, rows: Iterable[StoredRecord], mark: int) -> list[Piece]:
+def settled(home: Home, rows: Iterable[StoredRecord], mark: int, layout: Layout) -> list[Piece]:
     """The pieces that rows of one block become, by slot; `mark` is like no other's."""
     return [
         one
         for slot, members in by_slot(rows).items()
-        for one in _cut(home, (SETTLED, slot, min(row.index for row in members), mark), members)
+        for one in _cut(
+            home, (SETTLED, slot, min(row.index for row in members), mark), members, layout
+        )
     ]
 
 
@@ -148,11 +164,13 @@ def by_slot(rows: Iterable[StoredRecord]) -> dict[int, list[StoredRecord]]:
     return slots
 
 
-def _cut(home: Home, key: tuple[int, int, int, int], rows: list[StoredRecord]) -> Iterator[Piece]:
+def _cut(
+    home: Home, key: tuple[int, int, int, int], rows: list[StoredRecord], layout: Layout
+) -> Iterator[Piece]:
     rows.sort()
     number, begin, size = 0, 0, 0
     for at, row in enumerate(rows):
-        if size and size + len(row.record) > PIECE_BYTES:
+        if size and size + len(row.record) > layout.piece_bytes:
             yield _piece(home, rows[begin:at], (*key, number))
             number, begin, size = number + 1, at, 0
         size += len(row.record)

@@ -215,7 +215,7 @@ class Reads:
     ) -> Iterator[StoredRecord]:
         """The rows to show of a device without windows: each day is one request."""
         statement = self._session.prepared(_BLOBS + _OF_SLOTS)
-        slots = where(device)
+        slots = where(device) if _is_name(device) else []
         ahead = max(1, min(asked.query.limit // DAY_ROWS, DAYS_AHEAD_MAX))
         homes: list[Home] = []
 

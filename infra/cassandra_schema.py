@@ -21,14 +21,18 @@ CLAIM_S = 60  # a process that claimed a step and does not end it in this time h
 _LOOK_S = 0.2
 _IDS = uuid.UUID("6d1c7f10-0000-5000-8000-677269647365")
 _VERSIONS = (
-    "CREATE TABLE IF NOT EXISTS schema_version(name text, step int, done boolean, claimed_by text,"
+    "CREATE TABLE IF NOT EXISTS schema_version(name text, step int, done boolean,"
+    " claimed_by text,"
     " PRIMARY KEY(name, step)) WITH ID = "
 )
 _CLAIM = (
     "INSERT INTO schema_version(name, step, done, claimed_by) VALUES(?, ?, false, ?)"
     " IF NOT EXISTS USING TTL ?"
 )
-_END = "UPDATE schema_version SET done = true, claimed_by = ? WHERE name = ? AND step = ? IF claimed_by = ?"
+_END = (
+    "UPDATE schema_version SET done = true, claimed_by = ? WHERE name = ? AND step = ?"
+    " IF claimed_by = ?"
+)
 _STEP = "SELECT done, claimed_by FROM schema_version WHERE name = ? AND step = ?"
 
 # Blobs are deflated already; what is left to gain is in key tables of one device after another.

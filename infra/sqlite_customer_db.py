@@ -39,7 +39,7 @@ _LEVEL_FINAL = 255
 _DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
 _FORM = 1
 _PAGE_BYTES = 8192
-_kind, _begin_us = itemgetter(2), itemgetter(4)
+_kind, _begin_us, _index = itemgetter(2), itemgetter(4), itemgetter(5)
 _DEVICES_KNOWN_MAX = 1 << 18  # in memory, about 150 bytes each
 
 _SCHEMA = """
@@ -274,7 +274,9 @@ class SqliteCustomerDb:
                 for item in rows:
                     found[item[0]].append(item)
         for device in sorted(found):
-            yield device, found.pop(device)
+            members = found.pop(device)
+            members.sort(key=_index)
+            yield device, members
 
     def record(self, index: int) -> StoredRecord | None:
         """The row of one entry; None where the entry is public, erased or not yet stored."""

@@ -1,0 +1,40 @@
+"""Connections to the Cassandra of a test session, with the tables made."""
+
+from dataclasses import dataclass
+
+from infra.cassandra_schema import DATA, LOG, migrate
+from infra.cassandra_session import CassandraAddress, CassandraSession
+from infra.servers.connect import CassandraAt
+
+
+def address(at: CassandraAt, role: str) -> CassandraAddress:
+    """How a role enters; the migrator enters the customer database's keyspace."""
+    return CassandraAddress(
+        hosts=[at.host],
+        port=at.port,
+        ca=at.ca,
+        certificate=at.client.certificate,
+        key=at.client.key,
+        role=role,
+        password_file=at.roles[role].password_file,
+        keyspace=LOG if role == "sequencer" else DATA,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Shared by many databases under test."""
+
+    reader: CassandraSession
+    writer: CassandraSession
+
+    @classmethod
+    def open(cls, at: CassandraAt) -> "Sessions":
+        """Makes the tables first."""
+        migrate(address(at, "migrator"), "customer")
+        return cls(CassandraSession(address(at, "reader")), CassandraSession(address(at, "writer")))
+
+    def close(self) -> None:
+        """End both."""
+        self.reader.close()
+        self.writer.close()
