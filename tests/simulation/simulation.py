@@ -302,4 +302,5 @@ class Simulation:
         dice = self.world.random("sample")
         for rows in self.db.all_rows():
             if len(self.sample) < 2_000 or dice.random() < 0.01:
-                self.sample += dice.sample(rows, min(2, len(rows)))
+                records = [row for row in rows if row.kind != "device-day"]
+                self.sample += dice.sample(records, min(2, len(records)))

@@ -103,7 +103,8 @@ class SimDb:
             if any(one.first <= segment.last and segment.first <= one.last for one in kept):
                 segment = encode(self._with_known(home, homes[home], segment.first, segment.last))
             packed = compress(segment.records, 1)
-            kept.append(_Stored(segment.keys, packed, home[0], segment.first, segment.last))
+            stored = _Stored(segment.keys, packed, home[0], segment.first, segment.last)
+            self._homes[home].append(stored)
             crash()
 
     def progress(self, version: int, size: int, taken: Mapping[str, int]) -> None:
