@@ -24,6 +24,7 @@ from infra.kafka_client import (
     LoopThread,
     administration,
     create_topic,
+    cut_off,
 )
 from infra.kafka_partition import HEADERS, PartitionReader
 
@@ -245,14 +246,12 @@ class KafkaBus:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        steps = [producer.stop]
         if self._doubt is not None:
             self._doubt.answer.cancel()
-            steps = [producer.client.close, producer._sender.close]
-            producer._closed = True
-        for step in steps:
+            await cut_off(producer, self._access.timeout_s)
+        else:
             with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(step(), self._access.timeout_s)
+                await asyncio.wait_for(producer.stop(), self._access.timeout_s)
 
     # -- read and trim -------------------------------------------------------------------------
 

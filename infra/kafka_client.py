@@ -7,16 +7,22 @@ limit on its time.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.helpers import create_ssl_context
 
 from bal.errors import Stop, Unavailable
@@ -105,6 +111,14 @@ class LoopThread:
         await asyncio.sleep(0)
 
 
+async def cut_off(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    """End a producer that has something under way; its own `stop` would wait for that for ever."""
+    producer._closed = True
+    for step in (producer.client.close, producer._sender.close):
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(step(), timeout_s)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Errors of Kafka and of the network as Unavailable."""
@@ -176,5 +190,5 @@ async def delete_topic(client: AIOKafkaAdminClient, name: str) -> None:
     if name in await client.list_topics():
         answer = await client.delete_topics([name])
         for _, code, *_ in answer.topic_error_codes:
-            if code:
+            if code not in {0, UnknownTopicOrPartitionError.errno}:  # a broker may not know it yet
                 raise for_code(code)(f"topic {name}")
