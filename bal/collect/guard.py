@@ -259,6 +259,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check_json_depth(text: str, limits: Limits) -> None:
+    if text.count("{") + text.count("[") <= limits.depth_max:
+        return  # it can't be deeper than it has brackets
     depth = 0
     for token in _JSON_TOKEN.finditer(text):
         mark = token[0]
