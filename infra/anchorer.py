@@ -117,8 +117,8 @@ class Anchorer:
         with self._turn:
             try:
                 self._guarded(self._begin)
-            except Unavailable as error:
-                self._last_error = str(error)
+            except Unavailable:
+                pass  # it is told by the watch
         self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
         self._thread.start()
 
@@ -203,8 +203,7 @@ class Anchorer:
                 pause_s = min(longest_s, max(0.0, offer_at_s - time.monotonic()))
             except Stop:
                 return
-            except Unavailable as error:
-                self._last_error = str(error)
+            except Unavailable:
                 failures += 1
                 doubled_s = self._interval_s * 2.0 ** min(failures - 1, 20)
                 pause_s = min(doubled_s, max(self._interval_s, BACKOFF_MAX_S))
@@ -227,6 +226,7 @@ class Anchorer:
             self._on_alarm(error.code, error.text)
             raise
         except Unavailable as error:
+            self._last_error = str(error)
             self._watch.failed(error)
             raise
         self._watch.answered(self._waiting_since_us())
@@ -355,10 +355,13 @@ class Anchorer:
     def _settle(self) -> Checkpoint | None:
         """Find out what became of the heads that were sent; the log's newest checkpoint."""
         checkpoint = self._compare()
+        taken_back = False
         for attempt in reversed(self._journal.of_state("anchored")):
-            if any(self._stands(attempt) for _ in self._looks()):
-                break  # a reorg takes the newest blocks, and a head stands on those before it
+            # a reorg takes the newest blocks, and a head stands on those before it
+            if any(self._stands(attempt) for _ in self._looks(once=taken_back)):
+                break
             self._take_back(attempt)
+            taken_back = True
         for attempt in self._journal.of_state("anchored")[:CONFIRM_MAX]:
             self._confirm(attempt)
         under_way = self._journal.of_state("pending")
@@ -369,10 +372,10 @@ class Anchorer:
         self._offer_closes()  # before the next head, which would else always be first
         return self._compare() if under_way else checkpoint
 
-    def _looks(self) -> Iterator[int]:
+    def _looks(self, *, once: bool = False) -> Iterator[int]:
         """One, or with an endpoint of others some, with pauses: one of several nodes may lag."""
         yield 0
-        for again in range(1, 1 if self._own else LOOKS):
+        for again in range(1, 1 if self._own or once else LOOKS):
             self._stopping.wait(RELOOK_S)
             yield again
 

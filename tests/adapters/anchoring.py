@@ -30,11 +30,17 @@ class Log:
     def __init__(self, size: int, salt: bytes = b"") -> None:
         self.size = size
         self.salt = salt
+        self._nodes: dict[tuple[int, int], Digest] = {}
 
     def _node(self, level: int, n: int) -> Digest:
-        if level == 0:
-            return leaf_hash(self.salt + b"entry %d" % n)
-        return node_hash(self._node(level - 1, 2 * n), self._node(level - 1, 2 * n + 1))
+        found = self._nodes.get((level, n))
+        if found is None:
+            if level == 0:
+                found = leaf_hash(self.salt + b"entry %d" % n)
+            else:
+                found = node_hash(self._node(level - 1, 2 * n), self._node(level - 1, 2 * n + 1))
+            self._nodes[level, n] = found
+        return found
 
     def newest(self) -> tuple[TreeHead, bytes] | None:
         if self.size == 0:

@@ -31,14 +31,15 @@ TIMEOUT_S = 20
 class Node:
     """One Ethereum node as a child process."""
 
-    def __init__(self, name: str, folder: Path, *flags: str) -> None:
-        """Start it. name: anvil or ganache; flags: more of its own options.
+    def __init__(self, name: str, folder: Path, *flags: str, history: bool = False) -> None:
+        """Start it. name: anvil or ganache; flags: more of its own options; history: keep states.
 
         Skips the test, aloud, on a machine that can't have it.
         """
         self.name = name
         self._place = Place(folder.resolve(), name)
         self._flags = flags
+        self._history = history
         self._session = requests.Session()
         self._child: process.Child | None = None
         try:
@@ -61,6 +62,10 @@ class Node:
     def start(self) -> None:
         """Start it, again on the same port and data; returns when it has proved to be ours."""
         command = [*chains.command(self._place, self._entry, self._modules), *self._flags]
+        if self._history:  # what a reorg goes back to; written at the end only, it grows
+            command.remove("--prune-history")
+            at = command.index("--state-interval")
+            del command[at : at + 2]
         self._child = process.spawn(self._place.folder, self._place.log, command)
         process.wait_ready(
             self._child,
@@ -131,6 +136,8 @@ class Node:
 
     def mine(self, blocks: int) -> None:
         """Empty blocks."""
+        if blocks == 0:
+            return
         if self.name == "anvil":
             self.ask("anvil_mine", hex(blocks))
         else:
@@ -138,9 +145,9 @@ class Node:
 
 
 @contextmanager
-def running(name: str, folder: Path, *flags: str) -> Iterator[Node]:
+def running(name: str, folder: Path, *flags: str, history: bool = False) -> Iterator[Node]:
     """A node for a `with`."""
-    node = Node(name, folder, *flags)
+    node = Node(name, folder, *flags, history=history)
     try:
         yield node
     finally:
