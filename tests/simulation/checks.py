@@ -4,7 +4,6 @@ The tree is built again, naively, of the entries in the bundles; every message i
 again by other workers, and every row held against its entry.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -191,14 +190,17 @@ def check_rows(simulation: Simulation, entries: Sequence[bytes]) -> None:
 def check_reads(simulation: Simulation) -> None:
     """One item a slot, each the one that counts; every slot that was sent; days complete."""
     slots: dict[str, dict[int, StoredRecord]] = {}
-    seen: Counter[tuple[object, ...]] = Counter()
+    shards: dict[str, str] = {}
     for home in simulation.db.homes():
+        seen: set[tuple[object, ...]] = set()
         for row in simulation.db.latest(home, simulation.db.stored):
-            seen[row.device, row.kind, row.register, row.begin_us, row.end_us] += 1
+            slot = row.device, row.kind, row.register, row.begin_us, row.end_us
+            require(slot not in seen, f"a slot is shown twice: {slot}")
+            seen.add(slot)
+            shard = shards.setdefault(row.device, row.shard)
+            require(shard == row.shard, f"rows of {row.device} in {shard} and {row.shard}")
             if row.kind == "reading" and row.device in simulation.ledger_by_device():
                 slots.setdefault(row.device, {})[row.end_us] = row
-    doubled = [slot for slot, count in seen.items() if count > 1]
-    require(not doubled, f"{len(doubled)} slots are shown twice: {doubled[:1]}")
     for device, ledger in simulation.ledger_by_device().items():
         rows = slots.get(device, {})
         require(ledger.ends() <= rows.keys(), f"{device} lacks slots that were sent")

@@ -4,6 +4,7 @@ they have its receipt, and send it again, and sometimes twice, late, or correcte
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
@@ -155,6 +156,7 @@ class HeadEnd(Sender):
         return _document(readings)
 
 
+@cache
 def hash_of(meter: str) -> int:
     """A number of the meter's own, the same in every run."""
     return sum(ord(letter) * 31**at for at, letter in enumerate(meter)) % 4_999

@@ -23,7 +23,7 @@ from tests.simulation.world import HOUR_US, SECOND_US, Failed, Lease, Process, S
 TICK_EVERY_S = 60
 SETTLE_EVERY_S = 5
 GRACE_US = HOUR_US
-LATE_GATHER_US = 2 * HOUR_US
+LATE_GATHER_US = 4 * HOUR_US
 
 
 class SequencerProcess(Process):

@@ -207,7 +207,7 @@ class Simulation:
         if any(sender.open() for sender in self.senders):
             left = {sender.name: sender.open() for sender in self.senders if sender.open()}
             raise Failed(f"not certified {SETTLED_WITHIN_H} h after the last fault: {left}")
-        world.run(world.now_us + 3 * HOUR_US)  # late data is closed, too
+        world.run(world.now_us + 5 * HOUR_US)  # late data is closed, too
         self._take_sample()
 
     def _is_quiet(self) -> bool:

@@ -16,7 +16,7 @@ from bal.pipeline import Worked
 from bal.registry import KINDS, Registry
 from bal.store.merge import Merge, Merged, Place, housed, parse
 from tests.simulation.stores import SimBook, SimDb, Summary
-from tests.simulation.workers import Servers
+from tests.simulation.workers import Servers, registry_at
 from tests.simulation.world import Lease, Process
 
 VERSIONS_AT_ONCE = 64
@@ -55,7 +55,7 @@ class StorerProcess(Process):
         self._rows_at, self._announcements_at = saved.rows_from, saved.announcements_from
         self._announced_at: dict[int, int] = {}
         self._registry = Registry()
-        self._applied = 0
+        self._caught_up = False
         self._to_tell: list[tuple[int, Summary]] = []
 
     def step(self) -> float | None:
@@ -154,12 +154,14 @@ class StorerProcess(Process):
 
     def _catch_up(self) -> None:
         """The registry as of what is stored; its own records of this store come on top."""
-        records = self.servers.feed.records
-        if self._applied == 0 and records:
-            for index, record in records:
-                if index < self.db.stored:
-                    self._registry.apply(record)
-        self._applied = 1
+        if self._caught_up:
+            return
+        self._caught_up = True
+        feed = self.servers.feed
+        if feed.size <= self.db.stored:
+            self._registry = feed.newest()
+        else:  # the one before ended between the two
+            self._registry = registry_at(feed, self.db.stored)
 
     def _save(self, version: int) -> None:
         """Where the next start reads from: behind all that it will not need."""

@@ -6,6 +6,7 @@ a crash within a store leaves some of them, a repeated one brings them again, cu
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import attrgetter, itemgetter
@@ -13,8 +14,9 @@ from zlib import compress, decompress
 
 from bal.certify.commitment import pseudonym
 from bal.errors import Unavailable
-from bal.model import Close, Digest, Identity, Pseudonym, StoredRecord
+from bal.model import Close, Identity, Pseudonym, StoredRecord
 from bal.ports import BookEntry
+from bal.registry import Registry
 from bal.store import versions
 from bal.store.segment import DAY_US, Key, decode, encode
 from tests.simulation.world import Failed, World
@@ -255,6 +257,19 @@ class RegistryFeed:
     def __init__(self) -> None:
         self.records: list[tuple[int, bytes]] = []
         self.size = 0  # of the log: complete below it
+        self._newest = Registry()
+        self._applied = 0
+
+    def newest(self) -> Registry:
+        """A registry of one's own as of `size`: to apply 100,000 records takes four seconds."""
+        for _, record in self.records[self._applied :]:
+            self._newest.apply(record)
+        self._applied = len(self.records)
+        mine = copy(self._newest)
+        for name, held in vars(self._newest).items():
+            if isinstance(held, dict):
+                setattr(mine, name, dict(held))
+        return mine
 
     def add(self, records: Sequence[tuple[int, bytes]], size: int) -> None:
         """The next ones; what a repeated store brings again is known."""
@@ -265,5 +280,6 @@ class RegistryFeed:
 
 def digest_of(row: StoredRecord) -> int:
     """A row's own number; rows of a table are summed, whatever their order."""
-    text = repr((*row[:6], int(row.rank), row.type, row.year, row.shard)).encode()
-    return int.from_bytes(Digest(sha256(text + row.record).digest())[:16], "big")
+    device, end, kind, register, begin, index, rank, type_, year, record, shard = row
+    text = f"{device} {end} {kind} {register} {begin} {index} {rank:d} {type_[0]} {year} {shard} "
+    return int.from_bytes(sha256(text.encode() + record).digest()[:16], "big")

@@ -261,7 +261,9 @@ class Lane:
             self._apply(int(header["inputs"]["registry"]))
             self._worker.process(message)
             servers.world.seen["messages fed again"] += 1
-        self._apply(servers.feed.size)
+        self._registry = servers.feed.newest()
+        self._worker = self._worker.with_registry(self._registry)
+        self._applied, self._size = len(servers.feed.records), servers.feed.size
         self._begun = True
 
     def _apply(self, size: int) -> None:
