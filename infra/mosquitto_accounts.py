@@ -7,6 +7,7 @@ does not hold any more (mosquitto.conf(5); Mosquitto 2.0 and newer).
 
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -23,7 +24,7 @@ from bal.errors import Rejected, Stop, Unavailable
 from infra.certificates import check_name, client_context
 from infra.files import replace_file
 
-PLATFORM_USERS = ("collector", "monitor")  # no device may be named so
+PLATFORM_USERS = ("collector", "monitor", "receipts")  # no device may be named so
 _ITERATIONS = 101  # as mosquitto_passwd has it; these passwords are 256 random bits
 _CONNECT_TIMEOUT_S = 5
 _CLEAR_TIMEOUT_S = 3.0
@@ -60,16 +61,17 @@ def changing(path: Path) -> Iterator[dict[str, str]]:
 
 
 def hang_up(pid_file: Path) -> None:
-    """Send SIGHUP to the Mosquitto whose `pid_file` (mosquitto.conf) this is.
+    """Send SIGHUP to the Mosquitto whose `pid_file` (mosquitto.conf; docs/servers.md) this is.
 
     Raises Unavailable when none runs by that file.
     """
     try:
-        pid = int(pid_file.read_text(encoding="ascii"))
+        text = pid_file.read_text(encoding="ascii")
+        pid = int(json.loads(text)["pid"] if text.startswith("{") else text)
         if Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() != "mosquitto":
             raise Unavailable(f"process {pid} of {pid_file} is no Mosquitto")
         os.kill(pid, signal.SIGHUP)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise Unavailable(f"no Mosquitto runs by {pid_file}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""One connection of the collector to a Mosquitto broker: MQTT 5 by gmqtt, from CONNECT to its loss.
+"""One connection of the platform to a Mosquitto broker: MQTT 5 by gmqtt, from CONNECT to its loss.
 
 gmqtt 0.8 can be told not to acknowledge by itself: it sends PUBACK when the coroutine that hears
 the message returns. It is held to one connection, as in `field/mqtt_connection.py`; here that is
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,23 +34,22 @@ SESSION_WITHOUT_END = 0xFFFFFFFF  # MQTT 5 §3.1.2.11.2
 PACKET_BYTES_MAX = 16 * 1024 * 1024  # of a message to us; the guard refuses far smaller ones
 NEVER_RECONNECT = {"reconnect_retries": -2}  # gmqtt: -1 is for ever, 0 is once
 REFUSED_FOR_GOOD = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})  # MQTT 5 §3.2.2.2
-TAKEN_OVER = 0x8E
 NO_RETAINED_AT_SUBSCRIBE = 2  # MQTT 5 §3.8.3.1, Retain Handling
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where a broker is and what the collector enters with; every secret is a file."""
+    """Where a broker is and what one connection enters with; every secret is a file."""
 
     host: str  # as its certificate names it
     port: int
     ca: Path  # who may vouch for it
-    certificate: Path  # the collector's own
+    certificate: Path  # our own
     key: Path
     user: str
     password_file: Path  # the password, with or without a newline behind it
-    client_id: str = "gridseal-collector"  # names the session that the broker keeps for us
+    client_id: str  # names the session that the broker keeps for us
 
     def context(self) -> ssl.SSLContext:
         """TLS 1.2 or newer. Raises Stop("broker-refused") for files that can't be used."""
@@ -114,49 +114,49 @@ class _Turns:
 
 
 class _Sent(PersistentStorage):  # type: ignore[misc] # gmqtt has no types
-    """Receipts under way, by packet identifier: gmqtt says them to its storage only."""
+    """What is under way from us, by packet identifier: gmqtt tells those to its storage only."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last_id = 0
 
     def push_message(self, mid: int, raw_package: bytes) -> None:
-        """A receipt set out; its bytes are kept by whoever sent it."""
+        """A message set out; its bytes are kept by whoever sent it."""
         super().push_message(mid, b"")
         self.last_id = mid
 
 
 class Connection:
-    """Hears one filter with QoS 1 and publishes receipts with QoS 1; thrown away when lost.
+    """Hears one filter with QoS 1, or publishes with QoS 1; thrown away when lost.
 
     hear: awaited for each message; once it returns True, the message is acknowledged, in order; if
     False, never on this connection. It must not raise. on_acknowledged: told of the packet
-    identifier of each receipt that the broker has answered, and of the answer's reason code.
+    identifier of each message of ours that the broker has answered, and of the reason code.
     """
 
     def __init__(
         self,
         broker: Broker,
         *,
-        receive_max: int,
-        hear: Callable[[Heard], Awaitable[bool]],
-        on_acknowledged: Callable[[int, int], None],
+        receive_max: int = 1,
+        hear: Callable[[Heard], Awaitable[bool]] | None = None,
+        on_acknowledged: Callable[[int, int], None] = lambda _, __: None,
     ) -> None:
         """receive_max: messages that the broker may have under way to us, 1 to 65535."""
         self._broker, self._hear, self._on_acknowledged = broker, hear, on_acknowledged
         self._sent, self._turns = _Sent(), _Turns()
         self._offer: dict[str, Any] = {}
-        self._lost = asyncio.Event()
+        self._lost, self._reading = asyncio.Event(), asyncio.Event()
+        self._reading.set()
         self._granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.session_present = False
         self.why = "the connection was lost"
-        self.reason = 0  # of the broker's DISCONNECT
         self._client = gmqtt.Client(
             broker.client_id,
-            clean_session=False,
+            clean_session=hear is None,
             optimistic_acknowledgement=False,
             persistent_storage=self._sent,
-            session_expiry_interval=SESSION_WITHOUT_END,
+            session_expiry_interval=0 if hear is None else SESSION_WITHOUT_END,
             receive_maximum=receive_max,
             maximum_packet_size=PACKET_BYTES_MAX,
         )
@@ -168,8 +168,8 @@ class Connection:
         # gmqtt 0.8 throws the reason code of a PUBACK away; this is the only place to see it
         self._client._package_handler._handle_puback_packet = self._on_puback
 
-    async def open(self, topic: str) -> None:
-        """Connect, going on with the session that the broker keeps, and subscribe to `topic`.
+    async def open(self, topic: str = "") -> None:
+        """Connect, with the session that the broker keeps where we hear, and hear `topic`.
 
         Raises Stop("broker-refused") when the broker will never let this user or certificate in or
         hear that topic; Unavailable or OSError when it may later.
@@ -186,6 +186,8 @@ class Connection:
                 text = f"the broker does not let the user {broker.user} in: {error}"
                 raise Stop("broker-refused", text) from None
             raise Unavailable(str(error)) from None
+        if not topic:
+            return
         self._client.subscribe(topic, qos=1, retain_handling_options=NO_RETAINED_AT_SUBSCRIBE)
         if await self.unless_lost(self._granted, CONNECT_TIMEOUT_S) != 1:
             text = f"the broker does not let the user {broker.user} read {topic} with QoS 1"
@@ -193,12 +195,12 @@ class Connection:
 
     @property
     def window(self) -> int:
-        """How many receipts may be under way; gmqtt keeps one id back, SUBSCRIBE takes one."""
+        """How many messages of ours may be under way; gmqtt keeps one packet id back."""
         return max(1, int(self._offer.get("receive_maximum", [65535])[0]) - 2)
 
     @property
     def payload_bytes_max(self) -> int:
-        """How large a receipt the broker takes, less what PUBLISH puts around it."""
+        """How large a message the broker takes, less what PUBLISH puts around it."""
         return int(self._offer.get("maximum_packet_size", [1 << 28])[0]) - 256
 
     @property
@@ -212,16 +214,15 @@ class Connection:
         return self._sent.last_id
 
     def pause(self) -> None:
-        """Read nothing more for now; to be repeated for each message that still comes.
+        """Read nothing more for now; TCP lets the broker wait.
 
-        gmqtt's reader may resume by itself once it has emptied its own buffer (128 KiB).
+        Over twice KEEP_ALIVE_S of it ends the connection: no answer to a ping is read, either.
         """
-        self._client._connection._transport.pause_reading()
+        self._reading.clear()
 
     def resume(self) -> None:
         """Read on."""
-        if not self.is_lost:
-            self._client._connection._transport.resume_reading()
+        self._reading.set()
 
     async def until_lost(self) -> None:
         """Return when the connection is lost, or gmqtt has given it up for its silence.
@@ -258,8 +259,18 @@ class Connection:
             connection._transport.abort()  # there is no public way; TLS would wait 30 s
         self._turns.end()  # gmqtt now tries to acknowledge, to a transport that is closed
 
-    def _on_connect(self, _: Any, present: int, __: int, properties: dict[str, Any]) -> None:
-        self.session_present, self._offer = bool(present), properties
+    def _on_connect(self, _: Any, present: int, __: int, ___: Any) -> None:
+        self.session_present = bool(present)
+        # What gmqtt hands over has our own properties in the place of the broker's
+        self._offer = self._client._package_handler._connack_properties
+        # gmqtt reads as fast as it can. Pausing its transport does not last: its StreamReader
+        # resumes that whenever it has emptied its own buffer.
+        protocol = self._client._connection._protocol
+        protocol.read = partial(self._read, protocol.read)
+
+    async def _read(self, read: Callable[[int], Awaitable[bytes]], size: int) -> bytes:
+        await self._reading.wait()
+        return await read(size)
 
     def _on_subscribe(self, _: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:
         if not self._granted.done():
@@ -271,6 +282,7 @@ class Connection:
         """What gmqtt sends as the reason code of PUBACK, once it is returned."""
         name = topic if isinstance(topic, str) else topic.decode("utf-8", "replace")
         place = self._turns.enter()
+        assert self._hear is not None
         if await self._hear(Heard(name, payload, bool(properties.get("retain")))):
             self._turns.answer(place)
         await place.turn
@@ -285,8 +297,5 @@ class Connection:
 
     def _on_disconnect(self, _: Any, packet: Any, __: Any = None) -> None:
         if isinstance(packet, bytes) and packet:  # DISCONNECT of MQTT 5, with its reason
-            self.reason = packet[0]
             self.why = f"the broker closed the connection: reason 0x{packet[0]:02x}"
-            if self.reason == TAKEN_OVER:
-                self.why = "another collector entered with the same client id"
         self._lost.set()

@@ -11,13 +11,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from bal.errors import GridsealError, Rejected, Stop, Unavailable
-from infra.mosquitto_connection import TAKEN_OVER, Broker, Connection, Heard
+from bal.errors import GridsealError, Rejected, Stop
+from infra.mosquitto_connection import Broker, Connection, Heard
+from infra.mosquitto_line import Line
 from infra.mosquitto_receipts import MosquittoLimits, Receipts
 from infra.mqtt_receipts import refusal
 
@@ -28,9 +28,7 @@ log = logging.getLogger("gridseal.mosquitto")
 FILTER = "in/+/+"
 STOP_ACCEPTS_S = 2.0  # how long messages already here may take to reach the bus at a stop
 STOP_RECEIPTS_S = 1.0  # and receipts to reach the broker
-PAUSE_S_MIN = 0.1  # between two attempts to connect; doubles
-PAUSE_S_MAX = 5.0
-TAKEN_OVER_PAUSE_S = 30.0  # two collectors of one client id: do not throw each other out for ever
+RETRY_S = 0.1  # after an error of ours
 FAILURES_MAX = 3  # of one message, by an error of ours, before it is left to its sender's spool
 
 
@@ -58,32 +56,49 @@ class Counts:
 
 
 class MosquittoIntake:
-    """Collects from one broker, over one connection at a time; used on one event loop only."""
+    """Collects from one broker and tells its devices; used on one event loop only.
+
+    Over two connections: the broker's answers to our receipts must not wait behind the messages
+    that it has for us, or, when we read no further, neither would ever come.
+    """
 
     def __init__(
         self,
         service: Service,
         broker: Broker,
+        receipts: Broker,
         *,
         limits: MosquittoLimits | None = None,
         senders: Iterable[str] = (),
     ) -> None:
-        """senders: who gets certified receipts before it was heard since this start."""
-        self._service, self._broker = service, broker
+        """broker, receipts: the same broker, entered as two users: one hears, one tells.
+
+        senders: who gets certified receipts before it was heard since this start.
+        """
+        self._service, self._broker, self._receipts_broker = service, broker, receipts
         self._limits = limits or MosquittoLimits()
         self._receipts = Receipts(self._limits)
         self._senders: OrderedDict[str, None] = OrderedDict.fromkeys(senders)
-        self._connection: Connection | None = None
-        self._line: asyncio.Task[None] | None = None
+        self._collecting = Line(
+            self._new_collecting,
+            FILTER,
+            opened=self._collecting_opened,
+            closed=self._collecting_closed,
+        )
+        self._telling = Line(
+            self._new_telling,
+            "",
+            opened=self._telling_opened,
+            closed=self._receipts.connection_lost,
+        )
         self._in_flight = self._in_flight_bytes = 0  # messages on their way to the bus
         self._paused = False
         self._open = asyncio.Event()  # the platform takes messages, as far as we know
         self._open.set()
         self._stopping = False
         self._known_session = False
+        self._refused = ""  # why the broker took no receipt, the last time
         self.counts = Counts()
-        self.alarm = ""  # broker-down, broker-refused or nothing
-        self._failure = ""
 
     # -- running ----------------------------------------------------------------------------
 
@@ -93,12 +108,11 @@ class MosquittoIntake:
         Returns after the first attempt. A broker that is not there now is no error, only an
         alarm. Raises Stop("broker-refused") when it will not let us in or hear what we must.
         """
-        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line = asyncio.create_task(self._keep_connected(first))
+        await self._telling.start()
         try:
-            await asyncio.shield(first)
+            await self._collecting.start()
         except Stop:
-            await self._hang_up()
+            await self._telling.stop()
             raise
 
     async def stop(self) -> None:
@@ -111,8 +125,11 @@ class MosquittoIntake:
         self._pause()
         self._open.set()  # who waits for the platform need not any more
         await _until(lambda: self._in_flight == 0, STOP_ACCEPTS_S)
-        await _until(lambda: self._connection is None or self._receipts.is_empty, STOP_RECEIPTS_S)
-        await self._hang_up()
+        await self._collecting.stop()
+        await _until(
+            lambda: self._telling.connection is None or self._receipts.is_empty, STOP_RECEIPTS_S
+        )
+        await self._telling.stop()
         self.counts.undelivered += len(self._receipts)
 
     def deliver(self, credential: str, payload: bytes) -> None:
@@ -124,6 +141,11 @@ class MosquittoIntake:
             self._send_receipts()
         else:
             self.counts.undelivered += 1
+
+    @property
+    def url(self) -> str:
+        """Where devices find the broker."""
+        return f"mqtts://{self._broker.host}:{self._broker.port}"
 
     def sessions(self) -> list[str]:
         """Whose certified receipts are wanted here: who was heard through this broker."""
@@ -150,74 +172,45 @@ class MosquittoIntake:
 
     def health(self) -> str:
         """For the health document: "ok", or the alarm with its code."""
-        return f"{self.alarm}: {self._failure}" if self.alarm else "ok"
+        if self._refused:
+            return f"broker-refused: {self._refused}"
+        return (self._telling if self._telling.alarm else self._collecting).health()
 
-    # -- the line ---------------------------------------------------------------------------
+    @property
+    def alarm(self) -> str:
+        """The code of what stands: broker-down, broker-refused or nothing."""
+        refused = "broker-refused" if self._refused else ""
+        return refused or self._telling.alarm or self._collecting.alarm
 
-    async def _hang_up(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            line.cancel()
-            with suppress(asyncio.CancelledError):
-                await line
+    # -- the lines --------------------------------------------------------------------------
 
-    async def _keep_connected(self, first: asyncio.Future[None]) -> None:
-        pause_s = PAUSE_S_MIN
-        while True:
-            connection = self._new_connection()
-            try:
-                await connection.open(FILTER)
-                self._opened(connection)
-                pause_s = PAUSE_S_MIN
-                if not first.done():
-                    first.set_result(None)
-                await connection.until_lost()
-                raise Unavailable(connection.why)
-            except Stop as error:
-                self._raise_alarm("broker-refused", error.text)
-                pause_s = PAUSE_S_MAX
-                if not first.done():
-                    first.set_exception(error)
-            except (Unavailable, OSError) as error:
-                self._raise_alarm("broker-down", str(error) or type(error).__name__)
-            finally:
-                self._connection = None
-                await connection.close()
-                self._receipts.connection_lost()
-                self._open.set()  # what waits of this connection comes again on the next
-            if not first.done():
-                first.set_result(None)
-            await asyncio.sleep(TAKEN_OVER_PAUSE_S if connection.reason == TAKEN_OVER else pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
-
-    def _new_connection(self) -> Connection:
+    def _new_collecting(self) -> Connection:
         connection: Connection = Connection(
             self._broker,
             receive_max=self._limits.in_flight_max,
             hear=lambda heard: self._hear(connection, heard),
-            on_acknowledged=self._acknowledged,
         )
         return connection
 
-    def _opened(self, connection: Connection) -> None:
+    def _collecting_opened(self, connection: Connection) -> None:
         if self._known_session and not connection.session_present:
             self.counts.sessions_lost += 1
             log.warning("the broker lost our session: devices send again what has no receipt")
         self._known_session = True
-        if self.alarm:
-            log.info("collecting from the broker again")
-        self.alarm = self._failure = ""
-        self._connection, self._paused = connection, False
+        self._paused = False
+        self._pause_or_resume()
+
+    def _collecting_closed(self) -> None:
+        """What waits of that connection is handed over again on the next."""
+        self._open.set()
+
+    def _new_telling(self) -> Connection:
+        return Connection(self._receipts_broker, on_acknowledged=self._acknowledged)
+
+    def _telling_opened(self, connection: Connection) -> None:
         self._receipts.window = min(connection.window, self._limits.receipts_in_flight_max)
         self._receipts.payload_bytes_max = connection.payload_bytes_max
-        self._pause_or_resume()
         self._send_receipts()
-
-    def _raise_alarm(self, code: str, text: str) -> None:
-        """One line each time it becomes something else, not one an attempt."""
-        if self.alarm != code:
-            log.error("%s: %s", code, text)
-        self.alarm, self._failure = code, text
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -249,7 +242,7 @@ class MosquittoIntake:
                 receipt = await self._accept(connection, name, form, heard.payload)
             except Exception:
                 log.exception("accept failed", extra={"credential": name})
-                self._hold(PAUSE_S_MIN)
+                self._hold(RETRY_S)
                 continue
             if receipt is None:
                 return False
@@ -294,8 +287,8 @@ class MosquittoIntake:
 
     def _pause(self) -> None:
         self._paused = True
-        if self._connection is not None:
-            self._connection.pause()
+        if self._collecting.connection is not None:
+            self._collecting.connection.pause()
 
     def _pause_or_resume(self) -> None:
         """Messages of QoS 0 are not in the Receive Maximum, so their number is limited here."""
@@ -306,25 +299,26 @@ class MosquittoIntake:
             few = count <= limits.in_flight_max
             if few and 2 * self._in_flight_bytes <= limits.in_flight_bytes_max:
                 self._paused = False
-                if self._connection is not None:
-                    self._connection.resume()
+                if self._collecting.connection is not None:
+                    self._collecting.connection.resume()
 
     # -- out --------------------------------------------------------------------------------
 
     def _send_receipts(self) -> None:
-        connection = self._connection
+        connection = self._telling.connection
         if connection is not None and not connection.is_lost:
             self.counts.undelivered += self._receipts.send(connection.publish)
 
     def _acknowledged(self, packet_id: int, reason: int) -> None:
         self._receipts.acknowledge(packet_id)
-        if reason >= 0x80:  # 0x87: its ACL does not let us write receipts
+        if reason < 0x80:
+            self._refused = ""
+        else:  # 0x87: its ACL does not let us write receipts; 2.0 ends the connection behind it
             self.counts.undelivered += 1
-            self._raise_refusal(reason)
+            if not self._refused:
+                self._refused = f"it takes no receipts of us: reason 0x{reason:02x}"
+                log.error("broker-refused: %s", self._refused)
         self._send_receipts()
-
-    def _raise_refusal(self, reason: int) -> None:
-        self._raise_alarm("broker-refused", f"it takes no receipts of us: reason 0x{reason:02x}")
 
 
 async def _until(holds: Callable[[], bool], timeout_s: float) -> None:

@@ -68,7 +68,7 @@ class MosquittoAt:
     port: int
     ca: Path
     client: Identity
-    users: Mapping[str, Login]  # collector, monitor
+    users: Mapping[str, Login]  # collector, monitor, receipts
     password_file: Path  # Mosquitto's own, hashed
     acl_file: Path
     place: Place

@@ -46,6 +46,8 @@ ACL = """\
 # Lines before the first `user` would hold for everybody: there are none.
 user collector
 topic read in/#
+
+user receipts
 topic write receipts/#
 
 user monitor

@@ -9,6 +9,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # intake_support is also run as 
 
 from intake_support import Pki, running
 
+from infra.servers import stack
+from tests.servers_fixture import start
+
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory):
@@ -19,3 +22,18 @@ def keys(tmp_path_factory):
 def run(keys, tmp_path):
     with running(keys, tmp_path / "journal.db") as it:
         yield it
+
+
+@pytest.fixture
+def broker_folder(tmp_path):
+    """A data folder; the Mosquitto that a test starts in it is stopped behind it."""
+    data = tmp_path / "data"
+    data.mkdir()
+    yield data
+    stack.down(data, ("mosquitto",), lambda *_: None)
+
+
+@pytest.fixture
+def at(broker_folder):
+    """A Mosquitto of this test's own: a broker has one collector."""
+    return start(broker_folder, "mosquitto").mosquitto

@@ -122,6 +122,7 @@ def test_a_device_sends_and_reads_what_is_its_own(mosquitto_server: MosquittoAt)
     mosquitto.put_devices(at, {"acl-meter": "secret-1", "acl-other": "secret-2"})
     collector = Client(at, "collector", at.users["collector"].password)
     collector.subscribe("in/+/der")
+    receipts = Client(at, "receipts", at.users["receipts"].password)
     device = Client(at, "acl-meter", "secret-1")
     other = Client(at, "acl-other", "secret-2")
     try:
@@ -129,7 +130,7 @@ def test_a_device_sends_and_reads_what_is_its_own(mosquitto_server: MosquittoAt)
         device.subscribe("receipts/acl-meter")
         assert device.publish("in/acl-meter/der", b"mine") == 0
         collector.wait(lambda: ("in/acl-meter/der", b"mine") in collector.messages)
-        assert collector.publish("receipts/acl-meter", b"receipt") == 0
+        assert receipts.publish("receipts/acl-meter", b"receipt") == 0
         device.wait(lambda: ("receipts/acl-meter", b"receipt") in device.messages)
         for topic in ("in/acl-other/der", "receipts/acl-meter", "in/acl-meter/der/more"):
             assert device.publish(topic, b"not mine") == NOT_AUTHORISED
@@ -137,7 +138,7 @@ def test_a_device_sends_and_reads_what_is_its_own(mosquitto_server: MosquittoAt)
         assert [topic for topic, _ in collector.messages] == ["in/acl-meter/der"]
         assert other.messages == []
     finally:
-        for client in (collector, device, other):
+        for client in (collector, receipts, device, other):
             client.close()
 
 
