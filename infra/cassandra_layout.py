@@ -12,6 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
@@ -92,6 +93,7 @@ def group_of(shard: str) -> str:
     return shard.rsplit("/", 1)[0]
 
 
+@lru_cache(maxsize=1 << 17)  # a reading asks twice; about 150 bytes each
 def slot_of(device: str) -> int:
     """The slot of a device's rows; two devices may have one."""
     return crc32(device.encode()) % SLOTS

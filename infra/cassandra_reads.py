@@ -6,7 +6,7 @@ new one. A piece that was listed and is gone was settled in between: the page is
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
@@ -369,7 +369,8 @@ class Reads:
         for lane in range(self._lanes):
             for bucket in range(start // BUCKET_ENTRIES, (stop - 1) // BUCKET_ENTRIES + 1):
                 asked.append((before, (self._scd, lane, bucket, start)))
-                asked.append((behind, (self._scd, lane, bucket, start, stop)))
+                if stop > start + 1:
+                    asked.append((behind, (self._scd, lane, bucket, start, stop)))
         for rows in self._session.each(asked):
             for homes, data, slots in rows:
                 try:
@@ -381,21 +382,16 @@ class Reads:
 
     def _by_index(self, home: Home, wanted: dict[int, int]) -> dict[int, StoredRecord]:
         """Rows of one home by index; those that were just settled may lack."""
-        lowest, highest = min(wanted), max(wanted)
         slots = set(wanted.values())
-        if len(slots) <= SLOTS_ASKED_MAX:
-            places = sorted({place for slot in slots for place in places_of(slot)})
-            listed = self._session.rows(_META + _OF_SLOTS, (self._scd, *home, places))
+        asked: Iterable[tuple[Statement, Sequence[object]]]
+        if len(slots) == 1:  # one entry: in one request
+            statement = self._session.prepared(_WHOLE + _OF_SLOTS)
+            asked = [(statement, (self._scd, *home, places_of(*slots)))]
         else:
-            listed = self._session.rows(_META, (self._scd, *home))
-        keys = [
-            tuple(head)
-            for *head, last, _, _, _ in listed
-            if head[2] <= highest and last >= lowest and (head[0] == LANDED or head[1] in slots)
-        ]
-        statement = self._session.prepared(_WHOLE + _OF_PIECES)
-        parts = [keys[at : at + PIECES_ASKED] for at in range(0, len(keys), PIECES_ASKED)]
-        asked = ((statement, (self._scd, *home, part)) for part in parts)
+            keys = self._listed(home, wanted, slots)
+            statement = self._session.prepared(_WHOLE + _OF_PIECES)
+            parts = [keys[at : at + PIECES_ASKED] for at in range(0, len(keys), PIECES_ASKED)]
+            asked = ((statement, (self._scd, *home, part)) for part in parts)
         found: dict[int, StoredRecord] = {}
         for rows in self._session.each(asked):
             for *_, data, records, frames in rows:
@@ -407,6 +403,20 @@ class Reads:
                         if one.index in wanted:
                             found[one.index] = one
         return found
+
+    def _listed(self, home: Home, wanted: dict[int, int], slots: set[int]) -> list[PieceKey]:
+        """Keys of the pieces of a home that can have these rows."""
+        lowest, highest = min(wanted), max(wanted)
+        if len(slots) <= SLOTS_ASKED_MAX:
+            places = sorted({place for slot in slots for place in places_of(slot)})
+            listed = self._session.rows(_META + _OF_SLOTS, (self._scd, *home, places))
+        else:
+            listed = self._session.rows(_META, (self._scd, *home))
+        return [
+            (tier, slot, first, mark, piece)
+            for tier, slot, first, mark, piece, last, *_ in listed
+            if first <= highest and last >= lowest and (tier == LANDED or slot in slots)
+        ]
 
     def shard_rows(
         self, shard: str, from_us: int, to_us: int, size: int
