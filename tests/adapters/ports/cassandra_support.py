@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from infra.cassandra_schema import DATA, LOG, migrate
+from infra.cassandra_schema import DATA, migrate
 from infra.cassandra_session import CassandraAddress, CassandraSession
 from infra.servers.connect import CassandraAt
 
 
-def address(at: CassandraAt, role: str) -> CassandraAddress:
-    """How a role enters; the migrator enters the customer database's keyspace."""
+def address(at: CassandraAt, role: str, keyspace: str = DATA) -> CassandraAddress:
+    """How a role enters a keyspace."""
     return CassandraAddress(
         hosts=[at.host],
         port=at.port,
@@ -17,7 +17,7 @@ def address(at: CassandraAt, role: str) -> CassandraAddress:
         key=at.client.key,
         role=role,
         password_file=at.roles[role].password_file,
-        keyspace=LOG if role == "sequencer" else DATA,
+        keyspace=keyspace,
     )
 
 
