@@ -11,7 +11,7 @@ from hashlib import sha256
 import pytest
 from mosquitto_support import collecting, enrolled, eventually, kill
 
-from infra.servers import mosquitto, process, stack
+from infra.servers import process, stack
 from infra.sqlite_bus import SqliteBus
 from tests.servers_fixture import start
 
@@ -135,87 +135,6 @@ def test_a_lost_session_is_told(at, broker_folder, tmp_path):
         (device,) = enrolled(at, tmp_path, "meter-1")
         device.pub("in/meter-1/der", '{"n":1}')
         eventually(lambda: len(it.raws()) == 1)
-
-
-# --- revocation -----------------------------------------------------------------------------------
-
-
-def test_a_revoked_device_is_out_within_a_second_and_its_queue_is_gone(at, tmp_path):
-    device, other = enrolled(at, tmp_path, "meter-1", "meter-2")
-    with collecting(at, tmp_path / "bus") as it:
-
-        async def session():
-            field, neighbour = device.field(), other.field()
-            await field.connect()
-            await neighbour.connect()
-            connection = _lost_signal(field)
-            since_s = time.monotonic()
-            removal = asyncio.to_thread(mosquitto.accounts(at).remove, "meter-1")
-            cleared = asyncio.create_task(removal)
-            await asyncio.wait_for(connection, 10)
-            took_s = time.monotonic() - since_s
-            assert await cleared is True
-            await neighbour.publish("der", b'{"still":"here"}')
-            await neighbour.drain(10)
-            await field.close()
-            await neighbour.close()
-            return took_s
-
-        assert asyncio.run(session()) < 1.0
-        assert device.code() == 5
-        assert it.raws() == [b'{"still":"here"}']
-
-
-def test_what_was_kept_for_a_revoked_device_nobody_gets(at, tmp_path):
-    (device,) = enrolled(at, tmp_path, "meter-1")
-    device.keep_session()
-    with collecting(at, tmp_path / "bus") as it:
-        it.call(it.intake.deliver, "meter-1", b'{"type":"certified"}')
-        eventually(lambda: it.call(lambda: it.intake._receipts.is_empty))
-        mosquitto.remove_device(at, "meter-1")
-        it.call(it.intake.disconnect, "meter-1")
-        (anew,) = enrolled(at, tmp_path, "meter-1")  # the same name, another password
-        assert anew.sub(1, "-W", "1") == []
-
-
-def test_the_collector_refuses_what_a_revoked_device_had_sent(at, tmp_path):
-    (device,) = enrolled(at, tmp_path, "meter-1")
-    with collecting(at, tmp_path / "bus"):
-        pass
-    device.pub("in/meter-1/der", '{"n":1}')
-    mosquitto.remove_device(at, "meter-1")
-    it = collecting(at, tmp_path / "bus", revoked={"meter-1"})
-    with it as it:
-        eventually(lambda: it.intake.counts.refused == 1)
-        assert it.raws() == []
-
-
-def test_accounts_are_the_registrys_after_a_start(at, tmp_path):
-    device, other = enrolled(at, tmp_path, "meter-1", "meter-2")
-    accounts = mosquitto.accounts(at)
-    assert accounts.keep({"meter-2", "not-enrolled-here"}) == ["meter-1"]
-    eventually(lambda: device.code() == 5)
-    assert other.code() == 0
-    assert accounts.names() == {"meter-2"}
-    assert accounts.remove("meter-1") is False
-
-
-def test_a_removal_while_the_broker_is_down_holds_when_it_is_back(at, broker_folder, tmp_path):
-    (device,) = enrolled(at, tmp_path, "meter-1")
-    kill(at)
-    assert mosquitto.accounts(at).remove("meter-1") is False
-    assert start(broker_folder, "mosquitto").mosquitto == at
-    assert device.code() == 5
-
-
-def _lost_signal(field):
-    """A future that is done when the field client's connection is lost: it then says why."""
-
-    async def watch():
-        while not field._failure:
-            await asyncio.sleep(0.005)
-
-    return watch()
 
 
 def _sha256(raw):
