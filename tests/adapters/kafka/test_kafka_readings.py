@@ -1,6 +1,8 @@
 """Certified readings and heads for consumers, read by a client that is not ours."""
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -34,13 +36,15 @@ DSO = ClientInfo("dso-1", b"", ALL, None)
 NORTH = ClientInfo("agg-1", b"", ALL, frozenset({"north"}))
 SOUTH = ClientInfo("agg-12", b"", ALL, frozenset({"south"}))  # agg-1 begins its name
 PATIENCE_S = 60
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class World:
     """A database of certified rows, a feed of it, and clients that the platform knows."""
 
-    def __init__(self, folder: Path, kafka: KafkaAccess) -> None:
-        self.kafka = kafka
+    def __init__(self, folder: Path, kafka: KafkaAccess, storer: KafkaAccess) -> None:
+        self.kafka = kafka  # the administrator's
+        self.storer = storer
         self.db = SqliteCustomerDb(folder / "scd")
         self.vault = SqliteVault(folder / "vault", SystemClock())
         names = [Identity(f"mrid:{number}") for number in range(4)]
@@ -51,7 +55,7 @@ class World:
 
     def open(self) -> KafkaReadings:
         return KafkaReadings(
-            self.kafka, customer_db=self.db, vault=self.vault, client=self.clients.get
+            self.storer, customer_db=self.db, vault=self.vault, client=self.clients.get
         )
 
     def store(self, number: int, **changes: object) -> list[StoredRecord]:
@@ -100,8 +104,8 @@ def kafka(kafka_server: KafkaAt) -> Iterator[KafkaAccess]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, kafka: KafkaAccess) -> Iterator[World]:
-    with closing(World(tmp_path, kafka)) as world:
+def world(tmp_path: Path, kafka: KafkaAccess, kafka_server: KafkaAt) -> Iterator[World]:
+    with closing(World(tmp_path, kafka, access(kafka_server, "storer"))) as world:
         yield world
 
 
@@ -342,10 +346,9 @@ def test_heads_in_order_and_once(world: World, kafka_server: KafkaAt) -> None:
 
 
 def test_a_broker_that_stands_still_loses_nothing(world: World, kafka_server: KafkaAt) -> None:
-    impatient = replace(world.kafka, timeout_s=2)
     put_reader(world.kafka, principal(DSO), DSO, size=0)
     world.feed.close()
-    world.kafka = impatient
+    world.storer = replace(world.storer, timeout_s=2)
     world.feed = world.open()
     world.store(20)
     eventually(lambda: world.feed.publish(world.size))
@@ -387,3 +390,33 @@ def test_a_topic_that_somebody_else_wrote_to_stops(world: World, kafka_server: K
     producer.flush(PATIENCE_S)
     with pytest.raises(Stop, match=r"store-damaged: .* header index"):
         eventually(lambda: world.feed.publish(1))
+
+
+def test_the_lines_of_the_page_for_consumers(
+    world: World, kafka_server: KafkaAt, tmp_path: Path
+) -> None:
+    put_reader(world.kafka, principal(NORTH), NORTH, size=0)
+    rows = world.store(8)
+    eventually(lambda: world.feed.publish(world.size))
+    page = (REPOSITORY / "docs" / "kafka.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    options = entered(kafka_server, principal(NORTH))
+    for written, here in (
+        ("kafka.example:9093", kafka_server.bootstrap),
+        ('"ca.crt"', repr(options["ssl.ca.location"])),
+        ('"you.crt"', repr(options["ssl.certificate.location"])),
+        ('"you.key"', repr(options["ssl.key.location"])),
+        ("aggregator.you", principal(NORTH)),
+        ("bal.readings.v1.you", own_topic("agg-1")),
+    ):
+        assert written in program
+        program = program.replace(written, here)
+    (tmp_path / "consumer.py").write_text(program)
+    with subprocess.Popen(
+        [sys.executable, "-u", tmp_path / "consumer.py"], stdout=subprocess.PIPE, text=True
+    ) as consumer:
+        assert consumer.stdout is not None
+        lines = [consumer.stdout.readline() for _ in range(4)]
+        consumer.kill()
+    wanted = [row for row in rows if row.shard == "north/0"]
+    assert lines == [f"{row.device} 1.0.0 {row.record.decode()}\n" for row in wanted]

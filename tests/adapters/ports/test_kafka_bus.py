@@ -173,6 +173,26 @@ def test_who_has_no_right_is_refused_and_may_try_again(
         KafkaBus(stranger_at, topic)
 
 
+def test_a_collector_writes_and_reads_with_its_own_rights(
+    kafka: KafkaAccess, kafka_server: KafkaAt, tmp_path: Path
+) -> None:
+    """Rights are on what begins with bal.raw; so this one topic does."""
+    prefix = f"bal.raw.{prefix_of(tmp_path)}"
+    topic = ensure_topic(kafka, prefix=prefix)
+    try:
+        with closing(KafkaBus(access(kafka_server, "collector"), topic)) as bus:
+            assert bus.append([intake(0), intake(1)]) == [0, 1]
+            assert bus.read(0, 10) == [expected(bus, at, at) for at in range(2)]
+            with pytest.raises(Unavailable, match="TopicAuthorizationFailed"):
+                bus.trim(1)
+        with closing(KafkaBus(access(kafka_server, "worker"), topic)) as bus:
+            assert bus.read(0, 10) == [expected(bus, at, at) for at in range(2)]
+            with pytest.raises(Unavailable, match="AuthorizationFailed"):
+                bus.append([intake(2)])
+    finally:
+        delete_topics(kafka, prefix)
+
+
 def test_nothing_listens_there(kafka: KafkaAccess) -> None:
     nowhere = KafkaAccess("127.0.0.1:1", kafka.ca, kafka.certificate, kafka.key, 2)
     with pytest.raises(Unavailable):
