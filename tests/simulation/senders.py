@@ -106,31 +106,39 @@ class HeadEnd(Sender):
         meters: list[str],
         zone: str,
         ledger: dict[str, Slots] | None,
+        joins_us: dict[str, int],
+        jitter_us: int,
     ) -> None:
-        """ledger: where to note what was sent, by meter; None: it need not be known."""
+        """ledger: where to note what was sent, by meter; None: it need not be known.
+
+        joins_us: by meter the end of its first slot, where it is new on that day; jitter_us: how
+        far apart head-ends report.
+        """
         super().__init__(world, name, collector)
         self.meters, self._zone, self._ledger = meters, ZoneInfo(zone), ledger
+        self._joins_us, self._jitter_us = joins_us, jitter_us
 
     def quarter(self, end_us: int) -> None:
         """Report the quarter-hour that ended at `end_us` (UTC)."""
+        meters = [one for one in self.meters if self._joins_us.get(one, 0) <= end_us]
         skipped: list[str] = []
         if self.dice.random() < 0.1:
-            skipped = self.dice.sample(self.meters, min(len(self.meters), self.dice.randint(1, 5)))
+            skipped = self.dice.sample(meters, min(len(meters), self.dice.randint(1, 5)))
         missing = set(skipped)
-        told = [meter for meter in self.meters if meter not in missing]
+        told = [meter for meter in meters if meter not in missing]
         late_us = 0
         if self.dice.random() < 0.02:
             late_us = self.dice.randrange(5 * HOUR_US)
             self.world.injected["message late by hours"] += 1
-        jitter_us = self.dice.randrange(60 * SECOND_US)
+        jitter_us = self.dice.randrange(self._jitter_us)
         if told:
             self.send("cim", self._message(told, end_us, Rank.MEASURED), jitter_us + late_us)
         if skipped:
             later_us = jitter_us + self.dice.randrange(5 * HOUR_US)
             self.world.injected["meters told late"] += len(skipped)
             self.send("cim", self._message(skipped, end_us, Rank.MEASURED), later_us)
-        if self.dice.random() < 0.05:
-            some = self.dice.sample(self.meters, min(len(self.meters), self.dice.randint(1, 10)))
+        if meters and self.dice.random() < 0.05:
+            some = self.dice.sample(meters, min(len(meters), self.dice.randint(1, 10)))
             later_us = self.dice.randrange(5 * HOUR_US)
             self.world.injected["values corrected"] += len(some)
             self.send("cim", self._message(some, end_us, Rank.CORRECTED), later_us)

@@ -16,7 +16,7 @@ from bal.ports import BookEntry
 from bal.registry import Registry
 from bal.subjects import identity_of_name
 from tests.simulation.log_store import LogDisk, SimSigner
-from tests.simulation.senders import HeadEnd, Pmu, Sender, Slots
+from tests.simulation.senders import SLOT_US, HeadEnd, Pmu, Sender, Slots
 from tests.simulation.sequencers import Closer, SequencerProcess
 from tests.simulation.storer import Saved, StorerProcess
 from tests.simulation.stores import RegistryFeed, SimArchive, SimBook, SimDb, SimVault, Summary
@@ -27,6 +27,7 @@ from tests.simulation.world import HOUR_US, MINUTE_US, SECOND_US, Failed, Lease,
 ORIGIN = "gridseal.invalid/simulation"
 ZONE = "Europe/Berlin"
 METERS_A_HEAD_END = 1_000
+TOGGLED = 4  # meters that are revoked and restored, again and again
 SHARED = 2  # meters that a neighbour reports, too
 LEDGER_METERS_MAX = 1_000  # whose every slot is compared at the end
 SETTLED_WITHIN_H = 12  # after the last fault
@@ -49,18 +50,20 @@ class Shape:
     workers: int
     pmus: int
     per_head_end: int
+    jitter_us: int  # how far apart head-ends report
 
 
 def shape_of(seed: int, meters: int) -> Shape:
     """The shape of a world."""
     dice = World(seed, 0).random("shape")
-    small = meters < 5 * METERS_A_HEAD_END
+    per = (20, 40, 100) if meters <= 250 else (100, 250)
     return Shape(
         dice.choice(sorted(DATES)),
         dice.randint(1, 6),
         dice.randint(1, 4),
         dice.randint(0, 2),
-        dice.choice((40, 100, 250)) if small else METERS_A_HEAD_END,
+        dice.choice(per) if meters < 5 * METERS_A_HEAD_END else METERS_A_HEAD_END,
+        dice.choice((SECOND_US // 2, 60 * SECOND_US)),
     )
 
 
@@ -88,6 +91,7 @@ class Simulation:
         self._by_name: dict[str, Sender] = {}
         self._ledger: dict[str, Slots] = {}
         self._ledger_by_device: dict[str, Slots] = {}
+        self._untold: set[str] = set()  # meters whose readings are refused at times
         self._device_days: dict[int, bytes] = {}
         self._registries: tuple[int, Registry, int] = (0, Registry(), 0)
         self._make_processes()
@@ -136,6 +140,7 @@ class Simulation:
         self.collector = Collector(self.servers, own)
         self.operator = Sender(self.world, OPERATOR, self.collector)
         self.head_ends = []
+        self._joins_us = self._make_joins(names)
         for n, mine in enumerate(names):
             shared = names[(n + 1) % len(names)][:SHARED] if len(names) > 1 else []
             ledger = self._ledger if n * per < LEDGER_METERS_MAX else None
@@ -146,11 +151,38 @@ class Simulation:
                 meters=mine + shared,
                 zone=ZONE,
                 ledger=ledger,
+                joins_us=self._joins_us,
+                jitter_us=self.shape.jitter_us,
             )
             self.head_ends.append(head_end)
         self.pmus = [Pmu(self.world, f"pmu-{n}", self.collector) for n in range(self.shape.pmus)]
         self.senders = [self.operator, *self.head_ends, *self.pmus]
         self._by_name = {sender.name: sender for sender in self.senders}
+
+    def _make_joins(self, names: list[list[str]]) -> dict[str, int]:
+        """Meters that are new on that day, and from when on; of shared ones more than of others."""
+        dice = self.world.random("joins")
+        slots = (self._end_us - self._begin_us) // SLOT_US
+        found: dict[str, int] = {}
+        for mine in names:
+            some = [*mine[:SHARED], *dice.sample(mine, min(len(mine) // 10, 20))]
+            for meter in some:
+                found[meter] = self._begin_us + dice.randint(1, slots) * SLOT_US
+        return found
+
+    def _toggle(self, meter: str) -> None:
+        """The operator revokes a device, or takes it back into service."""
+        identity = identity_of_name(meter)
+        found = self.servers.vault.find([identity])
+        info = None
+        if identity in found:
+            info = self._registry_at(self.servers.feed.size).device(found[identity])
+        if info is not None:
+            state = "revoked" if info.state == "active" else "active"
+            command = {"command": "device", "device": info.device, "state": state}
+            command["at"] = str(self.world.now_us)  # no two commands are one message
+            self.world.injected["device revoked or restored"] += 1
+            self.operator.send(COMMAND_FORMAT, jcs.encode(command))
 
     def _enrol(self, sender: Sender, number: int) -> None:
         vault = self.servers.vault
@@ -229,6 +261,13 @@ class Simulation:
             seconds = dice.randint(30, 200)
             begin_us = self._begin_us + dice.randrange(20 * HOUR_US)
             pmu.stream(begin_us - begin_us % SECOND_US, seconds)
+        toggled = dice.sample(self.head_ends[0].meters[SHARED:-SHARED], TOGGLED)
+        for meter in toggled:
+            self._untold.add(meter)
+        for number in range(240):
+            at_us = self._begin_us + 8 * HOUR_US + number * MINUTE_US - world.start_us
+            delay_us, meter = at_us - world.now_us + dice.randrange(MINUTE_US), dice.choice(toggled)
+            world.at(delay_us, lambda one=meter: self._toggle(one))
         if self.shape.date_name == "leap second":
             leap_us = self._begin_us + HOUR_US  # midnight UTC
             head_end = self.head_ends[0]
@@ -281,9 +320,10 @@ class Simulation:
         """What was sent, by pseudonym."""
         if not self._ledger_by_device:
             for meter, slots in self._ledger.items():
-                identity = identity_of_name(meter)
-                name = self.servers.vault.find([identity])[identity]
-                self._ledger_by_device[name] = slots
+                if meter not in self._untold:
+                    identity = identity_of_name(meter)
+                    name = self.servers.vault.find([identity])[identity]
+                    self._ledger_by_device[name] = slots
         return self._ledger_by_device
 
     def device_day(self, entry: BookEntry) -> bytes:

@@ -119,6 +119,15 @@ class Group:
         return {p: generation for p, (name, generation) in self._owners.items()
                 if name == worker.name}  # fmt: skip
 
+    def joined(self, worker: "WorkerProcess") -> None:
+        """It begins anew: what it had is claimed anew, too, though nobody else had it meanwhile.
+
+        Its offers of before may still stand in the topic; a new generation is behind them.
+        """
+        for partition, (name, _) in list(self._owners.items()):
+            if name == worker.name:
+                self._give(partition, name)
+
     def renew(self, partition: int, worker: "WorkerProcess") -> None:
         """The same worker begins a partition anew."""
         if self._owners.get(partition, ("", 0))[0] == worker.name:
@@ -150,6 +159,7 @@ class WorkerProcess(Process):
 
     def boot(self) -> None:
         self.lanes = {}
+        self.group.joined(self)
 
     def step(self) -> float | None:
         mine = self.group.beat(self)
