@@ -21,7 +21,7 @@ import gmqtt
 from gmqtt.mqtt.handler import MQTTConnectError
 from gmqtt.storage import PersistentStorage
 
-from bal.errors import Stop, Unavailable
+from bal.errors import GridsealError, Stop, Unavailable
 from infra.certificates import client_context
 
 # It warns of each lost connection and of each word that came too late for one: we say it once
@@ -148,7 +148,8 @@ class Connection:
         self._offer: dict[str, Any] = {}
         self._lost, self._reading = asyncio.Event(), asyncio.Event()
         self._reading.set()
-        self._granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._granted = asyncio.Event()
+        self._refusal: Stop | None = None
         self.session_present = False
         self.why = "the connection was lost"
         self._client = gmqtt.Client(
@@ -189,9 +190,11 @@ class Connection:
         if not topic:
             return
         self._client.subscribe(topic, qos=1, retain_handling_options=NO_RETAINED_AT_SUBSCRIBE)
-        if await self.unless_lost(self._granted, CONNECT_TIMEOUT_S) != 1:
-            text = f"the broker does not let the user {broker.user} read {topic} with QoS 1"
-            raise Stop("broker-refused", text)
+        if not self.session_present:
+            await self.unless_lost(self._granted.wait(), CONNECT_TIMEOUT_S)
+        # Else the answer may come behind a thousand messages, which are to be heard meanwhile
+        if self._refusal is not None:
+            raise self._refusal
 
     @property
     def window(self) -> int:
@@ -224,8 +227,8 @@ class Connection:
         """Read on."""
         self._reading.set()
 
-    async def until_lost(self) -> None:
-        """Return when the connection is lost, or gmqtt has given it up for its silence.
+    async def until_lost(self) -> GridsealError:
+        """Why it was lost, once it is, or gmqtt has given it up for its silence.
 
         A connection that is given up would otherwise wait for the other end to close TLS.
         """
@@ -234,6 +237,7 @@ class Connection:
                 await asyncio.wait_for(self._lost.wait(), WATCH_S)
             if not self._client.is_connected:
                 self._lost.set()
+        return self._refusal or Unavailable(self.why)
 
     async def unless_lost(self, work: Awaitable[T], timeout_s: float) -> T:
         """What `work` results in; Unavailable when the connection is lost first, or in time."""
@@ -243,7 +247,9 @@ class Connection:
             await asyncio.wait({task, lost}, timeout=timeout_s, return_when="FIRST_COMPLETED")
             if task.done():
                 return task.result()
-            raise Unavailable(self.why if self.is_lost else "the broker did not answer in time")
+            if self.is_lost:
+                raise self._refusal or Unavailable(self.why)
+            raise Unavailable("the broker did not answer in time")
         finally:
             lost.cancel()
             task.cancel()
@@ -273,8 +279,11 @@ class Connection:
         return await read(size)
 
     def _on_subscribe(self, _: Any, __: int, granted: tuple[int, ...], ___: Any) -> None:
-        if not self._granted.done():
-            self._granted.set_result(granted[0])
+        if granted[0] != 1:
+            text = f"the broker does not let the user {self._broker.user} hear with QoS 1"
+            self._refusal = Stop("broker-refused", text)
+            self._lost.set()
+        self._granted.set()
 
     async def _on_message(
         self, _: Any, topic: str | bytes, payload: bytes, __: int, properties: dict[str, Any]

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
-from bal.errors import GridsealError, Stop, Unavailable
+from bal.errors import GridsealError, Stop
 from infra.mosquitto_connection import Connection
 
 log = logging.getLogger("gridseal.mosquitto")
@@ -109,8 +109,7 @@ class Line:
             self._opened(connection)
             if not first.done():
                 first.set_result(None)
-            await connection.until_lost()
-            raise Unavailable(connection.why)
+            raise await connection.until_lost()
         except ssl.SSLCertVerificationError as error:
             text = f"the broker's certificate does not hold: {error.verify_message}"
             raise Stop("broker-refused", text) from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from hashlib import sha256
 
 import gmqtt
@@ -10,6 +11,7 @@ from mosquitto_support import Device, collecting, enrolled, eventually, log_of
 
 from bal.errors import Stop, Unavailable
 from infra.certificates import client_context, create_ca
+from infra.mosquitto_intake import Broker, MosquittoIntake
 from infra.mosquitto_receipts import MosquittoLimits
 from infra.servers import mosquitto
 from infra.system_clock import SystemClock
@@ -257,6 +259,23 @@ def test_a_user_who_may_not_write_receipts_says_so(at, tmp_path):
         it.call(it.intake.deliver, "meter-2", b"{}")
         eventually(lambda: it.intake.health() == REFUSED_RECEIPTS)
         assert it.intake.undelivered == 1
+
+
+def test_a_broker_that_does_not_let_us_hear_says_so(keys, run, tmp_path):
+    """Mosquitto grants any subscription. Our own server does not: it is no broker."""
+    secret = tmp_path / "password"
+    secret.write_text("pw-a")
+    files = {"ca": "ca.crt", "certificate": "a.crt", "key": "a.key"}
+    broker = Broker(
+        host="127.0.0.1", port=run.port, user="a", client_id="x", password_file=secret,
+        **{name: keys.folder / file for name, file in files.items()},
+    )  # fmt: skip
+
+    async def start():
+        await MosquittoIntake(run.platform, broker, replace(broker, client_id="y")).start()
+
+    with pytest.raises(Stop, match="does not let the user a hear"):
+        asyncio.run(start())
 
 
 def test_a_broker_of_another_authority_is_not_talked_to(at, tmp_path):
