@@ -9,7 +9,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from cassandra import ConsistencyLevel
 
@@ -43,38 +42,32 @@ _SEGMENTS = """
 """
 _SMALL = " WITH compaction = {'class': 'LeveledCompactionStrategy'}"
 
-# Name → steps; a step is a list of statements that may be repeated.
-STEPS: Mapping[str, Sequence[Sequence[str]]] = {
+_MADE: Mapping[str, Sequence[str]] = {
     "customer": [
-        [
-            "CREATE TABLE IF NOT EXISTS progress(scd text, lane smallint, size bigint,"
-            " PRIMARY KEY(scd, lane))" + _SMALL,
-            "CREATE TABLE IF NOT EXISTS shard(scd text, in_group text, name text,"
-            " PRIMARY KEY(scd, in_group, name))" + _SMALL,
-            "CREATE TABLE IF NOT EXISTS owner(scd text, shard text, owner text,"
-            " PRIMARY KEY((scd, shard), owner))" + _SMALL,
-            "CREATE TABLE IF NOT EXISTS device(scd text, device text, shard text, owner text,"
-            " PRIMARY KEY((scd, device), shard, owner))" + _SMALL,
-            "CREATE TABLE IF NOT EXISTS home(scd text, shard text, owner text, slice int,"
-            " PRIMARY KEY((scd, shard, owner), slice))" + _SMALL,
-            "CREATE TABLE IF NOT EXISTS segment(scd text, shard text, owner text, slice int,"
-            " tier tinyint, slot int, first bigint, mark bigint, piece smallint,"
-            " last bigint, count int, end_min_us bigint, end_max_us bigint,"
-            " keys blob, records blob, frames blob,"
-            " PRIMARY KEY((scd, shard, owner, slice), tier, slot, first, mark, piece))" + _SEGMENTS,
-            "CREATE TABLE IF NOT EXISTS place(scd text, lane smallint, bucket int, first bigint,"
-            " homes list<text>, map blob, slots blob, PRIMARY KEY((scd, lane, bucket), first))"
-            + _SEGMENTS,
-        ],
+        "CREATE TABLE IF NOT EXISTS progress(scd text, lane smallint, size bigint,"
+        " PRIMARY KEY(scd, lane))" + _SMALL,
+        "CREATE TABLE IF NOT EXISTS shard(scd text, in_group text, name text,"
+        " PRIMARY KEY(scd, in_group, name))" + _SMALL,
+        "CREATE TABLE IF NOT EXISTS owner(scd text, shard text, owner text,"
+        " PRIMARY KEY((scd, shard), owner))" + _SMALL,
+        "CREATE TABLE IF NOT EXISTS device(scd text, device text, shard text, owner text,"
+        " PRIMARY KEY((scd, device), shard, owner))" + _SMALL,
+        "CREATE TABLE IF NOT EXISTS home(scd text, shard text, owner text, slice int,"
+        " PRIMARY KEY((scd, shard, owner), slice))" + _SMALL,
+        "CREATE TABLE IF NOT EXISTS segment(scd text, shard text, owner text, slice int,"
+        " tier tinyint, slot int, first bigint, mark bigint, piece smallint,"
+        " last bigint, count int, end_min_us bigint, end_max_us bigint,"
+        " keys blob, records blob, frames blob,"
+        " PRIMARY KEY((scd, shard, owner, slice), tier, slot, first, mark, piece))" + _SEGMENTS,
+        "CREATE TABLE IF NOT EXISTS place(scd text, lane smallint, bucket int, first bigint,"
+        " homes frozen<list<text>>, map blob, slots blob, PRIMARY KEY((scd, lane, bucket), first))"
+        + _SEGMENTS,
     ],
     "log": [
-        [
-            "CREATE TABLE IF NOT EXISTS heads(log text PRIMARY KEY, version bigint, size bigint,"
-            " root blob, taken text, swapped_by text)" + _SMALL,
-        ],
+        "CREATE TABLE IF NOT EXISTS heads(log text PRIMARY KEY, version bigint, size bigint,"
+        " root blob, taken text, swapped_by text)" + _SMALL,
     ],
 }
-
 # Name → role → table → what it may do. LWT reads what it compares, so the sequencer reads, too.
 _TABLES = ("progress", "shard", "owner", "device", "home", "segment", "place")
 GRANTS: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = {
@@ -90,6 +83,31 @@ GRANTS: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = {
 }
 
 
+def _granted(name: str) -> list[str]:
+    return [
+        f"GRANT {permission} ON TABLE {{keyspace}}.{table} TO {role}"
+        for role, tables in GRANTS[name].items()
+        for table, permissions in tables.items()
+        for permission in permissions
+    ]
+
+
+def _given_up(name: str) -> list[str]:
+    """Who makes a table has every right on it, and may grant what it has itself."""
+    tables = sorted({table for tables in GRANTS[name].values() for table in tables})
+    return [
+        f"REVOKE {permission} ON TABLE {{keyspace}}.{table} FROM {{migrator}}"
+        for table in tables
+        for permission in ("SELECT", "MODIFY")
+    ]
+
+
+# Name → steps; a step is a list of statements that may be repeated.
+STEPS: Mapping[str, Sequence[Sequence[str]]] = {
+    name: [[*made, *_granted(name)], _given_up(name)] for name, made in _MADE.items()
+}
+
+
 def migrate(at: CassandraAddress, name: str, *, timeout_s: float = 120) -> int:
     """Bring the tables of `name` (customer, log) in `at.keyspace` up to the newest step.
 
@@ -99,7 +117,7 @@ def migrate(at: CassandraAddress, name: str, *, timeout_s: float = 120) -> int:
     """
     session = CassandraSession(at, request_timeout_s=30)
     try:
-        _Migration(session, at.keyspace, name, timeout_s).run()
+        _Migration(session, at, name, timeout_s).run()
     finally:
         session.close()
     return len(STEPS[name])
@@ -120,10 +138,10 @@ class _Migration:
     """One run: what is done stands in the table schema_version of the keyspace."""
 
     def __init__(
-        self, session: CassandraSession, keyspace: str, name: str, timeout_s: float
+        self, session: CassandraSession, at: CassandraAddress, name: str, timeout_s: float
     ) -> None:
         self._session, self._name = session, name
-        self._keyspace = keyspace
+        self._keyspace, self._role = at.keyspace, at.role
         self._me = secrets.token_hex(8)
         self._deadline = time.monotonic() + timeout_s
 
@@ -136,11 +154,6 @@ class _Migration:
             raise Stop("store-version", text)
         for number, statements in enumerate(steps, 1):
             self._step(number, statements)
-        for role, tables in GRANTS[self._name].items():
-            for table, permissions in tables.items():
-                for permission in permissions:
-                    what = f"{permission} ON TABLE {self._keyspace}.{table}"
-                    self._session.plain(f"GRANT {what} TO {role}")
 
     def _step(self, number: int, statements: Sequence[str]) -> None:
         """Do a step, or wait until another process has."""
@@ -152,7 +165,8 @@ class _Migration:
                 raise Unavailable(f"another process is at step {number} of Cassandra's tables")
             time.sleep(_LOOK_S)
         for statement in statements:
-            self._session.plain(statement)
+            made = statement.replace("{keyspace}", self._keyspace)
+            self._session.plain(made.replace("{migrator}", self._role))
         self._session.rows(_END, (self._me, self._name, number, self._me))
         state = self._state(number)
         if state is None or not state[0]:  # the claim ended, and nobody else has done it since
@@ -170,8 +184,3 @@ class _Migration:
         values = (self._name, number)
         rows = self._session.rows(_STEP, values, consistency=ConsistencyLevel.SERIAL)
         return (bool(rows[0][0]), str(rows[0][1])) if rows else None
-
-
-def as_role(at: CassandraAddress, role: str) -> CassandraAddress:
-    """The same place, entered as another role whose password lies beside the first one's."""
-    return replace(at, role=role, password_file=at.password_file.with_name(role))

@@ -39,9 +39,7 @@ PROTOCOL = 5
 _DEFAULT_ROLE = "cassandra"
 # Role → keyspace → rights on all of it. The others' are by table, from infra/cassandra_schema.py.
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "migrator": dict.fromkeys(
-        ("gridseal", "gridseal_log"), ("CREATE", "ALTER", "DROP", "SELECT", "MODIFY")
-    ),
+    "migrator": dict.fromkeys(("gridseal", "gridseal_log"), ("CREATE", "ALTER", "DROP")),
     "writer": {},
     "reader": {},
     "sequencer": {},
