@@ -16,7 +16,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,8 @@ class MosquittoAccounts:
     def keep(self, names: Collection[str]) -> list[str]:
         """Remove all devices but these, the active senders; returns the names removed.
 
-        For the platform's start: a revocation may have been cut short, or the broker been away.
+        For the platform's start: a revocation may have been cut short, or the broker been away. One
+        that does not run now reads the file when it is started.
         """
         extra = sorted(self.names() - set(names))
         if not extra:
@@ -151,7 +152,8 @@ class MosquittoAccounts:
         with changing(self._file) as hashes:
             for name in extra:
                 hashes.pop(name, None)
-        self._reload()
+        with suppress(Stop, Unavailable):
+            self._reload()
         return extra
 
     def names(self) -> set[str]:

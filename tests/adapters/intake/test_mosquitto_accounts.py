@@ -139,9 +139,19 @@ def test_a_broker_by_its_pid_file(at, tmp_path):
     accounts.put({"meter-1": "secret of meter-1"})
     device = Device(at, tmp_path, "meter-1")
     eventually(lambda: device.code() == 0)
+    accounts = MosquittoAccounts(at.password_file, partial(hang_up, at.place.folder / "pid"), None)
+    accounts.put({"meter-1": "another"})  # as `gridseal servers` keeps it
+    eventually(lambda: device.code() == 5)
+    accounts = MosquittoAccounts(at.password_file, partial(hang_up, path), None)
     path.write_text(f"{os.getpid()}")
     with pytest.raises(Unavailable, match="is no Mosquitto"):
         accounts.put({"meter-2": "secret"})
+    for text in ("", "{}", "[1]", "x"):
+        path.write_text(text)
+        with pytest.raises(Unavailable, match="no Mosquitto runs"):
+            accounts.put({"meter-2": "secret"})
     path.unlink()
     with pytest.raises(Unavailable, match="no Mosquitto runs"):
         accounts.put({"meter-2": "secret"})
+    assert accounts.keep(set()) == ["meter-1", "meter-2"]  # the file has it, and that counts
+    assert accounts.names() == set()
