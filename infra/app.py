@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,23 @@ from infra.deriver import Deriver
 from infra.disk_watch import DiskWatch, free_bytes
 from infra.engine import Engine
 from infra.enrolment import Enrolment
+from infra.feeder import Feeder
 from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.http_server import HttpServer, busy, listen
 from infra.intake_writer import IntakeWriter
+from infra.kafka_readings import KafkaReadings
 from infra.key_signer import CheckpointSigner, KeySigner, check_grown
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
+from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
+from infra.mosquitto_intake import Broker, MosquittoIntake
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.operator import Operator
+from infra.outside import choose, kafka_access
 from infra.rpc_url import shown
 from infra.rules import rules_parts, running_rules
 from infra.services import PlatformServices, load_token_keys
@@ -73,6 +79,9 @@ class Platform:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarms: dict[str, str] = {}
         self.metrics = Metrics()
+        self.feeder: Feeder | None = None
+        self.broker: MosquittoIntake | None = None
+        self.accounts: MosquittoAccounts | None = None
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -86,6 +95,7 @@ class Platform:
             origin, self.folder.seed("log"), self.folder.keys / "log.signed"
         )
         self.intake_signer = KeySigner(f"{origin}/intake", self.folder.seed("intake"))
+        choose(self.folder, self.config)
         self.stores = Stores.open(self.folder, self.clock)
         known = facts.contract if facts else ""
         self.chain = open_chain(self.config.anchor, self.folder, origin, known)
@@ -159,10 +169,13 @@ class Platform:
         self._make_engine()
         gateway, mqtt_url = await self._serve(http, mqtt)
         keys = self.folder.keys
-        self.notifier.start(self.mqtt.sessions, self.mqtt.deliver)
+        self.notifier.start(self._interested, self._deliver)
         self.deriver.start()
         self.engine.start()
         self.writer.start()
+        if self.feeder is not None:
+            self.feeder.start()
+        await self._start_broker()
         self.disk.start()
         self.anchorer.start()
         self.enrolment = Enrolment(
@@ -192,6 +205,8 @@ class Platform:
             depth=self.config.anchor.depth,
             enrolment=self.enrolment,
             mqtt=self.mqtt,
+            broker=self.broker,
+            accounts=self.accounts,
             gateway=gateway,
             engine=self.engine,
             deriver=self.deriver,
@@ -203,6 +218,38 @@ class Platform:
         await self._control.start()
         replace_file(self.folder.root / "ready.json", json.dumps(kept).encode())
         return self.ready
+
+    async def _start_broker(self) -> None:
+        """Collect from a Mosquitto, too, where the configuration names one."""
+        at = self.config.mosquitto
+        if not at.host:
+            return
+        ca, certificate, key = Path(at.ca), Path(at.certificate), Path(at.key)
+        registered = self.stores.registry.senders.values()
+        senders = [one.name for one in registered if one.state == "active"]
+        if at.accounts:
+            door = Door(at.host, at.port, ca, certificate, key)
+            reload = partial(hang_up, Path(at.pid_file))
+            self.accounts = MosquittoAccounts(Path(at.accounts), reload, door)
+            await asyncio.to_thread(self.accounts.keep, senders)
+        collector, teller = (
+            Broker(
+                at.host, at.port, ca, certificate, key, user, Path(at.passwords) / user,
+                f"gridseal-{user}",
+            )
+            for user in ("collector", "receipts")
+        )  # fmt: skip
+        self.broker = MosquittoIntake(self.services, collector, teller, senders=senders)
+        await self.broker.start()
+
+    def _interested(self) -> list[str]:
+        """Senders who may read their receipts now, or later at the broker."""
+        return [*self.mqtt.sessions(), *(self.broker.sessions() if self.broker else ())]
+
+    def _deliver(self, credential: str, payload: bytes) -> None:
+        self.mqtt.deliver(credential, payload)
+        if self.broker is not None:
+            self.broker.deliver(credential, payload)
 
     async def _serve(self, http: tuple[str, int], mqtt: tuple[str, int]) -> tuple[Gateway, str]:
         """Begin to listen; returns the gateway and the URL of the intake."""
@@ -285,6 +332,8 @@ class Platform:
             on_refused=self.metrics.note_refused,
         )
         self.mqtt = MqttServer(self.services, limits=self._mqtt_limits())
+        if self.config.kafka.bootstrap:
+            self.feeder = self._make_feeder()
         readings = Readings(
             self.sequencer, self.stores, self.engine, self.anchorer, self.writer, self.mqtt,
             self.disk,
@@ -310,6 +359,20 @@ class Platform:
             closes=self.stores.book.closes,
         )
 
+    def _make_feeder(self) -> Feeder:
+        readings = KafkaReadings(
+            kafka_access(self.config.kafka),
+            customer_db=self.stores.customer_db,
+            vault=self.stores.vault,
+            client=self.services.client,
+        )
+        return Feeder(
+            readings,
+            visible=lambda: self.engine.visible_size,
+            checkpoint=self.stores.log.checkpoint,
+            on_stop=self._fail,
+        )
+
     def _mqtt_limits(self) -> MqttLimits:
         limits = self.config.limits
         return MqttLimits(message_bytes_max=limits.message_bytes, sessions_max=limits.sessions)
@@ -324,6 +387,8 @@ class Platform:
         """Answer what was accepted, commit and store it, then end."""
         await self._control.stop()
         self.writer.refuse("the platform is stopping")
+        if self.broker is not None:
+            await self.broker.stop()
         await self.mqtt.stop()
         await self._http.stop()
         await asyncio.to_thread(self._stop_threads)
@@ -332,6 +397,8 @@ class Platform:
         self.disk.stop()
         self.writer.stop()
         self.engine.stop()
+        if self.feeder is not None:
+            self.feeder.stop()
         self.deriver.stop()
         self.notifier.stop()
         self.anchorer.stop(timeout_s=2)
@@ -375,6 +442,8 @@ class Platform:
     def _certified(self, messages: Sequence[CertifiedMessage]) -> None:
         self.metrics.note_certified(messages)
         self.notifier.put(messages)
+        if self.feeder is not None:
+            self.feeder.wake()
 
     def _close_book(self, closed: ClosedDay) -> "Future[Close]":
         self.metrics.note_closed(closed)
@@ -383,11 +452,17 @@ class Platform:
     def _health(self) -> dict[str, str]:
         chain = self._alarms.get("chain", "ok")
         days = self.deriver.health()
-        return {"log": "ok", "chain": chain, "days": days, "disk": self.disk.health()}
+        health = {"log": "ok", "chain": chain, "days": days, "disk": self.disk.health()}
+        if self.broker is not None:
+            health["broker"] = self.broker.health()
+        if self.feeder is not None:
+            health["feed"] = self.feeder.alarm or "ok"
+        return health
 
     def _standing_alarms(self) -> list[str]:
         chain = self._alarms.get("chain", "").split(":")[0]
-        return [code for code in (chain, self.deriver.alarm, self.disk.alarm) if code]
+        outside = [each.alarm for each in (self.broker, self.feeder) if each is not None]
+        return [code for code in (chain, self.deriver.alarm, self.disk.alarm, *outside) if code]
 
 
 async def run(

@@ -49,7 +49,7 @@ def open_chain(config: AnchorConfig, folder: DataFolder, origin: str, known: str
     chain is named without its contract, or the contract does not know this log and anchorer.
     """
     if config.rpc_url:
-        return _remote(config, folder)
+        return _remote(config, folder, origin, known)
     admin, anchorer = folder.seed("admin"), _anchorer_key(config, folder)
     funded = [Account.from_key(key).address for key in (admin, anchorer)]
     make_private(folder.chain / "chain.db")
@@ -63,18 +63,26 @@ def open_chain(config: AnchorConfig, folder: DataFolder, origin: str, known: str
     return OpenChain(contract, anchorer, "own", RpcFace(chain).handle, chain.close)
 
 
-def _remote(config: AnchorConfig, folder: DataFolder) -> OpenChain:
-    if not config.contract:
-        text = "anchor.rpc_url is set but anchor.contract is not: deploy CheckpointAnchor first"
+def _remote(config: AnchorConfig, folder: DataFolder, origin: str, known: str) -> OpenChain:
+    if not config.contract and not config.deploy:
+        text = (
+            "anchor.rpc_url is set but anchor.contract is not: deploy CheckpointAnchor first, or"
+            " set anchor.deploy where the platform's admin account has funds"
+        )
         raise Stop("config-invalid", text)
-    if not Web3.is_address(config.contract):
+    if config.contract and not Web3.is_address(config.contract):
         text = "anchor.contract is not an address: 0x and 40 hex digits, with a good checksum"
         raise Stop("config-invalid", text)
     if urlsplit(config.rpc_url).scheme not in {"http", "https"}:
         raise Stop("config-invalid", "anchor.rpc_url is not a URL that begins with http(s)://")
-    contract = AnchorContract(remote_web3(config.rpc_url), config.contract)
-    key = _anchorer_key(config, folder)
-    kind = _KINDS.get(contract.chain_id, "consortium")
+    web3, key = remote_web3(config.rpc_url), _anchorer_key(config, folder)
+    address = config.contract or known
+    if address:
+        contract = AnchorContract(web3, address)
+    else:
+        contract = AnchorContract.deploy(web3, folder.seed("admin"))
+        contract.open(log_id(origin), Account.from_key(key).address, folder.seed("admin"))
+    kind = _KINDS.get(contract.chain_id, "own" if config.deploy else "consortium")
     return OpenChain(contract, key, kind, lambda _: NO_FACE, lambda: None)
 
 

@@ -108,6 +108,8 @@ def _add_up(commands: Any) -> None:
         text = f"{what}, %(default)s if not given; port 0 picks a free one"
         up.add_argument(option, default=default, metavar="HOST:PORT", help=text)
     up.add_argument("--config", type=Path, metavar="FILE", help="TOML; docs/configuration.md")
+    text = "embedded (one folder, no server) or local (those of `gridseal servers up`)"
+    up.add_argument("--profile", choices=("embedded", "local"), default="embedded", help=text)
     log_output.add_arguments(up)
     up.set_defaults(run=_up)
 
@@ -122,7 +124,12 @@ def _up(arguments: argparse.Namespace) -> int:
     from infra.interpreter import tune_interpreter
 
     tune_interpreter()
-    failure = asyncio.run(run(arguments.data, http, mqtt, load(arguments.config)))
+    config = load(arguments.config)
+    if arguments.profile == "local":
+        from infra.profile_local import local
+
+        config = local(arguments.data, config)
+    failure = asyncio.run(run(arguments.data, http, mqtt, config))
     if failure is not None:
         sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
         return 1
@@ -221,6 +228,8 @@ def _enrol(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     write_client(arguments.out, arguments.name, made)
     sys.stdout.write(f"{arguments.name} may send; its files are in {arguments.out}\n")
+    if made["warning"]:
+        sys.stderr.write(f"gridseal: {made['warning']}\n")
     return 0
 
 
@@ -266,6 +275,7 @@ def _add_client(commands: Any) -> None:
     groups = add.add_mutually_exclusive_group()
     groups.add_argument("--group", action="extend", nargs="+", default=None, help="its groups")
     groups.add_argument("--all-devices", action="store_true", help="every group")
+    add.add_argument("--kafka", action="store_true", help="at Kafka, too, by a certificate")
     add.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     add.set_defaults(run=_client_add)
     listing = verbs.add_parser("list", help="every client, its scopes and groups; no secret")
@@ -284,6 +294,11 @@ def _client_add(arguments: argparse.Namespace) -> int:
     groups = None if arguments.all_devices else (arguments.group or [])
     scopes = arguments.scope.replace(",", " ").split()
     made = call(arguments.data, "client-add", name=arguments.name, scopes=scopes, groups=groups)
+    size = made.pop("visible_size")
+    if arguments.kafka:
+        from infra.consumers_local import admit
+
+        made["kafka"] = admit(arguments.data, made["client_id"], scopes, groups, size)
     sys.stdout.write(json.dumps(made) + "\n")
     if groups == []:
         sys.stderr.write("gridseal: no --group and no --all-devices: it will see no row\n")
@@ -310,6 +325,10 @@ def _client_revoke(arguments: argparse.Namespace) -> int:
     done = call(arguments.data, "client-revoke", name=arguments.name)
     ended = done["requests_ended"]
     requests = "1 open request was" if ended == 1 else f"{ended} open requests were"
+    if (arguments.data / "servers" / "kafka").exists():
+        from infra.consumers_local import dismiss
+
+        dismiss(arguments.data, done["client_id"])
     sys.stdout.write(f"{done['client_id']} is revoked; {requests} ended\n")
     return 0
 

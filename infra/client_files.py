@@ -44,6 +44,8 @@ def write_client(folder: Path, name: str, made: Mapping[str, str]) -> None:
         "topic_in": f"in/{name}/{{format}}",
         "topic_receipts": f"receipts/{name}",
     }
+    if made["broker"]:
+        described["broker"] = made["broker"]
     try:
         for file, content in (
             ("device.crt", made["certificate"]),

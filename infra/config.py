@@ -22,6 +22,7 @@ class AnchorConfig:
     contract: str = ""  # address of a deployed CheckpointAnchor; "" deploys one (own chain only)
     key_file: str = ""  # anchorer's key, 64 hex digits; "" makes one in the data folder
     depth: int = 0  # blocks on top before a head is final; 0 on the platform's own chain
+    deploy: bool = False  # deploy the contract at the first start, with the folder's admin key
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,45 @@ class DayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """[kafka]: the bus; without an address it is in the data folder."""
+
+    bootstrap: str = ""  # host:port, several with commas between
+    ca: str = ""  # PEM files: who vouches for Kafka, and whom Kafka knows the platform by
+    certificate: str = ""
+    key: str = ""
+    topic: str = ""  # bal.raw.<epoch>
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraConfig:
+    """[cassandra]: the customer database; without an address it is in the data folder."""
+
+    hosts: str = ""  # contact points, several with commas between
+    port: int = 9042
+    ca: str = ""  # PEM files
+    certificate: str = ""
+    key: str = ""
+    passwords: str = ""  # folder with a file for each role: writer, reader
+    keyspace: str = "gridseal"
+    datacenter: str = ""  # the nearest; "" where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class MosquittoConfig:
+    """[mosquitto]: a broker whose messages are taken too."""
+
+    host: str = ""
+    port: int = 8883
+    ca: str = ""  # PEM files
+    certificate: str = ""
+    key: str = ""
+    passwords: str = ""  # folder with a file for each of the platform's users: collector, receipts
+    accounts: str = ""  # the broker's own password file, which devices are enrolled in; "": by hand
+    pid_file: str = ""  # of the broker, which is told to read its accounts again
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; a missing table or key has its default."""
 
@@ -68,6 +108,9 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     day: DayConfig = field(default_factory=DayConfig)
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    cassandra: CassandraConfig = field(default_factory=CassandraConfig)
+    mosquitto: MosquittoConfig = field(default_factory=MosquittoConfig)
 
 
 def is_origin(text: str) -> bool:

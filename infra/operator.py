@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bal.errors import Rejected
+from bal.errors import Rejected, Unavailable
 from bal.ports import Clock
 from infra.anchorer import Anchorer
 from infra.data_folder import Facts
@@ -14,6 +14,8 @@ from infra.deriver import Deriver
 from infra.engine import Engine
 from infra.enrolment import Enrolment
 from infra.http_gateway import Gateway
+from infra.mosquitto_accounts import MosquittoAccounts
+from infra.mosquitto_intake import MosquittoIntake
 from infra.mqtt_server import MqttServer
 from infra.policy_file import policy_of
 
@@ -32,6 +34,8 @@ class Operator:
         depth: int,
         enrolment: Enrolment,
         mqtt: MqttServer,
+        broker: MosquittoIntake | None,
+        accounts: MosquittoAccounts | None,
         gateway: Gateway,
         engine: Engine,
         deriver: Deriver,
@@ -39,9 +43,13 @@ class Operator:
         clock: Clock,
         health: Callable[[], dict[str, str]],
     ) -> None:
-        """ready: what `gridseal up` prints; depth: blocks on top of a head before it is final."""
+        """ready: what `gridseal up` prints; depth: blocks on top of a head before it is final.
+
+        broker, accounts: of a Mosquitto that is collected from, and in which senders are enrolled.
+        """
         self._ready, self._facts, self._ca, self._depth = ready, facts, ca, depth
         self._enrolment, self._mqtt, self._gateway = enrolment, mqtt, gateway
+        self._broker, self._accounts = broker, accounts
         self._engine, self._deriver, self._anchorer = engine, deriver, anchorer
         self._clock, self._health = clock, health
 
@@ -86,6 +94,8 @@ class Operator:
         }
 
     async def _enrol(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._accounts is not None:
+            self._accounts.check(request["name"])
         made = await self._enrolment.enrol(
             request["name"],
             request["subjects"],
@@ -94,17 +104,29 @@ class Operator:
             request["zone"],
             bulk=bool(request["bulk"]),
         )
+        warning = ""
+        if self._accounts is not None:
+            try:
+                await asyncio.to_thread(self._accounts.put, {request["name"]: made.password})
+            except Unavailable as error:  # the account counts once the broker reads its files
+                warning = f"the broker does not know it yet: {error}"
         return {
+            "warning": warning,
             "certificate": made.certificate.decode(),
             "key": made.key.decode(),
             "password": made.password,
             "ca": self._ca.read_text(),
             "mqtt": self._ready["mqtt"],
+            "broker": self._broker.url if self._broker else "",
         }
 
     async def _revoke(self, request: dict[str, Any]) -> dict[str, object]:
         sender = await self._enrolment.revoke(request["name"])
         closed = 0 if sender is None else self._mqtt.disconnect(sender)
+        if sender is not None and self._broker is not None:
+            closed += self._broker.disconnect(sender)
+        if sender is not None and self._accounts is not None:
+            await asyncio.to_thread(self._accounts.remove, sender)
         return {"sender": sender, "sessions_closed": closed}
 
     async def _restore(self, request: dict[str, Any]) -> None:
@@ -113,11 +135,12 @@ class Operator:
     async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
         return await asyncio.to_thread(self._enrolment.devices)
 
-    async def _add_client(self, request: dict[str, Any]) -> dict[str, str]:
+    async def _add_client(self, request: dict[str, Any]) -> dict[str, object]:
         client_id, secret = await self._enrolment.add_client(
             request["name"], request["scopes"], request["groups"]
         )
-        return {"client_id": client_id, "client_secret": secret}
+        size = self._engine.visible_size
+        return {"client_id": client_id, "client_secret": secret, "visible_size": size}
 
     async def _clients(self, _: dict[str, Any]) -> list[dict[str, object]]:
         return self._enrolment.clients()

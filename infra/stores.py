@@ -12,22 +12,22 @@ from infra.data_folder import DataFolder
 from infra.day_proofs import DayProofs
 from infra.deriver import DaySources
 from infra.file_log import FileLog
+from infra.outside import OpenBus, OpenCustomerDb, open_bus, open_customer_db
+from infra.outside import read as outside_of
 from infra.projector import Projector
 from infra.receipts import Anchored, Receipts
 from infra.sqlite_archive import SqliteArchive
 from infra.sqlite_book import SqliteBook
-from infra.sqlite_bus import SqliteBus
-from infra.sqlite_customer_db import SqliteCustomerDb
 from infra.sqlite_vault import SqliteVault
 
 
 @dataclass(slots=True)
 class Stores:
-    """The embedded adapters over one data folder."""
+    """The adapters of one data folder: its files, and the servers that it names."""
 
-    bus: SqliteBus
+    bus: OpenBus
     log: FileLog
-    customer_db: SqliteCustomerDb
+    customer_db: OpenCustomerDb
     archive: SqliteArchive
     vault: SqliteVault
     book: SqliteBook
@@ -51,9 +51,10 @@ class Stores:
                 folder.archive, vault.archive_key(), vault.salt_key, read_only=read_only
             )
             opened.callback(archive.close)
-            bus = SqliteBus(folder.bus, read_only=read_only)
+            outside = outside_of(folder)
+            bus = open_bus(outside, folder, read_only=read_only)
             opened.callback(bus.close)
-            customer_db = SqliteCustomerDb(folder.customer_db, read_only=read_only)
+            customer_db = open_customer_db(outside, folder, read_only=read_only)
             opened.callback(customer_db.close)
             book = SqliteBook(folder.customer_db, read_only=read_only)
             opened.callback(book.close)

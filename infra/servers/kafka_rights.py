@@ -49,8 +49,7 @@ def _group(name: str) -> Right:
 
 
 READINGS, CHECKPOINTS = "bal.readings.v1", "bal.checkpoints.v1"  # what aggregators may be given
-# Role → what it may do, beside describing what it may read or write. To make topics and to trim
-# them is the admin's.
+# Role → what it may do, beside describing what it may read or write. To make topics is the admin's.
 RIGHTS: dict[str, list[Right]] = {
     "collector": [
         *_topics("write", "bal.raw"),
@@ -77,6 +76,14 @@ RIGHTS: dict[str, list[Right]] = {
         *_topics("write", "bal.raw"),
         *_topics("read", "bal.raw", "bal.announcements", READINGS, CHECKPOINTS),
         _group("gateway"),
+    ],
+    # All of them in one process (`gridseal up`), which trims the bus, too.
+    "platform": [
+        *_topics("write", "bal.raw", READINGS, CHECKPOINTS),
+        *_topics("read", "bal.raw", READINGS, CHECKPOINTS),
+        *_topics("delete", "bal.raw"),
+        _group("platform"),
+        _group("storer"),  # the feed's position
     ],
 }
 

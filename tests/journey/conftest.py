@@ -18,8 +18,11 @@ START_S, STOP_S = 60, 20
 class Running:
     """One `gridseal up`, started anew on the same data folder and ports as often as one likes."""
 
-    def __init__(self, folder: Path, config: str = "") -> None:
-        self.data = folder / "data"
+    def __init__(
+        self, folder: Path, config: str = "", *, profile: str = "embedded", data: Path | None = None
+    ) -> None:
+        self.data = data or folder / "data"
+        self._folder, self._profile = folder, profile
         self._config = folder / "gridseal.toml"
         self._config.write_text(config or "[anchor]\ninterval_s = 1\n")
         self._log = folder / "stderr"
@@ -33,6 +36,7 @@ class Running:
         command = [
             sys.executable, "-m", "infra.cli", "up", "--data", str(self.data),
             "--http", self.http_at, "--mqtt", self.mqtt_at, "--config", str(self._config),
+            "--profile", self._profile,
         ]  # fmt: skip
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -90,7 +94,7 @@ class Running:
 
     def enrol(self, name: str, *more: str) -> Path:
         """Enrol a sender; the folder with its files."""
-        out = self.data.parent / f"client-{name}"
+        out = self._folder / f"client-{name}"
         self.cli("device", "enrol", name, "--data", self.data, "--out", out, *more)
         return out
 
@@ -99,7 +103,11 @@ class Running:
         made = json.loads(
             self.cli("client", "add", name, "--scope", scope, "--data", self.data, *more)
         )
-        self._callers.append(Caller(self, made["client_id"], made["client_secret"]))
+        return self.caller(made["client_id"], made["client_secret"])
+
+    def caller(self, client_id: str, secret: str) -> "Caller":
+        """One that was added."""
+        self._callers.append(Caller(self, client_id, secret))
         return self._callers[-1]
 
     def check(self) -> None:

@@ -1,0 +1,64 @@
+"""Consumers at the local profile's Kafka: what a client enters with, and may read there.
+
+The platform itself can't give rights: this is done with the administrator's certificate, beside it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bal.errors import Stop
+from bal.provide.policy import ClientInfo
+from infra.kafka_client import KafkaAccess
+from infra.kafka_grants import put_reader, remove_reader
+from infra.servers.connect import KafkaAt, identity, read
+
+
+def admit(
+    data: Path, client_id: str, scopes: Sequence[str], groups: Sequence[str] | None, size: int
+) -> dict[str, object]:
+    """Let a client read from Kafka what it may read by REST; what it needs to enter.
+
+    size: of the log as it is visible now; a topic of its own begins there. Raises
+    Stop("servers-state") where no Kafka was started for `data`, Unavailable where it is away.
+    """
+    at = _kafka(data)
+    principal = _principal(client_id)
+    at.place.client(principal)
+    given = None if groups is None else frozenset(groups)
+    client = ClientInfo(client_id, b"", frozenset(scopes), given)
+    topics = put_reader(_admin(at), principal, client, size=size)
+    entry = identity(at.place, principal)
+    return {
+        "bootstrap": at.bootstrap,
+        "ca": str(at.ca),
+        "certificate": str(entry.certificate),
+        "key": str(entry.key),
+        "principal": principal,
+        "topics": sorted(topics),
+    }
+
+
+def dismiss(data: Path, client_id: str) -> bool:
+    """Take a client's rights and its topic, if it had any; whether it had. Raises as `admit`."""
+    at = _kafka(data)
+    principal = _principal(client_id)
+    if principal not in at.principals:
+        return False
+    remove_reader(_admin(at), principal, client_id)
+    return True
+
+
+def _kafka(data: Path) -> KafkaAt:
+    at = read(data).kafka
+    if at is None:
+        raise Stop("servers-state", f"no Kafka was started for {data}")
+    return at
+
+
+def _admin(at: KafkaAt) -> KafkaAccess:
+    one = at.principals["admin"]
+    return KafkaAccess(at.bootstrap, at.ca, one.certificate, one.key)
+
+
+def _principal(client_id: str) -> str:
+    return f"aggregator.{client_id}"

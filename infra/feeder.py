@@ -1,0 +1,72 @@
+"""The feeder: a thread that brings to Kafka's consumers what has become visible."""
+
+import logging
+from collections.abc import Callable
+from threading import Event, Thread
+
+from bal.errors import GridsealError, Unavailable
+from bal.model import TreeHead
+from infra.kafka_readings import KafkaReadings
+
+logger = logging.getLogger("gridseal.feeder")
+
+LOOK_S = 1.0  # where nobody wakes it
+JOIN_S = 5
+
+
+class Feeder:
+    """Publishes rows below `visible`, then the newest checkpoint; goes on when Kafka is back."""
+
+    def __init__(
+        self,
+        readings: KafkaReadings,
+        *,
+        visible: Callable[[], int],
+        checkpoint: Callable[[], tuple[TreeHead, bytes] | None],
+        on_stop: Callable[[GridsealError], None],
+    ) -> None:
+        self._readings, self._visible, self._checkpoint = readings, visible, checkpoint
+        self._on_stop = on_stop
+        self._wake, self._stopping = Event(), Event()
+        self._thread = Thread(target=self._run, name="feeder", daemon=True)
+        self.alarm = ""  # feed-down, or nothing
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """More is visible."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; what was not published is, after the next start."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+        self._readings.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(LOOK_S)
+            self._wake.clear()
+            try:
+                self._publish()
+            except Unavailable as error:
+                if not self.alarm:
+                    self.alarm = "feed-down"
+                    logger.error("feed-down: consumers get nothing: %s", error)  # noqa: TRY400
+                self._stopping.wait(error.retry_after_s)
+            except GridsealError as error:
+                self._on_stop(error)
+                return
+
+    def _publish(self) -> None:
+        self._readings.publish(self._visible())
+        published = self._checkpoint()
+        if published is not None:
+            self._readings.publish_head(*published)
+        if self.alarm:
+            self.alarm = ""
+            logger.info("consumers are fed again")

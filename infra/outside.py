@@ -1,0 +1,130 @@
+"""Which of a platform's stores are servers, and how they are entered.
+
+What was chosen at the first start stands in `outside.json` of the data folder: addresses and paths
+of files, no secret. So an audit finds the rows where they are, and no start goes on elsewhere.
+"""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bal.errors import Stop
+from bal.ports import Bus, CustomerDb, DayRows
+from infra.config import CassandraConfig, Config, KafkaConfig
+from infra.data_folder import DataFolder
+from infra.files import replace_file
+from infra.sqlite_bus import SqliteBus
+from infra.sqlite_customer_db import SqliteCustomerDb
+
+if TYPE_CHECKING:
+    from infra.kafka_client import KafkaAccess
+
+FILE = "outside.json"
+
+
+class OpenBus(Bus, Protocol):
+    """A bus that someone opened."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class OpenCustomerDb(CustomerDb, DayRows, Protocol):
+    """A customer database that someone opened."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """An address that is empty stands for a file in the data folder."""
+
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    cassandra: CassandraConfig = field(default_factory=CassandraConfig)
+    scd: str = ""  # names the database among those that share tables
+
+    @property
+    def servers(self) -> tuple[bool, bool]:
+        """Whether the bus and the customer database are servers."""
+        return bool(self.kafka.bootstrap), bool(self.cassandra.hosts)
+
+
+def read(folder: DataFolder) -> Outside:
+    """What the last start chose; nothing outside where there was none. Raises Stop."""
+    path = folder.root / FILE
+    if not path.exists():
+        return Outside()
+    try:
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        kafka, cassandra = KafkaConfig(**kept["kafka"]), CassandraConfig(**kept["cassandra"])
+        return Outside(kafka, cassandra, str(kept["scd"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Stop("store-damaged", f"{FILE} is damaged: {error}") from error
+
+
+def choose(folder: DataFolder, config: Config) -> Outside:
+    """Go by the configuration from now on, and keep that.
+
+    Raises Stop("stores-differ") where an earlier start kept messages or rows elsewhere; addresses
+    and files may change.
+    """
+    kept, begun = read(folder), folder.facts() is not None
+    chosen = Outside(config.kafka, config.cassandra, kept.scd or secrets.token_hex(8))
+    if begun and kept.servers != chosen.servers:
+        text = (
+            "this platform's bus and rows are elsewhere: start it as before (`--profile local`, or"
+            f" the tables [kafka] and [cassandra] of its configuration; {FILE} has what was used)"
+        )
+        raise Stop("stores-differ", text)
+    if begun and kept.kafka.topic and not chosen.kafka.topic:
+        chosen = replace(chosen, kafka=replace(chosen.kafka, topic=kept.kafka.topic))
+    if any(chosen.servers):
+        replace_file(folder.root / FILE, json.dumps(asdict(chosen)).encode())
+    return chosen
+
+
+def open_bus(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> OpenBus:
+    """The bus. read_only: for an audit. Raises Stop, Unavailable."""
+    if not outside.kafka.bootstrap:
+        return SqliteBus(folder.bus, read_only=read_only)
+    from infra.kafka_bus import KafkaBus  # noqa: PLC0415 - embedded, nobody waits for its import
+
+    return KafkaBus(kafka_access(outside.kafka), outside.kafka.topic)
+
+
+def kafka_access(at: KafkaConfig) -> "KafkaAccess":
+    """How Kafka is entered."""
+    from infra.kafka_client import KafkaAccess  # noqa: PLC0415 - as above
+
+    return KafkaAccess(at.bootstrap, Path(at.ca), Path(at.certificate), Path(at.key))
+
+
+def open_customer_db(
+    outside: Outside, folder: DataFolder, *, read_only: bool = False
+) -> OpenCustomerDb:
+    """The customer database. read_only: for an audit. Raises Stop, Unavailable."""
+    at = outside.cassandra
+    if not at.hosts:
+        return SqliteCustomerDb(folder.customer_db, read_only=read_only)
+    from infra.cassandra_customer_db import CassandraCustomerDb  # noqa: PLC0415 - as above
+    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
+
+    reader = CassandraAddress(
+        at.hosts.split(","),
+        at.port,
+        Path(at.ca),
+        Path(at.certificate),
+        Path(at.key),
+        "reader",
+        Path(at.passwords) / "reader",
+        at.keyspace,
+        at.datacenter or None,
+    )
+    own = replace(reader, role="writer", password_file=Path(at.passwords) / "writer")
+    writer = None if read_only else own
+    return CassandraCustomerDb.connect(outside.scd, reader, writer)

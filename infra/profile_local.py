@@ -1,0 +1,116 @@
+"""The local profile: a platform on the servers that `gridseal servers up` started beside it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from eth_account import Account
+from web3.types import RPCEndpoint
+
+from bal.errors import Stop
+from infra.config import CassandraConfig, Config, KafkaConfig, MosquittoConfig
+from infra.data_folder import DataFolder
+from infra.rpc_provider import remote_web3
+from infra.servers.connect import CassandraAt, ChainAt, KafkaAt, MosquittoAt, Servers, read
+
+PRINCIPAL = "platform"
+_FUNDS_WEI = 10**21
+_FUNDING = {"anvil": "anvil_setBalance", "ganache": "evm_setAccountBalance"}
+
+
+def local(data: Path, config: Config) -> Config:
+    """The configuration, completed by where the servers are; tables that name one stay.
+
+    Makes what is missing: Kafka's topic, Cassandra's tables, the funds of the platform's accounts
+    on the development chain. Raises Stop("servers-state") where none were started, and Unavailable
+    where one does not answer.
+    """
+    servers = read(data)
+    missing = [name for name in ("kafka", "cassandra", "mosquitto") if not getattr(servers, name)]
+    if missing:
+        text = f"{' and '.join(missing)} never started: run `gridseal servers up --data {data}`"
+        raise Stop("servers-state", text)
+    assert servers.kafka is not None
+    assert servers.cassandra is not None
+    assert servers.mosquitto is not None
+    if not config.kafka.bootstrap:
+        config = replace(config, kafka=_kafka(servers.kafka))
+    if not config.cassandra.hosts:
+        config = replace(config, cassandra=_cassandra(servers.cassandra))
+    if not config.mosquitto.host:
+        config = replace(config, mosquitto=_mosquitto(servers.mosquitto))
+    if not config.anchor.rpc_url and servers.chains:
+        url = _chain(servers, DataFolder(data))
+        config = replace(config, anchor=replace(config.anchor, rpc_url=url, deploy=True))
+    return config
+
+
+def _kafka(at: KafkaAt) -> KafkaConfig:
+    from infra.kafka_bus import ensure_topic  # noqa: PLC0415 - only here is it needed
+    from infra.kafka_client import KafkaAccess  # noqa: PLC0415
+    from infra.kafka_feed_topics import ensure_feed  # noqa: PLC0415
+
+    admin = at.principals["admin"]
+    access = KafkaAccess(at.bootstrap, at.ca, admin.certificate, admin.key)
+    topic = ensure_topic(access)
+    ensure_feed(access)
+    own = at.principals[PRINCIPAL]
+    return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
+
+
+def _cassandra(at: CassandraAt) -> CassandraConfig:
+    from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
+    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
+
+    found = CassandraConfig(
+        at.host,
+        at.port,
+        str(at.ca),
+        str(at.client.certificate),
+        str(at.client.key),
+        str(at.roles["writer"].password_file.parent),
+    )
+    migrator = CassandraAddress(
+        [at.host],
+        at.port,
+        at.ca,
+        at.client.certificate,
+        at.client.key,
+        "migrator",
+        at.roles["migrator"].password_file,
+        found.keyspace,
+    )
+    migrate(migrator, "customer")
+    return found
+
+
+def _mosquitto(at: MosquittoAt) -> MosquittoConfig:
+    return MosquittoConfig(
+        at.host,
+        at.port,
+        str(at.ca),
+        str(at.client.certificate),
+        str(at.client.key),
+        str(at.users["collector"].password_file.parent),
+        accounts=str(at.password_file),
+        pid_file=str(at.place.folder / "pid"),
+    )
+
+
+def _chain(servers: Servers, folder: DataFolder) -> str:
+    """The URL of the development chain, on which our accounts have funds.
+
+    They are our own: the accounts that such a chain comes with are known to everybody.
+    """
+    name, at = _first(servers)
+    folder.create()
+    web3 = remote_web3(at.url)
+    for seed in ("admin", "anchorer"):
+        address = Account.from_key(folder.seed(seed)).address
+        if web3.eth.get_balance(address) < _FUNDS_WEI // 2:
+            web3.provider.make_request(RPCEndpoint(_FUNDING[name]), [address, hex(_FUNDS_WEI)])
+    return at.url
+
+
+def _first(servers: Servers) -> tuple[str, ChainAt]:
+    name = next(name for name in _FUNDING if name in servers.chains)
+    return name, servers.chains[name]
