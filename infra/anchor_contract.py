@@ -129,8 +129,8 @@ class AnchorContract:
         first = self.chain_id
         with self._translated():
             now = self._web3.eth.chain_id
-        if now != first:
-            raise Contradiction(f"the endpoint answers for chain {now}, before it was {first}")
+            if now != first:
+                raise Contradiction(f"the endpoint answers for chain {now}, before it was {first}")
 
     def code_hash(self) -> str:
         """0x…, keccak256 of the deployed code, as a policy pins it; Stop where there is none."""

@@ -12,6 +12,7 @@ answer) and the next one finds out what happened. The states of a head:
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher f
 RAISES_MAX = 12  # fees grow at most 14-fold, or with what the chain asks
 LOOKS = 3  # at what an endpoint of others says, before it is believed that it undid something
 RELOOK_S = 0.3
+SHARED_AGAIN_US = 3_600_000_000  # between two alarms that somebody uses the key
 ANCHOR_NOW_S = 60.0
 GAS_SPARE = 2  # of the gas that the last head took; a longer proof takes a third more at most
 
@@ -93,6 +95,8 @@ class Anchorer:
         self._gas: int | None = None  # that the last head took; None: the next one is tried first
         self._halted: Stop | None = None
         self._last_error = ""
+        self._highest = 0  # block that a head of this run is in
+        self._told_shared_us = 0
         self._watch = ChainWatch(clock, on_alarm, on_clear)
         self.closer = Closer(
             contract=contract,
@@ -115,10 +119,8 @@ class Anchorer:
         is no reason not to start: the comparison is made before anything is sent.
         """
         with self._turn:
-            try:
+            with suppress(Unavailable):  # it is told by the watch
                 self._guarded(self._begin)
-            except Unavailable:
-                pass  # it is told by the watch
         self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
         self._thread.start()
 
@@ -428,28 +430,38 @@ class Anchorer:
             self._find(TreeHead(attempt.size, Digest(attempt.root)), attempt.note)
         elif attempt.nonce is None or self._contract.latest(self._log).size >= attempt.size:
             self._journal.drop(attempt)
-        elif self._nonce_used() > attempt.nonce:
+        elif self._next_nonce(queued=False) > attempt.nonce:
             self._give_up(attempt)
         else:
             self._resend(attempt)
 
-    def _nonce_used(self) -> int:
-        """How many transactions of the key blocks have."""
-        return self._contract.next_nonce(address_of(self._key), queued=False)
-
     def _of_nonce(self, attempt: Attempt) -> list[Attempt]:
         return [one for one in self._journal.of_state("pending") if one.nonce == attempt.nonce]
+
+    def _next_nonce(self, *, queued: bool) -> int:
+        """The key's next nonce. Raises Contradiction where a head on chain has it already."""
+        found = self._contract.next_nonce(address_of(self._key), queued=queued)
+        newest = self._journal.newest()
+        if newest is not None and newest.nonce is not None and found <= newest.nonce:
+            text = f"the endpoint says that nonce {found} is free, and {newest.nonce} is in a block"
+            raise Contradiction(text)
+        return found
 
     def _give_up(self, attempt: Attempt) -> None:
         """Its nonce is used, and not by it, unless a block came since it was looked for."""
         alike = self._of_nonce(attempt)
         if any(self._contract.mined(one.tx) for one in alike):
             return  # the next turn finds it
+        head = self._contract.head_number()
+        if head < self._highest:  # the nonce may be a newer node's word
+            raise Contradiction(f"the endpoint has {head} blocks, and had {self._highest} before")
         for one in alike:
             self._journal.drop(one)
-        text = f"nonce {attempt.nonce} of the anchorer's key was used by a transaction that is not"
-        text += " in the journal: does another platform run with this key?"
-        self._on_alarm("anchor-key-shared", text)
+        if self._told_shared_us + SHARED_AGAIN_US < self._clock.now_us():
+            self._told_shared_us = self._clock.now_us()
+            text = f"nonce {attempt.nonce} of the anchorer's key was used by a transaction that is"
+            text += " not in the journal: does another platform run with this key?"
+            self._on_alarm("anchor-key-shared", text)
 
     def _resend(self, attempt: Attempt) -> None:
         """Hand it to the chain once more; dearer where that took too long.
@@ -485,11 +497,10 @@ class Anchorer:
         # On the own chain, which runs in this process, a trial costs senders as much as the thing
         # itself, and a failure costs nobody anything: it is tried first only where one failed.
         gas = GAS_SPARE * self._gas if self._own and self._gas else None
-        nonce, replaces = None, None
-        if instead_of is not None and instead_of.nonce is not None:
-            nonce, replaces = instead_of.nonce, instead_of.raw
-            if (used := self._nonce_used()) < nonce:  # nothing of ours is before it: a gap
-                nonce, replaces = used, None
+        nonce = self._next_nonce(queued=instead_of is None)
+        replaces = None  # a lower one than before: nothing of ours is in between, it is a gap
+        if instead_of is not None and instead_of.nonce == nonce:
+            replaces = instead_of.raw
         try:
             signed = self._contract.sign_anchor(
                 self._log, head.size, head.root, proof, self._key,
@@ -530,6 +541,7 @@ class Anchorer:
             text = f"{attempt.tx} is said to have anchored {attempt.size} entries: they are not"
             raise Contradiction(f"{text} on chain")
         self._gas = gas
+        self._highest = max(self._highest, block)
         self._journal.seen(attempt.tx, block, gas, self._clock.now_us())
         if self._own and self._depth == 0:
             self._journal.finish(attempt.tx)

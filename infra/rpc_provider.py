@@ -73,7 +73,8 @@ class RpcProvider(HTTPProvider):
             if response.status_code != 200:
                 raise BadAnswer(f"the endpoint answers HTTP {response.status_code}")
             found = bytearray()
-            for piece in response.raw.stream(_PIECE_BYTES, decode_content=True):
+            # read1: what came by now, however little, so that the clock is looked at
+            while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
                 found += piece
                 if len(found) > ANSWER_BYTES_MAX:
                     raise BadAnswer(f"the endpoint answers more than {ANSWER_BYTES_MAX} bytes")

@@ -30,16 +30,16 @@ class Log:
     def __init__(self, size: int, salt: bytes = b"") -> None:
         self.size = size
         self.salt = salt
-        self._nodes: dict[tuple[int, int], Digest] = {}
+        self._nodes: dict[tuple[bytes, int, int], Digest] = {}
 
     def _node(self, level: int, n: int) -> Digest:
-        found = self._nodes.get((level, n))
+        found = self._nodes.get((self.salt, level, n))
         if found is None:
             if level == 0:
                 found = leaf_hash(self.salt + b"entry %d" % n)
             else:
                 found = node_hash(self._node(level - 1, 2 * n), self._node(level - 1, 2 * n + 1))
-            self._nodes[level, n] = found
+            self._nodes[self.salt, level, n] = found
         return found
 
     def newest(self) -> tuple[TreeHead, bytes] | None:
