@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools check format lint types imports deps house contracts bench bench-large fix clean
+.PHONY: help setup demo test tools check format lint types imports deps house contracts bench bench-large soak fix clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ bench: setup ## the figures of docs/benchmarks.md, as ratios taken in one run
 
 bench-large: setup ## what grows with the log, 10^4 to 10^7 entries: ten minutes and 4 GB of disk
 	@$(BIN)/python -m tests.bench.large
+
+soak: setup ## simulated days with faults by seed: one of 100,000 meters, 100 of 100; an hour and 6 GB
+	$(BIN)/python -m tests.simulation --seed 1000 --seeds 100 --meters 100
+	$(BIN)/python -m tests.simulation --seed 5 --meters 100000
 
 fix: setup ## format, mend what can be mended, write the generated pages anew
 	$(BIN)/ruff format .

@@ -18,8 +18,9 @@ from tests.simulation.sequencers import SequencerProcess
 from tests.simulation.stores import SimDb
 from tests.simulation.topics import RawTopic
 from tests.simulation.workers import Lane, raw_key
+from tests.simulation.world import Failed
 
-METERS = 40
+METERS = 60
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -142,7 +143,7 @@ DEFECTS: list[tuple[Patch, int]] = [
 @pytest.mark.parametrize(("plant", "seed"), DEFECTS, ids=[plant.__name__ for plant, _ in DEFECTS])
 def test_the_simulation_finds(plant: Patch, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    with pytest.raises(Exception, match=""):
+    with pytest.raises(Failed):
         run(seed, METERS, 1)
 
 

@@ -8,8 +8,8 @@ import pytest
 from tests.simulation.__main__ import again, run
 from tests.simulation.world import Failed
 
-METERS = 100
-SEEDS = range(1, 11)
+METERS = 80
+SEEDS = range(1, 8)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

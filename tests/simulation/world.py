@@ -15,6 +15,9 @@ SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
+EXPECTED_STOPS = frozenset(  # of a process that was stopped while another did its work
+    {"lost-swap", "signer-refuses", "bus-trimmed"}
+)
 
 
 class Crash(BaseException):
@@ -186,6 +189,8 @@ class Process:
         except Crash:
             self._die()
         except Stop as error:
+            if error.code not in EXPECTED_STOPS:
+                raise Failed(f"{self.name} at {self.world.now_us}: {error}") from error
             self.errors[error.code] += 1
             self.world.seen[f"{self.name.split('-')[0]} stopped: {error.code}"] += 1
             self._die()
