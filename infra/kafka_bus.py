@@ -108,13 +108,16 @@ class KafkaBus:
         *,
         partition: int = 0,
         is_bulk: Callable[[str], bool] = lambda credential: False,
+        read_only: bool = False,
     ) -> None:
         """topic: from `ensure_topic`; is_bulk: whether a credential's messages need no order.
+
+        read_only: look at it and append nothing, for an audit; Read and Describe are enough.
 
         Raises Unavailable where Kafka does not answer, Stop("bus-went-backwards") where the topic
         is gone.
         """
-        self._access, self._is_bulk = access, is_bulk
+        self._access, self._is_bulk, self._read_only = access, is_bulk, read_only
         self.topic = topic
         self._epoch = topic.rpartition(".")[2]
         self._at = TopicPartition(topic, partition)
@@ -125,7 +128,8 @@ class KafkaBus:
         self._loop = LoopThread()
         try:
             self.end()
-            self._loop.call(self._open_producer(), 2 * access.timeout_s)
+            if not read_only:
+                self._loop.call(self._open_producer(), 2 * access.timeout_s)
         except BaseException:
             self.close()
             raise
@@ -157,6 +161,7 @@ class KafkaBus:
             raise ValueError(f"a group has at most {GROUP_BYTES_MAX} bytes")
         if not messages:
             return []
+        assert not self._read_only, "opened to look at only"
         with self._one_at_a_time(self._append_lock):
             first = self._loop.call(self._append(messages), 8 * self._access.timeout_s)
         return list(range(first, first + len(messages)))

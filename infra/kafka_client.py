@@ -7,6 +7,7 @@ limit on its time.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,10 @@ def translated() -> Iterator[None]:
     """Errors of Kafka and of the network as Unavailable."""
     try:
         yield
-    except TimeoutError as error:
+    except (
+        TimeoutError,
+        CancelledError,
+    ) as error:  # aiokafka's own tasks are cancelled now and then
         raise Unavailable("Kafka does not answer in time", retry_after_s=RETRY_S) from error
     except (KafkaError, OSError) as error:
         text = f"Kafka refuses: {type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from bal.errors import Unavailable
 from bal.provide.feed import own_topic, topics_of
 from bal.provide.policy import ClientInfo
 from infra.kafka_client import KafkaAccess, LoopThread, administration, create_topic, delete_topic
-from infra.kafka_readings import RETENTION_DAYS, feed_settings, note_position
+from infra.kafka_feed_topics import RETENTION_DAYS, feed_settings, note_position
 
 _TOPIC, _GROUP = 2, 3  # ResourceType
 _LITERAL, _PREFIXED = 3, 4  # PatternType

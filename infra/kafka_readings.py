@@ -1,7 +1,6 @@
 """Certified readings and heads on Kafka, for consumers (docs/kafka.md)."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,52 +15,13 @@ from bal.model import StoredRecord, TreeHead
 from bal.ports import CustomerDb, Vault
 from bal.provide.feed import CHECKPOINTS, READINGS, Placed, Superseding, headers, is_for
 from bal.provide.policy import ClientInfo
-from infra.kafka_client import (
-    KafkaAccess,
-    LoopThread,
-    administration,
-    create_topic,
-    cut_off,
-)
+from infra.kafka_client import KafkaAccess, LoopThread, administration, cut_off
+from infra.kafka_feed_topics import BATCH_BYTES, GROUP, PARTITION, note_position
 
-logger = logging.getLogger("gridseal.feed")
-
-GROUP = "storer.feed"  # whose committed offsets carry positions; it has no members
-PARTITION = 0  # one a topic, so that its order is the log's
 STEP_ENTRIES = 2_000  # of the log that are read and sent in one go
 NOTE_ENTRIES = 10_000  # without a row for a topic, after which its position is noted
-RETENTION_DAYS = 7
-_BATCH_BYTES = 1024 * 1024
-_DAY_MS = 86_400_000
 
 Records = list[tuple[bytes, bytes, list[tuple[str, bytes]]]]  # key, value, headers
-
-
-def feed_settings(retention_days: int = RETENTION_DAYS) -> dict[str, str]:
-    """Of a topic for consumers: what is on it goes by age, and a segment is a day at most."""
-    return {
-        "cleanup.policy": "delete",
-        "retention.ms": str(retention_days * _DAY_MS),
-        "segment.ms": str(_DAY_MS),
-        "max.message.bytes": str(2 * _BATCH_BYTES),
-        "message.timestamp.type": "LogAppendTime",
-    }
-
-
-def ensure_feed(access: KafkaAccess, *, retention_days: int = RETENTION_DAYS) -> None:
-    """Make the topics of readings and heads where they are not; for whoever sets up."""
-
-    async def ensure() -> None:
-        async with administration(access) as client:
-            for name in (READINGS, CHECKPOINTS):
-                settings = feed_settings(retention_days)
-                await create_topic(client, name, partitions=1, settings=settings)
-
-    loop = LoopThread()
-    try:
-        loop.call(ensure(), 4 * access.timeout_s)
-    finally:
-        loop.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +50,7 @@ class KafkaReadings:
         client: Callable[[str], ClientInfo | None],
     ) -> None:
         """client: by client id, as it is now. Connects when it is used first."""
-        self._access, self._vault, self._client = access, vault, client
+        self._access, self._db, self._vault, self._client = access, customer_db, vault, client
         self._superseding = Superseding(customer_db)
         self._lock = Lock()
         self._positions: dict[str, _Position] = {}
@@ -107,7 +67,7 @@ class KafkaReadings:
             self._loop.close()
 
     def publish(self, size: int) -> None:
-        """Publish every row below `size` that was not published; they are visible and stored.
+        """Publish every row below `size`, which is visible, that is stored and was not published.
 
         Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
         """
@@ -120,6 +80,7 @@ class KafkaReadings:
                 new = [name for name in names if name not in self._positions]
                 if new:
                     self._positions |= self._call(self._read_back(new))
+                size = min(size, self._db.size())
                 start = min((at.size for at in self._positions.values()), default=size)
                 while start < size:
                     stop = min(size, start + STEP_ENTRIES)
@@ -236,8 +197,8 @@ class KafkaReadings:
             acks="all",
             enable_idempotence=True,
             compression_type="zstd",
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=2 * _BATCH_BYTES,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=2 * BATCH_BYTES,
         )
         try:
             await producer.start()
@@ -281,18 +242,3 @@ class KafkaReadings:
                 raise Stop("store-damaged", text) from error
         finally:
             await consumer.stop()
-
-
-async def note_position(access: KafkaAccess, topic: str, size: int) -> None:
-    """Note that the log was gone through for a topic up to `size`."""
-    place = TopicPartition(topic, PARTITION)
-    consumer = AIOKafkaConsumer(
-        **access.options(), group_id=GROUP, enable_auto_commit=False, auto_offset_reset="none"
-    )
-    try:
-        await consumer.start()
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        await consumer.commit({place: (end, str(size))})
-    finally:
-        await consumer.stop()

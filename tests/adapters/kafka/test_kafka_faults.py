@@ -64,8 +64,10 @@ def pause(at: KafkaAt) -> None:
     child = process.found(at.place.folder)
     assert child is not None
     process.send(child, signal.SIGSTOP)
-    time.sleep(PAUSE_S)
-    process.send(child, signal.SIGCONT)
+    try:
+        time.sleep(PAUSE_S)
+    finally:
+        process.send(child, signal.SIGCONT)
 
 
 class Load:

@@ -21,8 +21,9 @@ from bal.model import Digest, Identity, Rank, StoredRecord, TreeHead
 from bal.provide.feed import CHECKPOINTS, READINGS, own_topic
 from bal.provide.policy import SCOPES, ClientInfo
 from infra.kafka_client import KafkaAccess
+from infra.kafka_feed_topics import GROUP, ensure_feed
 from infra.kafka_grants import put_reader, remove_reader, rights_of
-from infra.kafka_readings import GROUP, KafkaReadings, ensure_feed
+from infra.kafka_readings import KafkaReadings
 from infra.servers import process
 from infra.servers.connect import KafkaAt
 from infra.sqlite_customer_db import SqliteCustomerDb
@@ -365,6 +366,40 @@ def test_a_broker_that_stands_still_loses_nothing(world: World, kafka_server: Ka
     eventually(lambda: world.feed.publish(world.size))
     found = indices(read(kafka_server, principal(DSO), READINGS, 40))
     assert list(dict.fromkeys(found)) == list(range(40))  # repetitions are allowed, gaps are not
+
+
+def test_a_feed_that_ends_between_two_topics_loses_nothing(
+    world: World, kafka_server: KafkaAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in (DSO, NORTH):
+        put_reader(world.kafka, principal(client), client, size=0)
+    world.store(10)
+    eventually(lambda: world.feed.publish(world.size))
+    world.store(10)
+    whole = world.feed._send
+
+    async def half(wanted: dict[str, Any]) -> None:
+        await whole({READINGS: wanted[READINGS][:6]})
+        raise Unavailable("the end")
+
+    monkeypatch.setattr(world.feed, "_send", half)
+    with pytest.raises(Unavailable, match="the end"):
+        world.feed.publish(world.size)
+    world.feed.close()
+    world.feed = world.open()
+    world.feed.publish(world.size)
+    assert indices(read(kafka_server, principal(DSO), READINGS, 20)) == list(range(20))
+    north = [index for index in range(20) if index % 4 < 2]
+    assert indices(read(kafka_server, principal(NORTH), own_topic("agg-1"), 10)) == north
+
+
+def test_rows_that_are_not_stored_yet_are_waited_for(world: World, kafka_server: KafkaAt) -> None:
+    put_reader(world.kafka, principal(DSO), DSO, size=0)
+    world.store(5)
+    eventually(lambda: world.feed.publish(100))
+    world.store(5)
+    world.feed.publish(100)
+    assert indices(read(kafka_server, principal(DSO), READINGS, 10)) == list(range(10))
 
 
 def test_an_erased_device_keeps_nobody_up(
