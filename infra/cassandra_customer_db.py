@@ -19,6 +19,7 @@ from zlib import crc32
 
 from bal.errors import Stop, Unavailable
 from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
+from infra.cassandra_by_index import ByIndex
 from infra.cassandra_layout import (
     DECODING_ERRORS,
     LANDED,
@@ -96,7 +97,7 @@ class CassandraCustomerDb:
         self._scd, self._lane, self._layout = scd, lane, layout
         self._writer = writer
         check(reader, "SELECT size FROM progress")
-        self._reads = Reads(reader, scd, lanes)
+        self._reads, self._by_index = Reads(reader, scd, lanes), ByIndex(reader, scd, lanes)
         self._opened: list[CassandraSession] = []
         self._storing = Lock()
         self._known: set[tuple[str, ...]] = set()  # directory entries that are there
@@ -330,12 +331,13 @@ class CassandraCustomerDb:
 
     def record(self, index: int) -> StoredRecord | None:
         """The row of one entry; None where the entry is public, erased or not yet stored."""
-        found = self._reads.records(index, index + 1)
+        found = self.records(index, index + 1)
         return found[0] if found else None
 
     def records(self, start: int, stop: int) -> list[StoredRecord]:
         """All rows with start <= index < stop, by index; of every group, the platform's too."""
-        return self._reads.records(start, stop)
+        start, stop = max(start, 0), self._reads.visible(stop)
+        return self._by_index.records(start, stop) if start < stop else []
 
     def of_shard(
         self, shard: str, from_us: int, to_us: int, size: int

@@ -17,6 +17,7 @@ from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
 
+from bal.errors import Stop
 from bal.model import PHASORS, StoredRecord
 from bal.store import index_map
 from bal.store.segment import DAY_US, Key, KeyTable, encode
@@ -296,3 +297,18 @@ def placed(homes: Sequence[str], data: bytes, slots: bytes) -> Iterator[tuple[in
     numbers = struct.unpack(f">{len(runs)}H", slots)
     for (index, (number, slice_)), slot in zip(runs, numbers, strict=True):
         yield index, Home(*names[number], slice_), slot
+
+
+class Decoding:
+    """Turns what decoding a damaged piece raises into Stop("store-damaged")."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DECODING_ERRORS):
+            text = f"Cassandra: a piece of {self._home.shard}, slice {self._home.slice}: {error}"
+            raise Stop("store-damaged", text) from error

@@ -6,26 +6,22 @@ new one. A piece that was listed and is gone was settled in between: the page is
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 
-from bal.errors import Stop, Unavailable
+from bal.errors import Unavailable
 from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
 from bal.store import versions
 from bal.store.segment import DEVICE_BYTES, Key, day_of, row
 from bal.store.stretches import Span, split
 from infra.cassandra_layout import (
-    BUCKET_ENTRIES,
-    DECODING_ERRORS,
-    LANDED,
     PLATFORM_GROUP,
+    Decoding,
     Home,
     Loaded,
     group_of,
-    placed,
-    places_of,
     where,
 )
 from infra.cassandra_session import CassandraSession, Statement
@@ -35,11 +31,10 @@ SLICE_MAX = (1 << 31) - 1
 SLICES_LISTED = 64  # of a home's directory at once
 DAY_ROWS = 90  # about; to guess how many days a page of one device needs
 DAYS_AHEAD_MAX = 16
-SLOTS_ASKED_MAX = 16  # above, a whole home is listed
 PIECES_ASKED = 64  # in one request
 TRIES = 8
 
-_META = (
+META = (
     "SELECT tier, slot, first, mark, piece, last, count, end_min_us, end_max_us FROM segment"
     " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
 )
@@ -47,16 +42,12 @@ _BLOBS = (
     "SELECT tier, slot, first, mark, piece, last, end_min_us, end_max_us, keys, records"
     " FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
 )
-_WHOLE = (
-    "SELECT tier, slot, first, mark, piece, keys, records, frames"
-    " FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
-)
 _FRAMES = (
     "SELECT frames FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
     " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
 )
-_OF_SLOTS = " AND (tier, slot) IN ?"
-_OF_PIECES = " AND (tier, slot, first, mark, piece) IN ?"
+OF_SLOTS = " AND (tier, slot) IN ?"
+OF_PIECES = " AND (tier, slot, first, mark, piece) IN ?"
 
 PieceKey = tuple[int, int, int, int, int]
 
@@ -115,6 +106,11 @@ class Reads:
         self._size_seen = min(found.get(lane, 0) for lane in range(self._lanes))
         return self._size_seen
 
+    def visible(self, size: int) -> int:
+        """`size`, or what is stored where that is less; asked only above a size seen before."""
+        # The size only grows: below one that was seen all is there for good.
+        return size if size <= self._size_seen else min(size, self.size())
+
     # -- a page of readings -----------------------------------------------------------------
 
     def readings(self, query: ReadingsQuery) -> ReadingsPage:
@@ -122,10 +118,7 @@ class Reads:
         if query.limit < 1:
             raise ValueError("a page has at least one row")
         after = None if query.after is None else versions.as_sort_key(query.after)
-        # The size only grows: below one that was seen all is there for good.
-        as_of = query.as_of_size
-        if as_of > self._size_seen:
-            as_of = min(as_of, self.size())
+        as_of = self.visible(query.as_of_size)
         lo = -INT64_MAX if query.from_us is None else max(query.from_us, -INT64_MAX)
         hi = INT64_MAX if query.to_us is None else min(query.to_us, INT64_MAX)
         asked = Asked(query, after, as_of, lo if after is None else max(lo, after[0]), hi)
@@ -214,7 +207,7 @@ class Reads:
         self, days: Iterator[list[Home]], device: str, asked: Asked
     ) -> Iterator[StoredRecord]:
         """The rows to show of a device without windows: each day is one request."""
-        statement = self._session.prepared(_BLOBS + _OF_SLOTS)
+        statement = self._session.prepared(_BLOBS + OF_SLOTS)
         slots = where(device) if _is_name(device) else []
         ahead = max(1, min(asked.query.limit // DAY_ROWS, DAYS_AHEAD_MAX))
         homes: list[Home] = []
@@ -278,8 +271,8 @@ class Reads:
         self, homes: Sequence[Home], device: str | None
     ) -> Iterator[tuple[Home, tuple[int, ...]]]:
         """Every piece of some homes without its blobs."""
-        plain = self._session.prepared(_META)
-        narrow = self._session.prepared(_META + _OF_SLOTS)
+        plain = self._session.prepared(META)
+        narrow = self._session.prepared(META + OF_SLOTS)
         asked: list[tuple[Statement, Sequence[object]]] = [
             (plain, (self._scd, *home))
             if device is None or home.owner
@@ -294,7 +287,7 @@ class Reads:
         self, wanted: Sequence[tuple[Home, PieceKey]], numbers: Sequence[int], pieces: _Pieces
     ) -> Iterator[tuple[int, Loaded]]:
         """Read pieces that were listed. Raises Moved."""
-        statement = self._session.prepared(_BLOBS + _OF_PIECES)
+        statement = self._session.prepared(_BLOBS + OF_PIECES)
         by_home: defaultdict[Home, dict[PieceKey, int]] = defaultdict(dict)
         for (home, key), number in zip(wanted, numbers, strict=True):
             by_home[home][key] = number
@@ -337,86 +330,7 @@ class Reads:
         with Decoding(home):
             return loaded.whole(key, frames)
 
-    # -- by index, and by shard -------------------------------------------------------------
-
-    def records(self, start: int, stop: int) -> list[StoredRecord]:
-        """All rows with start <= index < stop, by index. Raises Stop where one is not there."""
-        start = max(start, 0)
-        if stop > self._size_seen:
-            stop = min(stop, self.size())
-        if start >= stop:
-            return []
-        homes: defaultdict[Home, dict[int, int]] = defaultdict(dict)  # index → slot
-        for index, home, slot in self._places(start, stop):
-            homes[home][index] = slot
-        found: dict[int, StoredRecord] = {}
-        for home, slots in homes.items():
-            for _ in range(TRIES):
-                rows = self._by_index(home, slots)
-                if len(rows) == len(slots):
-                    break
-            else:
-                text = f"Cassandra lacks rows of entries {min(slots)} to {max(slots)}"
-                raise Stop("store-damaged", text)
-            found |= rows
-        return [found[index] for index in sorted(found)]
-
-    def _places(self, start: int, stop: int) -> Iterator[tuple[int, Home, int]]:
-        table = "SELECT homes, map, slots FROM place WHERE scd = ? AND lane = ? AND bucket = ?"
-        before = self._session.prepared(f"{table} AND first <= ? ORDER BY first DESC LIMIT 1")
-        behind = self._session.prepared(f"{table} AND first > ? AND first < ?")
-        asked: list[tuple[Statement, Sequence[object]]] = []
-        for lane in range(self._lanes):
-            for bucket in range(start // BUCKET_ENTRIES, (stop - 1) // BUCKET_ENTRIES + 1):
-                asked.append((before, (self._scd, lane, bucket, start)))
-                if stop > start + 1:
-                    asked.append((behind, (self._scd, lane, bucket, start, stop)))
-        for rows in self._session.each(asked):
-            for homes, data, slots in rows:
-                try:
-                    for one in placed(homes, data, slots):
-                        if start <= one[0] < stop:
-                            yield one
-                except DECODING_ERRORS as error:
-                    raise Stop("store-damaged", f"an index map in Cassandra: {error}") from error
-
-    def _by_index(self, home: Home, wanted: dict[int, int]) -> dict[int, StoredRecord]:
-        """Rows of one home by index; those that were just settled may lack."""
-        slots = set(wanted.values())
-        asked: Iterable[tuple[Statement, Sequence[object]]]
-        if len(slots) == 1:  # one entry: in one request
-            statement = self._session.prepared(_WHOLE + _OF_SLOTS)
-            asked = [(statement, (self._scd, *home, places_of(*slots)))]
-        else:
-            keys = self._listed(home, wanted, slots)
-            statement = self._session.prepared(_WHOLE + _OF_PIECES)
-            parts = [keys[at : at + PIECES_ASKED] for at in range(0, len(keys), PIECES_ASKED)]
-            asked = ((statement, (self._scd, *home, part)) for part in parts)
-        found: dict[int, StoredRecord] = {}
-        for rows in self._session.each(asked):
-            for *_, data, records, frames in rows:
-                with Decoding(home):
-                    loaded = Loaded(home, 0, data, records)
-                    if wanted.keys().isdisjoint(loaded.table.indexes()):
-                        continue
-                    for one in loaded.rows(frames):
-                        if one.index in wanted:
-                            found[one.index] = one
-        return found
-
-    def _listed(self, home: Home, wanted: dict[int, int], slots: set[int]) -> list[PieceKey]:
-        """Keys of the pieces of a home that can have these rows."""
-        lowest, highest = min(wanted), max(wanted)
-        if len(slots) <= SLOTS_ASKED_MAX:
-            places = sorted({place for slot in slots for place in places_of(slot)})
-            listed = self._session.rows(_META + _OF_SLOTS, (self._scd, *home, places))
-        else:
-            listed = self._session.rows(_META, (self._scd, *home))
-        return [
-            (tier, slot, first, mark, piece)
-            for tier, slot, first, mark, piece, last, *_ in listed
-            if first <= highest and last >= lowest and (tier == LANDED or slot in slots)
-        ]
+    # -- by shard -------------------------------------------------------------
 
     def shard_rows(
         self, shard: str, from_us: int, to_us: int, size: int
@@ -455,18 +369,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class Decoding:
-    """Turns what decoding a damaged piece raises into Stop("store-damaged")."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DECODING_ERRORS):
-            text = f"Cassandra: a piece of {self._home.shard}, slice {self._home.slice}: {error}"
-            raise Stop("store-damaged", text) from error
