@@ -116,7 +116,7 @@ async def cut_off(producer: AIOKafkaProducer, timeout_s: float) -> None:
     """End a producer that has something under way; its own `stop` would wait for that for ever."""
     producer._closed = True
     for step in (producer.client.close, producer._sender.close):
-        with suppress(KafkaError, TimeoutError):
+        with suppress(KafkaError, TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(step(), timeout_s)
 
 
