@@ -46,7 +46,6 @@ from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.http_server import HttpServer, busy, listen
 from infra.intake_writer import IntakeWriter
-from infra.kafka_readings import KafkaReadings
 from infra.key_signer import CheckpointSigner, KeySigner, check_grown
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
@@ -360,6 +359,8 @@ class Platform:
         )
 
     def _make_feeder(self) -> Feeder:
+        from infra.kafka_readings import KafkaReadings  # noqa: PLC0415 - embedded starts without
+
         readings = KafkaReadings(
             kafka_access(self.config.kafka),
             customer_db=self.stores.customer_db,

@@ -17,7 +17,7 @@ from time import monotonic, sleep
 
 from bal.errors import Stop, Unavailable
 from infra.control import settle
-from infra.data_folder import FACTS
+from infra.data_folder import FACTS, OUTSIDE
 from infra.files import look_at_sqlite, make_folder
 from infra.sqlite_file import translated
 
@@ -36,10 +36,14 @@ def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
     """Copy the data folder at `data` to `to`, which must not exist yet; modes stay.
 
     keys: the folder `keys`, too. Raises Stop("data-folder") where `data` is none, or `to` is there
-    or inside it; Unavailable where a running platform never stands still long enough; OSError.
+    or inside it, Stop("stores-elsewhere") where not all is in the folder; Unavailable where a
+    running platform never stands still long enough; OSError.
     """
     if not (data / FACTS).is_file():
         raise Stop("data-folder", f"{data} is no data folder of Gridseal")
+    if (data / OUTSIDE).exists():
+        text = f"bus or rows of {data} are on servers ({OUTSIDE}): a copy of it would not be whole"
+        raise Stop("stores-elsewhere", text)
     check_outside(data, to)
     if to.exists():
         raise Stop("data-folder", f"{to} exists already: name a new place for the copy")

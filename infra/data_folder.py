@@ -12,6 +12,7 @@ from infra.files import make_folder, replace_file
 from infra.key_signer import load_or_make_seed
 
 FACTS = "facts.json"
+OUTSIDE = "outside.json"  # which stores are servers, infra/outside.py
 
 
 @dataclass(frozen=True, slots=True)

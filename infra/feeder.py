@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable
 from threading import Event, Thread
+from typing import Protocol
 
 from bal.errors import GridsealError, Unavailable
 from bal.model import TreeHead
-from infra.kafka_readings import KafkaReadings
 
 logger = logging.getLogger("gridseal.feeder")
 
@@ -14,18 +14,34 @@ LOOK_S = 1.0  # where nobody wakes it
 JOIN_S = 5
 
 
+class Feed(Protocol):
+    """Where consumers read; infra/kafka_readings.py."""
+
+    def publish(self, size: int) -> None:
+        """Every row below `size`."""
+        ...
+
+    def publish_head(self, head: TreeHead, note: bytes) -> None:
+        """A checkpoint."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
 class Feeder:
     """Publishes rows below `visible`, then the newest checkpoint; goes on when Kafka is back."""
 
     def __init__(
         self,
-        readings: KafkaReadings,
+        feed: Feed,
         *,
         visible: Callable[[], int],
         checkpoint: Callable[[], tuple[TreeHead, bytes] | None],
         on_stop: Callable[[GridsealError], None],
     ) -> None:
-        self._readings, self._visible, self._checkpoint = readings, visible, checkpoint
+        self._feed, self._visible, self._checkpoint = feed, visible, checkpoint
         self._on_stop = on_stop
         self._wake, self._stopping = Event(), Event()
         self._thread = Thread(target=self._run, name="feeder", daemon=True)
@@ -45,7 +61,7 @@ class Feeder:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
-        self._readings.close()
+        self._feed.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -63,10 +79,10 @@ class Feeder:
                 return
 
     def _publish(self) -> None:
-        self._readings.publish(self._visible())
+        self._feed.publish(self._visible())
         published = self._checkpoint()
         if published is not None:
-            self._readings.publish_head(*published)
+            self._feed.publish_head(*published)
         if self.alarm:
             self.alarm = ""
             logger.info("consumers are fed again")

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bal.errors import Stop
 from bal.ports import Bus, CustomerDb, DayRows
 from infra.config import CassandraConfig, Config, KafkaConfig
-from infra.data_folder import DataFolder
+from infra.data_folder import OUTSIDE, DataFolder
 from infra.files import replace_file
 from infra.sqlite_bus import SqliteBus
 from infra.sqlite_customer_db import SqliteCustomerDb
 
 if TYPE_CHECKING:
     from infra.kafka_client import KafkaAccess
-
-FILE = "outside.json"
 
 
 class OpenBus(Bus, Protocol):
@@ -56,7 +54,7 @@ class Outside:
 
 def read(folder: DataFolder) -> Outside:
     """What the last start chose; nothing outside where there was none. Raises Stop."""
-    path = folder.root / FILE
+    path = folder.root / OUTSIDE
     if not path.exists():
         return Outside()
     try:
@@ -64,7 +62,7 @@ def read(folder: DataFolder) -> Outside:
         kafka, cassandra = KafkaConfig(**kept["kafka"]), CassandraConfig(**kept["cassandra"])
         return Outside(kafka, cassandra, str(kept["scd"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Stop("store-damaged", f"{FILE} is damaged: {error}") from error
+        raise Stop("store-damaged", f"{OUTSIDE} is damaged: {error}") from error
 
 
 def choose(folder: DataFolder, config: Config) -> Outside:
@@ -78,13 +76,13 @@ def choose(folder: DataFolder, config: Config) -> Outside:
     if begun and kept.servers != chosen.servers:
         text = (
             "this platform's bus and rows are elsewhere: start it as before (`--profile local`, or"
-            f" the tables [kafka] and [cassandra] of its configuration; {FILE} has what was used)"
+            f" the tables [kafka] and [cassandra] of its configuration; {OUTSIDE} has the last one)"
         )
         raise Stop("stores-differ", text)
     if begun and kept.kafka.topic and not chosen.kafka.topic:
         chosen = replace(chosen, kafka=replace(chosen.kafka, topic=kept.kafka.topic))
     if any(chosen.servers):
-        replace_file(folder.root / FILE, json.dumps(asdict(chosen)).encode())
+        replace_file(folder.root / OUTSIDE, json.dumps(asdict(chosen)).encode())
     return chosen
 
 

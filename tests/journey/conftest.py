@@ -92,6 +92,15 @@ class Running:
             assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}{self.tail()}"
         return done.stdout
 
+    def refused(self, *words: str | Path) -> str:
+        """What `gridseal …` says on standard error as it ends with code 1."""
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.cli", *map(str, words)],
+            capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
     def enrol(self, name: str, *more: str) -> Path:
         """Enrol a sender; the folder with its files."""
         out = self._folder / f"client-{name}"

@@ -157,3 +157,13 @@ def wait_for(done: Any) -> None:
     while not done():
         assert time.monotonic() < until, "it did not come to be"
         time.sleep(0.2)
+
+
+def test_bus_and_rows_stay_where_they_are(local: Running, tmp_path: Path) -> None:
+    assert local.stop() == 0
+    embedded = ("up", "--data", local.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+    assert local.refused(*embedded).startswith("gridseal: stores-differ: ")
+    assert local.refused("backup", "--data", local.data, "--to", tmp_path / "b.tar").startswith(
+        "gridseal: stores-elsewhere: "
+    )
+    local.start()
