@@ -150,6 +150,8 @@ class Connection:
         self._reading.set()
         self._granted = asyncio.Event()
         self._refusal: Stop | None = None
+        self._out = bytearray()
+        self._write_out: Callable[[bytes], None] | None = None  # from CONNACK on
         self.session_present = False
         self.why = "the connection was lost"
         self._client = gmqtt.Client(
@@ -258,6 +260,9 @@ class Connection:
         """Leave; the session stays with the broker. Nothing is acknowledged from now on."""
         self._lost.set()
         connection = self._client._connection
+        self._flush()
+        if self._write_out is not None:
+            connection._protocol.write_data = self._write_out  # DISCONNECT is closed behind at once
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(1):
                 await self._client.disconnect()
@@ -273,6 +278,19 @@ class Connection:
         # resumes that whenever it has emptied its own buffer.
         protocol = self._client._connection._protocol
         protocol.read = partial(self._read, protocol.read)
+        # And it makes a TLS record and a system call of each PUBACK and each receipt
+        self._write_out, protocol.write_data = protocol.write_data, self._write
+
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out += data
+
+    def _flush(self) -> None:
+        """Write what one turn of the loop has to say at once."""
+        if self._out and self._write_out is not None:
+            self._write_out(bytes(self._out))
+            self._out.clear()
 
     async def _read(self, read: Callable[[int], Awaitable[bytes]], size: int) -> bytes:
         await self._reading.wait()
