@@ -121,6 +121,10 @@ class AnchorContract:
         with self._translated():
             return self._web3.eth.chain_id
 
+    def forget_chain(self) -> None:
+        """Ask for the chain id anew, the next time."""
+        self.__dict__.pop("chain_id", None)
+
     def check_chain(self) -> None:
         """Return if the endpoint still answers for the chain that it answered for first.
 

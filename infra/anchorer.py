@@ -118,9 +118,8 @@ class Anchorer:
         Raises Stop, after on_alarm, where they contradict each other. A chain that does not answer
         is no reason not to start: the comparison is made before anything is sent.
         """
-        with self._turn:
-            with suppress(Unavailable):  # it is told by the watch
-                self._guarded(self._begin)
+        with self._turn, suppress(Unavailable):  # it is told by the watch
+            self._guarded(self._begin)
         self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
         self._thread.start()
 
@@ -240,6 +239,8 @@ class Anchorer:
                 work()
             except Stop:
                 self._agreed = None
+                if not self._bound:
+                    self._contract.forget_chain()
                 self._stopping.wait(RELOOK_S)
             else:
                 return
@@ -308,16 +309,21 @@ class Anchorer:
         if not self._own and self._bound:
             self._contract.check_chain()
         known = self._journal.is_about(self._contract.address)
+        if known:
+            self._bind()
         try:
             found = self._contract.latest(self._log)
         except Stop as error:  # no contract there; but there was one
             if known and not self._own:
                 raise Contradiction(f"{error.text}, where there was one: the node lags") from error
             raise
+        self._bind()
+        return found
+
+    def _bind(self) -> None:
         if not self._bound:
             self._journal.bind(self._contract.chain_id, self._contract.address, self._log)
             self._bound = True
-        return found
 
     def _check_continues(self, old: TreeHead, new: TreeHead) -> list[bytes]:
         proof = self._consistency(old.size, new.size) if 0 < old.size < new.size else []

@@ -65,7 +65,7 @@ class RpcProvider(HTTPProvider):
         with self._session().post(
             cast("str", self.endpoint_uri),
             data=body,
-            headers=self.get_request_headers(),
+            headers={**self.get_request_headers(), "Accept-Encoding": "identity"},
             timeout=self._timeout_s,
             stream=True,
             allow_redirects=False,
