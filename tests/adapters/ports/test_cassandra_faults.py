@@ -274,7 +274,7 @@ def test_a_role_may_do_what_it_needs_and_nothing_else(
     if role == "migrator":
         assert found == {table: {"ALTER"} for table in PARTITIONS}
     else:
-        granted = GRANTS["customer"].get(role, {}) | GRANTS["log"].get(role, {})
+        granted = {**GRANTS["customer"].get(role, {}), **GRANTS["log"].get(role, {})}
         assert found == {table: set(granted.get(table, ())) for table in PARTITIONS}
 
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cassandra_support import Sessions
+from cassandra_support import Patient, Sessions
 from customer_db_suite import Adapter, CustomerDbSuite
 
 from infra.cassandra_customer_db import CassandraCustomerDb
@@ -33,7 +33,8 @@ class CassandraSuite(CustomerDbSuite):
         """A folder is known by its name: the tables are shared."""
         scd = sha256(str(folder).encode()).hexdigest()[:16]
         reader, writer = self.sessions.reader, self.sessions.writer
-        return CassandraCustomerDb(scd, reader, writer, layout=self.layout)
+        made: Adapter = Patient(CassandraCustomerDb(scd, reader, writer, layout=self.layout))
+        return made
 
 
 class TestCassandra(CassandraSuite):

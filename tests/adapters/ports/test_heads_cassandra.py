@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cassandra_support import address
+from cassandra_support import Patient, address
 from heads_suite import HeadsSuite, heads
 
 from bal.errors import Stop, Unavailable
@@ -35,7 +35,8 @@ class TestCassandraHeads(HeadsSuite):
         self.session, self.data = session, cassandra_server.place.data
 
     def open(self, folder: Path) -> HeadsRow:
-        return CassandraHeads(str(folder), self.session)
+        made: HeadsRow = Patient(CassandraHeads(str(folder), self.session))
+        return made
 
     def racer(self, folder: Path) -> list[str]:
         return ["cassandra", str(self.data), str(folder)]
