@@ -34,6 +34,7 @@ READ_MESSAGES = 256
 GATHER_S = 0.02  # between two looks at the bus, where messages come one by one
 COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
+AWAY_S = 1.0  # between two tries, where a server is away
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
 Key: TypeAlias = tuple[str, bytes]  # how a message is known again: credential, SHA-256 of its bytes
@@ -236,12 +237,21 @@ class Engine:
             self._gather()
         self._work = False
         after = self._next + len(left)
-        new = self._bus.read(after, READ_MESSAGES - len(left))
+        try:
+            new = self._bus.read(after, READ_MESSAGES - len(left))
+            if not left and not new and self._bus.end() < after:
+                raise Stop("bus-went-backwards", f"the bus ends below message {after}")
+        except Unavailable as error:  # a server that is away: who sends is told by the intake
+            self._await(error, "the bus can't be read")
+            new = []
         messages = left + [(one, (one.credential, sha256_of(one.raw))) for one in new]
-        if not messages and self._bus.end() < after:
-            raise Stop("bus-went-backwards", f"the bus ends below message {after}")
         self._last_look_s, self._last_count = monotonic(), len(messages)
         return messages
+
+    def _await(self, error: Unavailable, what: str) -> None:
+        """Tell the operator, and wait a little for what is away."""
+        logger.warning("%s: %s", what, error)
+        self._ended.wait(min(error.retry_after_s, AWAY_S))
 
     def _wait(self) -> None:
         waits = [1.0]
@@ -391,7 +401,11 @@ class Engine:
     def _publish(self) -> None:
         if self._sequencer.heads.size == 0:
             return
-        head, _ = self._sequencer.publish()
+        try:
+            head, _ = self._sequencer.publish()
+        except Unavailable as error:  # the signer is away: what is committed is published later
+            self._await(error, "no checkpoint can be signed")
+            return
         self._last_publish_s = monotonic()
         self._published = head
         self._announcer.visible(self.visible_size)

@@ -1,14 +1,18 @@
 """The settler of one process: a thread that makes durable what can be made again meanwhile."""
 
+import logging
 from collections.abc import Callable
 from threading import Event, Lock
 from time import monotonic
 
+from bal.errors import Unavailable
 from bal.ports import Bus
 from infra.projector import Projector
 
 SETTLE_EVERY_S = 5.0  # docs/decisions/0006; sooner, but at most once a second, where much came
 SETTLE_ENTRIES = 8_192
+
+logger = logging.getLogger("gridseal.settler")
 
 
 class Settler:
@@ -45,6 +49,9 @@ class Settler:
             if not stopping and grown < SETTLE_ENTRIES and monotonic() - at_s < SETTLE_EVERY_S:
                 continue
             size, at_s = size + grown, monotonic()
-            self.settle()
+            try:
+                self.settle()
+            except Unavailable as error:  # bus or rows are a server's, and it is away
+                logger.warning("settling waits: %s", error)
             if stopping:
                 return

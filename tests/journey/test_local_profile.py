@@ -42,6 +42,7 @@ class Device:
         self._client.loop_start()
 
     def send(self, raw: bytes) -> None:
+        wait_for(self._client.is_connected)
         self._client.publish(f"in/{self.name}/cim", raw, qos=1).wait_for_publish(PATIENCE_S)
 
     def wait(self, type_: str, count: int) -> list[dict[str, Any]]:
