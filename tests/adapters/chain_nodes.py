@@ -6,6 +6,7 @@ stands on the other.
 """
 
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,13 @@ CACHE = Path(__file__).resolve().parents[2] / ".cache"
 ETHER = 10**18
 FUNDS_WEI = 1_000 * ETHER
 TIMEOUT_S = 20
+# A test that is killed has no time to stop its node: prctl(PR_SET_PDEATHSIG, SIGKILL).
+ENDS_WITH_US = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Node:
@@ -66,6 +74,7 @@ class Node:
             command.remove("--prune-history")
             at = command.index("--state-interval")
             del command[at : at + 2]
+        command = [sys.executable, "-c", ENDS_WITH_US, *command]
         self._child = process.spawn(self._place.folder, self._place.log, command)
         process.wait_ready(
             self._child,
