@@ -1,7 +1,7 @@
 """What waits until it is visible: messages to be told of as certified, and closes of days."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
@@ -16,7 +16,7 @@ class CertifiedMessage:
 
     credential: str
     message: str  # hex SHA-256
-    summary: dict[str, object]  # as the archive keeps it: batch, first_index, count, …
+    summary: Mapping[str, object]  # as the archive keeps it: batch, first_index, count, …
     row: StoredRecord | None = None  # where there is just one and it is at hand
 
 

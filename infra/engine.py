@@ -5,7 +5,6 @@ many have come together, it commits them in one version, hands the rows to the s
 What is visible is what is published and stored.
 """
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,7 +12,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from time import monotonic
-from typing import TypeAlias
 
 from bal.certify.commitment import sha256_of
 from bal.certify.log import Batch, Sequencer, tick
@@ -25,6 +23,7 @@ from bal.ports import Bus, Clock, RawArchive
 from infra.announcer import Announcer, CertifiedMessage
 from infra.bulk_worker import BulkWorker
 from infra.projector import Committed, CommittedClose, Progress, Projector
+from infra.retries import Key, Retries, Summary
 from infra.settler import Settler
 from infra.storer import Job, Storer
 
@@ -37,14 +36,12 @@ TICK_EVERY_US = 60_000_000
 AWAY_S = 1.0  # between two tries, where a server is away
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
-Key: TypeAlias = tuple[str, bytes]  # how a message is known again: credential, SHA-256 of its bytes
-
 
 @dataclass(slots=True)
 class _Open:
     """What is worked through and not committed yet."""
 
-    works: list[tuple[Worked, bytes, dict[str, object] | None]] = field(default_factory=list)
+    works: list[tuple[Worked, bytes, Summary | None]] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     keys: set[Key] = field(default_factory=set)
     entries: int = 0
@@ -84,7 +81,7 @@ class Engine:
         self._wake, self._ended = Condition(), Event()
         self._stopping = False
         self._work = False
-        self._recent: dict[Key, Committed] = {}
+        self._retries = Retries(archive)
         self._storer = Storer(projector, self._stored)
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
@@ -207,7 +204,7 @@ class Engine:
         while not self._stopping:
             messages = self._read()
             self._bulk.ahead([message for message, _ in messages])
-            firsts = self._firsts_of([key for _, key in messages])
+            firsts = self._retries.firsts([key for _, key in messages])
             for message, key in messages:
                 if not self._take(message, key, firsts.get(key)):
                     break  # its turn comes after the commit
@@ -291,7 +288,7 @@ class Engine:
         needed = self._worker.windows.needed_from(self._next)
         return Progress(heads.version, heads.size, self._next, needed)
 
-    def _take(self, message: RawMessage, key: Key, first: dict[str, object] | None) -> bool:
+    def _take(self, message: RawMessage, key: Key, first: Summary | None) -> bool:
         """Work through one message; False where what is open must be committed first.
 
         first: the summary of the same message, where this is a retry.
@@ -353,18 +350,10 @@ class Engine:
         self._announcer.add_close(heads.size, close, future)
         self._storer.put(Job([], self._progress(), [CommittedClose(closed, firsts[0])]))
 
-    def _firsts_of(self, keys: Sequence[Key]) -> dict[Key, dict[str, object]]:
-        """The summaries of those messages that were committed before, by key."""
-        # In this order: the storer takes a message out here once the archive has it.
-        recent = {key: found for key in keys if (found := self._recent.get(key)) is not None}
-        kept = self._archive.summaries({key for key in keys if key not in recent})
-        firsts = {key: json.loads(summary) for key, summary in kept.items()}
-        return firsts | {key: found.as_json() for key, found in recent.items()}
-
     def _hand_over(
         self,
         commits: list[Committed],
-        works: Sequence[tuple[Worked, bytes, dict[str, object] | None]],
+        works: Sequence[tuple[Worked, bytes, Summary | None]],
     ) -> None:
         told: list[tuple[int, CertifiedMessage]] = []
         for commit, (worked, digest, first) in zip(commits, works, strict=True):
@@ -372,7 +361,7 @@ class Engine:
             summary = first if first is not None else commit.as_json()
             size = int(str(summary["first_index"])) + int(str(summary["count"]))
             if first is None:
-                self._recent[credential, digest] = commit
+                self._retries.note((credential, digest), commit)
             single = first is None and len(worked.entries) == 1
             row = worked.rows(commit.first)[0] if single else None
             told.append((size, CertifiedMessage(credential, digest.hex(), summary, row)))
@@ -381,8 +370,7 @@ class Engine:
 
     def _stored(self, job: Job) -> None:
         """Called by the storer."""
-        for commit in job.commits:
-            self._recent.pop((commit.worked.message.credential, commit.message_id), None)
+        self._retries.stored(job.commits)
         self.stored_size = job.progress.size
         self._announcer.visible(self.visible_size)
 
