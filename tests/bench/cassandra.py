@@ -192,7 +192,8 @@ def year_read(at: CassandraAt, devices: Sequence[DeviceInfo], found: dict[str, f
     sessions = [CassandraSession(address(at, role)) for role in ("reader", "writer")]
     db = CassandraCustomerDb("year", *sessions, layout=Layout(settle_at=SETTLE_AT))
     batch: list[StoredRecord] = []
-    for rows, size in messages(devices[:YEAR_METERS], BEGIN_US, YEAR_SLOTS, MESSAGE_METERS):
+    meters = [one for one in devices if one.shard == devices[0].shard][:YEAR_METERS]
+    for rows, size in messages(meters, BEGIN_US, YEAR_SLOTS, MESSAGE_METERS):
         batch += rows
         if len(batch) == SLOTS_A_CALL * YEAR_METERS or size == YEAR_SLOTS * YEAR_METERS:
             db.store(batch, size)
