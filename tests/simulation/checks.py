@@ -222,6 +222,10 @@ def _check_days(simulation: Simulation, device: str, rows: dict[int, StoredRecor
     for day in simulation.days:
         begin_us, end_us = local_day(day, simulation.zone)
         found = book.entries(day.isoformat(), k, device=device)  # type: ignore[arg-type]
+        if not found:  # a meter that joined later
+            early = [at for at in rows if at <= end_us]
+            require(not early, f"{device} has no device-day on {day}")
+            continue
         require(len(found) == 1, f"{device} has {len(found)} device-days on {day}")
         data = simulation.device_day(found[0])
         slots = device_day.decode(data).slots
