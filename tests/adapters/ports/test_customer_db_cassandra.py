@@ -1,15 +1,17 @@
 """The customer database in Cassandra against the suite, and what is its own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from cassandra_support import Patient, Sessions
-from customer_db_suite import Adapter, CustomerDbSuite
+from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of
 
+from bal.model import Pseudonym, StoredRecord
 from infra.cassandra_customer_db import CassandraCustomerDb
-from infra.cassandra_layout import Layout
+from infra.cassandra_layout import LANDED, SETTLED, Layout, slot_of
 from infra.servers.connect import CassandraAt
 
 
@@ -45,3 +47,75 @@ class TestCassandraSettling(CassandraSuite):
     """So eager to settle, and with pieces so small, that a few rows pass through all of it."""
 
     layout = Layout(direct_devices=0, direct_rows=1000, piece_bytes=16, settle_at=2)
+
+
+def head_end(number: int, meters: int = 40) -> list[StoredRecord]:
+    """A message of many meters of one shard."""
+    return [
+        a_row(
+            number * meters + meter,
+            device=Pseudonym(f"meter-{meter:02}"),
+            begin_us=number * 1000,
+            end_us=number * 1000 + 900,
+        )
+        for meter in range(meters)
+    ]
+
+
+def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) -> None:
+    scd, wanted = tmp_path.name, list[StoredRecord]()
+    layout = Layout(settle_at=4)
+    db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=layout)
+    for number in range(12):
+        wanted += head_end(number)
+        db.store(head_end(number), len(wanted))
+    listed = (
+        "SELECT tier, slot FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    )
+    found = Counter(tier for (tier,) in sessions.reader.rows(listed, home))
+    slots = len({slot_of(row.device) for row in wanted})
+    assert found[SETTLED] in {2 * slots, 3 * slots}
+    assert found[LANDED] <= 8 * layout.settle_at
+    db.store([a_row(len(wanted), end_us=DAY_US)], len(wanted) + 1)  # the next day
+    found = Counter(tier for (tier,) in sessions.reader.rows(listed, home))
+    assert found[LANDED] <= 8
+    assert db.records(0, len(wanted)) == wanted
+    assert db.readings(all_of(limit=1000)).rows[: len(wanted)] == wanted
+
+
+def test_what_is_visible_is_what_all_lanes_have_stored(sessions: Sessions, tmp_path: Path) -> None:
+    even, odd = (
+        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, lane=lane, lanes=2)
+        for lane in range(2)
+    )
+    rows = [a_row(index, register=f"r{index}") for index in range(6)]
+    even.store(rows[0::2], 6)
+    assert (even.size(), even.records(0, 6), even.readings(all_of()).rows) == (0, [], [])
+    odd.store(rows[1:4:2], 4)
+    for db in (even, odd):
+        assert db.size() == 4
+        assert db.records(0, 6) == rows[:4]
+        assert db.record(4) is None
+        assert db.readings(all_of()).rows == rows[:4]
+    odd.store(rows[1::2], 6)
+    assert even.records(0, 6) == rows
+
+
+def test_one_that_comes_late_takes_nothing_back(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storer that was paused in the middle of a call, and goes on after its successor."""
+    late, db = (
+        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer) for _ in range(2)
+    )
+    rows = [row for number in range(3) for row in head_end(number)]
+    db.store(rows[:100], 100)
+    db.store(rows, 120)
+    monkeypatch.setattr(late, "_stored", lambda _: 0)  # what it saw before the pause
+    late.store(rows[:70], 70)
+    assert db.size() == 120
+    assert db.records(0, 120) == rows
+    assert [db.record(index) for index in (0, 69, 70, 99, 119)] == [
+        rows[index] for index in (0, 69, 70, 99, 119)
+    ]
+    assert db.readings(all_of(limit=1000, versions="all")).rows == rows
