@@ -46,7 +46,7 @@ from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.http_server import HttpServer, busy, listen
 from infra.intake_writer import IntakeWriter
-from infra.key_signer import CheckpointSigner, KeySigner, check_grown
+from infra.key_signer import CheckpointSigner, KeySigner
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
 from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
@@ -58,6 +58,7 @@ from infra.outside import choose, kafka_access
 from infra.rpc_url import shown
 from infra.rules import rules_parts, running_rules
 from infra.services import PlatformServices, load_token_keys
+from infra.signer_memory import GuardedSigner, check_grown
 from infra.stores import Stores
 from infra.system_clock import SystemClock
 
@@ -90,9 +91,7 @@ class Platform:
         self.folder.lock()
         facts = self.folder.facts()
         origin = facts.origin if facts else self._origin()
-        self.signer = CheckpointSigner(
-            origin, self.folder.seed("log"), self.folder.keys / "log.signed"
-        )
+        self.signer = self._log_signer(origin)
         self.intake_signer = KeySigner(f"{origin}/intake", self.folder.seed("intake"))
         choose(self.folder, self.config)
         self.stores = Stores.open(self.folder, self.clock)
@@ -116,12 +115,31 @@ class Platform:
         )
         self._write_public_records(facts)
 
+    def _log_signer(self, origin: str) -> GuardedSigner:
+        """The log's key, in a token or in a file, with its memory of what it signed."""
+        at, memory = self.config.signer, self.folder.keys / "log.signed"
+        if not at.module:
+            return CheckpointSigner(origin, self.folder.seed("log"), memory)
+        from infra.pkcs11_signer import Pkcs11Signer  # noqa: PLC0415 - an extra
+
+        token = Pkcs11Signer(
+            origin,
+            module=Path(at.module),
+            token=at.token,
+            label=at.label,
+            pin_file=Path(at.pin_file),
+        )
+        return GuardedSigner(token, memory)
+
     def _origin(self) -> str:
         return self.config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
 
     def _facts(self, old: Facts | None, origin: str, chain: OpenChain) -> Facts:
         if old is not None and self.config.log.origin not in {"", old.origin}:
             raise Stop("origin-differs", f"the log of this folder is {old.origin}, for ever")
+        if old is not None and old.log_key != self.signer.vkey:
+            text = f"the log's key is {old.log_key}; [signer] or keys/ has {self.signer.vkey}"
+            raise Stop("log-key-differs", text)
         return Facts(
             origin=origin,
             log_key=self.signer.vkey,

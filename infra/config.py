@@ -61,6 +61,16 @@ class DayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SignerConfig:
+    """[signer]: the log's key in a PKCS#11 token; without a module it is a file."""
+
+    module: str = ""  # the token's PKCS#11 library
+    token: str = ""  # its label
+    label: str = ""  # CKA_LABEL of the Ed25519 key pair
+    pin_file: str = ""  # the user PIN alone, 0600
+
+
+@dataclass(frozen=True, slots=True)
 class KafkaConfig:
     """[kafka]: the bus; without an address it is in the data folder."""
 
@@ -108,6 +118,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     day: DayConfig = field(default_factory=DayConfig)
+    signer: SignerConfig = field(default_factory=SignerConfig)
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     cassandra: CassandraConfig = field(default_factory=CassandraConfig)
     mosquitto: MosquittoConfig = field(default_factory=MosquittoConfig)

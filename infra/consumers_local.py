@@ -4,6 +4,7 @@ The platform itself can't give rights: this is done with the administrator's cer
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from bal.errors import Stop
@@ -11,6 +12,9 @@ from bal.provide.policy import ClientInfo
 from infra.kafka_client import KafkaAccess
 from infra.kafka_grants import put_reader, remove_reader
 from infra.servers.connect import KafkaAt, identity, read
+
+AGGREGATOR = "aggregator."  # before the client's id, so that none is taken for a role
+CN_MAX = 64
 
 
 def admit(
@@ -61,4 +65,8 @@ def _admin(at: KafkaAt) -> KafkaAccess:
 
 
 def _principal(client_id: str) -> str:
-    return f"aggregator.{client_id}"
+    """The certificate's CN, which has 64 characters at most."""
+    whole = f"{AGGREGATOR}{client_id}"
+    if len(whole) <= CN_MAX:
+        return whole
+    return f"{whole[: CN_MAX - 17]}-{sha256(client_id.encode()).hexdigest()[:16]}"

@@ -92,7 +92,8 @@ def open_bus(outside: Outside, folder: DataFolder, *, read_only: bool = False) -
         return SqliteBus(folder.bus, read_only=read_only)
     from infra.kafka_bus import KafkaBus  # noqa: PLC0415 - embedded, nobody waits for its import
 
-    return KafkaBus(kafka_access(outside.kafka), outside.kafka.topic)
+    access = kafka_access(outside.kafka)
+    return KafkaBus(access, outside.kafka.topic, read_only=read_only)
 
 
 def kafka_access(at: KafkaConfig) -> "KafkaAccess":

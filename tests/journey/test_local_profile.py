@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from infra.servers.connect import Servers
 from tests.journey.conftest import Running, cim
 
-pytestmark = pytest.mark.xdist_group("servers")
+pytestmark = pytest.mark.xdist_group("kafka")  # one feed at a time on the session's broker
 
 SCOPES = "messages.write readings.read devices.read"
 PATIENCE_S = 60
