@@ -69,9 +69,8 @@ def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) ->
     for number in range(12):
         wanted += head_end(number)
         db.store(head_end(number), len(wanted))
-    listed = (
-        "SELECT tier, slot FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
-    )
+    listed = "SELECT tier FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    home = (scd, "feeder-7/0", "", 0)
     found = Counter(tier for (tier,) in sessions.reader.rows(listed, home))
     slots = len({slot_of(row.device) for row in wanted})
     assert found[SETTLED] in {2 * slots, 3 * slots}
