@@ -373,6 +373,7 @@ class Platform:
             clock=self.clock,
             on_anchored=self._anchored,
             on_alarm=self._alarm,
+            on_clear=self._cleared,
             closes=self.stores.book.closes,
         )
 
@@ -457,6 +458,12 @@ class Platform:
             self._fail(Stop(code, text))
         else:
             self._alarms["chain"] = f"{code}: {text}"
+
+    def _cleared(self, code: str) -> None:
+        """What was wrong with the chain is over."""
+        if self._alarms.get("chain", "").startswith(f"{code}:"):
+            self._alarms.pop("chain", None)
+            logger.info("%s is over", code)
 
     def _certified(self, messages: Sequence[CertifiedMessage]) -> None:
         self.metrics.note_certified(messages)

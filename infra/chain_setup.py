@@ -76,9 +76,9 @@ def _remote(config: AnchorConfig, folder: DataFolder, origin: str, known: str) -
     if urlsplit(config.rpc_url).scheme not in {"http", "https"}:
         raise Stop("config-invalid", "anchor.rpc_url is not a URL that begins with http(s)://")
     web3, key = remote_web3(config.rpc_url), _anchorer_key(config, folder)
-    address = config.contract or known
+    address, limit_wei = config.contract or known, config.fee_max_gwei * 10**9 or None
     if address:
-        contract = AnchorContract(web3, address)
+        contract = AnchorContract(web3, address, fee_max_wei=limit_wei)
     else:
         contract = AnchorContract.deploy(web3, folder.seed("admin"))
         contract.open(log_id(origin), Account.from_key(key).address, folder.seed("admin"))

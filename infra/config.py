@@ -22,6 +22,7 @@ class AnchorConfig:
     contract: str = ""  # address of a deployed CheckpointAnchor; "" deploys one (own chain only)
     key_file: str = ""  # anchorer's key, 64 hex digits; "" makes one in the data folder
     depth: int = 0  # blocks on top before a head is final; 0 on the platform's own chain
+    fee_max_gwei: int = 0  # per gas, at most; 0: no limit
     deploy: bool = False  # deploy the contract at the first start, with the folder's admin key
 
 
