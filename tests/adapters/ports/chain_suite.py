@@ -208,14 +208,18 @@ class ChainSuite:
             ("open", (other, ADDRESSES[1], "0x" + "00" * 20, 0), ANCHORER, "NotAdmin", ()),
             ("retire", (LOG, 8), ADMIN, "SizeNotLatest", (9, 8)),
         ]
+
+        def attempt(key: bytes, function: str, arguments: tuple[object, ...]) -> None:
+            if how == "estimate":
+                contract._execute(key, function, *arguments)
+                return
+            with contract._translated():
+                call = contract._contract.functions[function](*arguments)
+                call.call({"from": address_of(key)})
+
         for function, arguments, key, name, values in refusals:
             with pytest.raises(Reverted) as caught:
-                if how == "estimate":
-                    contract._execute(key, function, *arguments)
-                else:
-                    with contract._translated():
-                        call = contract._contract.functions[function](*arguments)
-                        call.call({"from": address_of(key)})
+                attempt(key, function, arguments)
             assert (caught.value.name, caught.value.arguments) == (name, values)
         contract.retire(LOG, 9, ADMIN)
         with pytest.raises(Reverted, match="Retired"):
