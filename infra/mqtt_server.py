@@ -80,7 +80,9 @@ class MqttServer:
 
     def sessions(self) -> list[str]:
         """The credential of each open session, sorted; one with two sessions stands twice."""
-        return sorted(name for name, members in self._hub.open.items() for _ in members)
+        # Asked from other threads: a copy, as sessions come and go meanwhile.
+        opened = list(self._hub.open.items())
+        return sorted(name for name, members in opened for _ in range(len(members)))
 
     @property
     def undelivered(self) -> int:

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from bal.errors import Unavailable
 from bal.model import StoredRecord, TreeHead
 from bal.ports import TileReader
 from infra.announcer import CertifiedMessage
 from infra.receipts import Receipts
+
+logger = logging.getLogger("gridseal.notifier")
 
 Deliver = Callable[[str, bytes], None]
 
@@ -98,20 +102,32 @@ class Notifier:
 
     def _run(self) -> None:
         while (messages := self._queue.get()) is not None:
-            ready: list[tuple[str, bytes]] = []
-            present = frozenset(self._interested())
-            published = self._tiles.checkpoint()
-            assert published is not None
             for message in messages:
                 self.certified += 1
                 self._wake(message)
-                if message.credential in present:
-                    summary = certified_summary(
-                        message.message, message.summary, self._receipts, published, message.row
-                    )
-                    ready.append((message.credential, json.dumps(summary).encode()))
-            if ready:
-                self._call(self._deliver_all, ready)
+            try:
+                self._tell(messages)
+            except Exception:  # the next ones are told all the same
+                logger.exception("%d messages are certified, nobody was told", len(messages))
+
+    def _tell(self, messages: Sequence[CertifiedMessage]) -> None:
+        present = frozenset(self._interested())
+        published = self._tiles.checkpoint()
+        assert published is not None
+        ready: list[tuple[str, bytes]] = []
+        for message in messages:
+            if message.credential not in present:
+                continue
+            try:
+                summary = certified_summary(
+                    message.message, message.summary, self._receipts, published, message.row
+                )
+            except (KeyError, Unavailable) as error:  # erased, or the rows' server is away
+                logger.warning("a sender is not told of %s: %r", message.message, error)
+                continue
+            ready.append((message.credential, json.dumps(summary).encode()))
+        if ready:
+            self._call(self._deliver_all, ready)
 
     def _wake(self, message: CertifiedMessage) -> None:
         with self._lock:
