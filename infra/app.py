@@ -327,6 +327,7 @@ class Platform:
             self.clock,
             self.engine.wake,
             answer=self._in_loop,
+            on_stop=self._fail,
         )
         limits = self.config.limits
         self.disk = DiskWatch(

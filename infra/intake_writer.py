@@ -4,6 +4,7 @@ One thread: what waits goes into one durable append, so 5,000 senders cost one f
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import Protocol
 
 from bal.certify.commitment import sha256_of
 from bal.certify.note import accepted_text
-from bal.errors import GridsealError, Unavailable
+from bal.errors import GridsealError, Stop, Unavailable
 from bal.ports import Bus, Clock, Intake, Signer
+
+logger = logging.getLogger("gridseal.intake")
 
 GROUP_MESSAGES_MAX = 1_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
@@ -73,13 +76,17 @@ class IntakeWriter:
         on_appended: Callable[[], None],
         *,
         answer: Callable[[Callable[[], None]], None] = lambda tell: tell(),
+        on_stop: Callable[[GridsealError], None] = lambda _: None,
     ) -> None:
-        """answer: calls what tells the senders of a group, in the thread where they wait."""
+        """answer: calls what tells the senders of a group, in the thread where they wait.
+
+        on_stop: told where the bus can't be gone on with; called in the thread of this.
+        """
         self._bus = bus
         self._signer = signer
         self._origin = origin
         self._clock = clock
-        self._on_appended, self._answer = on_appended, answer
+        self._on_appended, self._answer, self._on_stop = on_appended, answer, on_stop
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._lock = Lock()
         self._waiting_bytes = 0
@@ -163,22 +170,30 @@ class IntakeWriter:
         return group
 
     def _append(self, group: list[_Waiting]) -> None:
-        outcomes: list[Accepted | GridsealError]
+        outcomes: Sequence[Accepted | GridsealError]
         try:
-            offsets = self._bus.append([waiting.intake for waiting in group])
+            outcomes = self._appended(group)
+        except Stop as error:
+            self._on_stop(error)
+            outcomes = [error] * len(group)
         except GridsealError as error:
             outcomes = [error] * len(group)
-        else:
-            self.accepted += len(group)
-            outcomes = [
-                self._sign(waiting.intake, offset)
-                for waiting, offset in zip(group, offsets, strict=True)
-            ]
-        finally:
-            with self._lock:
-                self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)
+        except Exception as error:  # a defect; whoever waits is answered, and the next ones are
+            logger.critical("unexpected", exc_info=error)
+            failed = Unavailable("the bus failed; the platform's log says why", retry_after_s=5)
+            outcomes = [failed] * len(group)
+        with self._lock:
+            self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)
         self._answer(partial(_tell, [waiting.promise for waiting in group], outcomes))
         self._on_appended()  # after the senders were answered: the worker is in no hurry
+
+    def _appended(self, group: Sequence[_Waiting]) -> list[Accepted]:
+        offsets = self._bus.append([waiting.intake for waiting in group])
+        self.accepted += len(group)
+        return [
+            self._sign(waiting.intake, offset)
+            for waiting, offset in zip(group, offsets, strict=True)
+        ]
 
     def _sign(self, intake: Intake, offset: int) -> Accepted:
         message = sha256_of(intake.raw)
