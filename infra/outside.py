@@ -83,6 +83,8 @@ def choose(folder: DataFolder, config: Config) -> Outside:
         chosen = replace(chosen, kafka=replace(chosen.kafka, topic=kept.kafka.topic))
     if any(chosen.servers):
         replace_file(folder.root / OUTSIDE, json.dumps(asdict(chosen)).encode())
+    else:  # what a first start left that came no further
+        (folder.root / OUTSIDE).unlink(missing_ok=True)
     return chosen
 
 
