@@ -12,6 +12,7 @@ logger = logging.getLogger("gridseal.feeder")
 
 LOOK_S = 1.0  # where nobody wakes it
 JOIN_S = 5
+DEFECT_S = 60  # between two tries after a defect
 
 
 class Feed(Protocol):
@@ -70,13 +71,20 @@ class Feeder:
             try:
                 self._publish()
             except Unavailable as error:
-                if not self.alarm:
-                    self.alarm = "feed-down"
-                    logger.error("feed-down: consumers get nothing: %s", error)  # noqa: TRY400
+                self._down(error)
                 self._stopping.wait(error.retry_after_s)
             except GridsealError as error:
                 self._on_stop(error)
                 return
+            except Exception as error:  # a defect; the log itself is none the worse
+                logger.critical("unexpected", exc_info=error)
+                self._down(error)
+                self._stopping.wait(DEFECT_S)
+
+    def _down(self, error: Exception) -> None:
+        if not self.alarm:
+            self.alarm = "feed-down"
+            logger.error("feed-down: consumers get nothing: %r", error)
 
     def _publish(self) -> None:
         self._feed.publish(self._visible())
