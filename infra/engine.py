@@ -146,21 +146,19 @@ class Engine:
             self._wake.notify_all()
 
     def close(self, closed: ClosedDay) -> "Future[Close]":
-        """Commit a close; done once it is visible."""
+        """Commit a close; done once it is visible. Fails with Unavailable where we are stopping."""
         future: Future[Close] = Future()
         with self._wake:
-            self._closing.append((closed, future))
-            self._work = True
-            self._wake.notify_all()
+            if self._stopping:  # nobody will look at what waits any more
+                future.set_exception(Unavailable("the platform is stopping", retry_after_s=5))
+            else:
+                self._closing.append((closed, future))
+                self.wake()
         return future
 
     def stop(self) -> None:
         """Finish the commit at hand, store and sync it, and end."""
-        with self._wake:
-            self._stopping = True
-            self._ended.set()
-            self._wake.notify_all()
-        self._storer.hurry()
+        self._end()
         self.settler.stop()
         self._bulk.stop()
         for thread in self._threads:
@@ -182,6 +180,13 @@ class Engine:
             logger.critical("unexpected", exc_info=error)
             self._halt(Stop("internal-error", f"{type(error).__name__}: {error}"))
 
+    def _end(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._ended.set()
+            self._wake.notify_all()
+        self._storer.hurry()
+
     def _abandon(self) -> None:
         """Closes that will not be committed by this process any more."""
         error = Unavailable("the platform is stopping", retry_after_s=5)
@@ -190,11 +195,7 @@ class Engine:
         self._announcer.abandon(error)
 
     def _halt(self, error: GridsealError) -> None:
-        with self._wake:
-            self._stopping = True
-            self._ended.set()
-            self._wake.notify_all()
-        self._storer.hurry()
+        self._end()
         self._storer.finish()
         self.settler.stop()
         self._abandon()

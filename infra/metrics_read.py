@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bal.certify.log import Sequencer
 from bal.closing import DERIVED
+from bal.errors import Unavailable
 from infra.anchorer import Anchorer
 from infra.disk_watch import DiskWatch
 from infra.engine import Engine
@@ -41,12 +42,19 @@ class Readings:
             "anchor_pending_heads": _count(anchor["pending_sizes"]),
             "closes": heads.taken.get(f"{DERIVED}/0", -1) + 1,
             "closes_anchored": closes["anchored"],
-            "bus_lag_messages": max(0, self.stores.bus.end() - taken - 1),
+            "bus_lag_messages": self._bus_lag(taken),
             "intake_waiting_bytes": self.writer.waiting_bytes,
             "mqtt_sessions": len(self.mqtt.sessions()),
             "disk_free_bytes": self.disk.free_bytes,
         }
         return {name: value for name, value in found.items() if isinstance(value, int)}
+
+    def _bus_lag(self, taken: int) -> int | None:
+        """None where the bus is a server's that is away: the others are wanted then."""
+        try:
+            return max(0, self.stores.bus.end() - taken - 1)
+        except Unavailable:
+            return None
 
 
 def _count(items: object) -> int:
