@@ -295,13 +295,21 @@ def _client_add(arguments: argparse.Namespace) -> int:
     scopes = arguments.scope.replace(",", " ").split()
     made = call(arguments.data, "client-add", name=arguments.name, scopes=scopes, groups=groups)
     size = made.pop("visible_size")
+    failed: GridsealError | None = None
     if arguments.kafka:
         from infra.consumers_local import admit
 
-        made["kafka"] = admit(arguments.data, made["client_id"], scopes, groups, size)
+        try:
+            made["kafka"] = admit(arguments.data, made["client_id"], scopes, groups, size)
+        except GridsealError as error:  # the client is there, and its secret is shown once
+            failed = error
     sys.stdout.write(json.dumps(made) + "\n")
     if groups == []:
         sys.stderr.write("gridseal: no --group and no --all-devices: it will see no row\n")
+    if failed is not None:
+        text = "it may not read from Kafka yet; revoke it and add it again"
+        sys.stderr.write(f"gridseal: {text}: {failed}\n")
+        return 1
     return 0
 
 
@@ -322,15 +330,32 @@ def _client_list(arguments: argparse.Namespace) -> int:
 def _client_revoke(arguments: argparse.Namespace) -> int:
     from infra.control import call
 
-    done = call(arguments.data, "client-revoke", name=arguments.name)
+    try:
+        done = call(arguments.data, "client-revoke", name=arguments.name)
+    except Stop as error:  # Kafka may have been away when its client was revoked
+        if error.code != "name-unknown" or not _dismissed(arguments.data, arguments.name):
+            raise
+        sys.stdout.write(f"{arguments.name} was revoked before; it reads nothing from Kafka\n")
+        return 0
     ended = done["requests_ended"]
     requests = "1 open request was" if ended == 1 else f"{ended} open requests were"
-    if (arguments.data / "servers" / "kafka").exists():
-        from infra.consumers_local import dismiss
-
-        dismiss(arguments.data, done["client_id"])
     sys.stdout.write(f"{done['client_id']} is revoked; {requests} ended\n")
+    try:
+        _dismissed(arguments.data, done["client_id"])
+    except GridsealError as error:
+        text = f"at Kafka it may read as before; repeat this with {done['client_id']}"
+        sys.stderr.write(f"gridseal: {text}: {error}\n")
+        return 1
     return 0
+
+
+def _dismissed(data: Path, client_id: str) -> bool:
+    """Take a client's rights at the Kafka of `data`; whether it ever had any."""
+    if not (data / "servers" / "kafka").exists():
+        return False
+    from infra.consumers_local import dismiss
+
+    return dismiss(data, client_id)
 
 
 # -- reading a data folder --------------------------------------------------------------------

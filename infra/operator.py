@@ -110,6 +110,8 @@ class Operator:
                 await asyncio.to_thread(self._accounts.put, {request["name"]: made.password})
             except Unavailable as error:  # the account counts once the broker reads its files
                 warning = f"the broker does not know it yet: {error}"
+            except (OSError, ValueError) as error:  # its password is shown now or never
+                warning = f"the broker's accounts can't be changed: {error}; revoke and enrol again"
         return {
             "warning": warning,
             "certificate": made.certificate.decode(),
