@@ -83,14 +83,16 @@ class PartitionReader:
     async def find(self, group: Sequence[Intake], mark: int) -> int | None:
         """Where a group stands in a row, at `mark` or behind it; None where it does not.
 
-        By a consumer of its own: it may run beside `read`.
+        What is trimmed by now was stored, and is not looked for. By a consumer of its own: it may
+        run beside `read`.
         """
         wanted = [(m.credential, m.format, m.received_us, m.raw) for m in group]
         consumer = await self._opened()
         try:
             end = (await consumer.end_offsets([self._at]))[self._at]
-            consumer.seek(self._at, mark)
-            matched, at = 0, mark
+            at = max(mark, (await consumer.beginning_offsets([self._at]))[self._at])
+            consumer.seek(self._at, at)
+            matched = 0
             while at < end:
                 for message in await self._fetched(consumer, at, len(wanted)):
                     one = (message.credential, message.format, message.received_us, message.raw)
