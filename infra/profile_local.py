@@ -4,9 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from eth_account import Account
+from requests import RequestException
+from urllib3.exceptions import HTTPError
+from web3.exceptions import Web3Exception
 from web3.types import RPCEndpoint
 
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
+from infra.chain_errors import BadAnswer
 from infra.config import CassandraConfig, Config, KafkaConfig, MosquittoConfig
 from infra.data_folder import DataFolder
 from infra.rpc_provider import remote_web3
@@ -104,10 +108,13 @@ def _chain(servers: Servers, folder: DataFolder) -> str:
     name, at = _first(servers)
     folder.create()
     web3 = remote_web3(at.url)
-    for seed in ("admin", "anchorer"):
-        address = Account.from_key(folder.seed(seed)).address
-        if web3.eth.get_balance(address) < _FUNDS_WEI // 2:
-            web3.provider.make_request(RPCEndpoint(_FUNDING[name]), [address, hex(_FUNDS_WEI)])
+    try:
+        for seed in ("admin", "anchorer"):
+            address = Account.from_key(folder.seed(seed)).address
+            if web3.eth.get_balance(address) < _FUNDS_WEI // 2:
+                web3.provider.make_request(RPCEndpoint(_FUNDING[name]), [address, hex(_FUNDS_WEI)])
+    except (BadAnswer, RequestException, HTTPError, Web3Exception) as error:
+        raise Unavailable(f"{name} does not answer as a chain: {type(error).__name__}") from error
     return at.url
 
 
