@@ -6,7 +6,7 @@ from bal.errors import Stop
 def address(text: str) -> tuple[str, int]:
     """Host and port of HOST:PORT. Raises Stop("usage")."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise Stop("usage", f"{text} is not HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
 

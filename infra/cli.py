@@ -242,6 +242,8 @@ def _revoke(arguments: argparse.Namespace) -> int:
         return 0
     closed = done["sessions_closed"]
     sys.stdout.write(f"{done['sender']} is revoked; {closed} open sessions were closed\n")
+    if done["warning"]:
+        sys.stderr.write(f"gridseal: {done['warning']}\n")
     return 0
 
 

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bal.errors import Rejected, Unavailable
+from bal.errors import GridsealError, Rejected, Unavailable
 from bal.ports import Clock
 from infra.anchorer import Anchorer
 from infra.data_folder import Facts
@@ -127,9 +127,13 @@ class Operator:
         closed = 0 if sender is None else self._mqtt.disconnect(sender)
         if sender is not None and self._broker is not None:
             closed += self._broker.disconnect(sender)
+        warning = ""
         if sender is not None and self._accounts is not None:
-            await asyncio.to_thread(self._accounts.remove, sender)
-        return {"sender": sender, "sessions_closed": closed}
+            try:
+                await asyncio.to_thread(self._accounts.remove, sender)
+            except (GridsealError, OSError, ValueError) as error:  # the revocation is in force
+                warning = f"its account at the broker stays until the next start: {error}"
+        return {"sender": sender, "sessions_closed": closed, "warning": warning}
 
     async def _restore(self, request: dict[str, Any]) -> None:
         await self._enrolment.restore(request["name"])
