@@ -509,5 +509,7 @@ async def run(
         await asyncio.wait_for(platform.stop(), timeout=STOP_WITHIN_S - 0.5)
     except TimeoutError:
         logger.critical("not everything ended in time; what was accepted is on disk")
+        if platform.failure is not None:
+            logger.critical("it stopped itself: %s", platform.failure)
         os._exit(1)
     return platform.failure

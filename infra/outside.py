@@ -21,6 +21,8 @@ from infra.sqlite_customer_db import SqliteCustomerDb
 if TYPE_CHECKING:
     from infra.kafka_client import KafkaAccess
 
+KAFKA_MESSAGE_BYTES_MAX = 8 * 1024 * 1024  # a group of the intake must fit into one record batch
+
 
 class OpenBus(Bus, Protocol):
     """A bus that someone opened."""
@@ -81,11 +83,33 @@ def choose(folder: DataFolder, config: Config) -> Outside:
         raise Stop("stores-differ", text)
     if begun and kept.kafka.topic and not chosen.kafka.topic:
         chosen = replace(chosen, kafka=replace(chosen.kafka, topic=kept.kafka.topic))
+    _check(chosen, config)
     if any(chosen.servers):
         replace_file(folder.root / OUTSIDE, json.dumps(asdict(chosen)).encode())
     else:  # what a first start left that came no further
         (folder.root / OUTSIDE).unlink(missing_ok=True)
     return chosen
+
+
+def _check(chosen: Outside, config: Config) -> None:
+    """What can't work is said before anything is made. Raises Stop("config-invalid")."""
+    kafka, cassandra = chosen.kafka, chosen.cassandra
+    if kafka.bootstrap:
+        _given("kafka", {key: getattr(kafka, key) for key in ("topic", "ca", "certificate", "key")})
+        if config.limits.message_bytes > KAFKA_MESSAGE_BYTES_MAX:
+            text = (
+                f"limits.message_bytes is at most {KAFKA_MESSAGE_BYTES_MAX} where the bus is Kafka"
+            )
+            raise Stop("config-invalid", text)
+    if cassandra.hosts:
+        keys = ("ca", "certificate", "key", "passwords")
+        _given("cassandra", {key: getattr(cassandra, key) for key in keys})
+
+
+def _given(table: str, values: dict[str, str]) -> None:
+    for key, value in values.items():
+        if not value:
+            raise Stop("config-invalid", f"{table}.{key} is missing: docs/configuration.md")
 
 
 def open_bus(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> OpenBus:
