@@ -1,5 +1,6 @@
 """Signers by a key in a PKCS#11 token: SoftHSM, with the suite of a key in a file."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from bal.ports import Signer
 from infra.key_signer import KeySigner
 from infra.pkcs11_signer import Pkcs11Signer
 from infra.signer_memory import GuardedSigner, last_signed
+from tests.journey.conftest import Running, cim
 
 LIBRARIES = (
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -25,6 +27,7 @@ LIBRARIES = (
     "/usr/local/lib/softhsm/libsofthsm2.so",
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
 )
+SCOPES = "messages.write readings.read devices.read"
 PIN, SO_PIN = "4-words-of-a-test", "security-officer"
 ED25519 = bytes.fromhex("06032b6570")  # DER OBJECT IDENTIFIER 1.3.101.112, RFC 8410
 
@@ -338,3 +341,31 @@ def test_two_key_pairs_of_one_label(token: Token, label: str) -> None:
     token.make_key("log")
     with pytest.raises(Stop, match="more than one"):
         token.signer(label)
+
+
+def test_a_platform_whose_log_key_is_in_a_token(tmp_path: Path, token: Token) -> None:
+    token.make_key("gridseal-log")
+    config = (
+        f'[signer]\nmodule = "{token.library}"\ntoken = "{token.name}"\nlabel = "gridseal-log"\n'
+        f'pin_file = "{token.pin_file}"\n'
+    )
+    platform = Running(tmp_path, config + "[anchor]\ninterval_s = 1\n")
+    platform.start()
+    try:
+        caller = platform.client("dso", SCOPES, "--all-devices")
+        raw = cim(("m-1", "2026-01-15T10:00:00Z", "1"))
+        summary = caller.request("POST", "/v1/messages?format=cim", content=raw).json()
+        file, policy = tmp_path / "one.tlog-proof", tmp_path / "policy"
+        index = summary["first_index"] + 1  # behind the new device's record
+        file.write_text(caller.request("GET", f"/v1/receipts/{index}").text)
+        policy.write_text(platform.cli("policy", "--data", platform.data))
+        told = json.loads(platform.cli(
+            "verify", file, "--policy", policy, "--ca", platform.ready["ca"], "--json", code=2
+        ))  # fmt: skip
+        assert told["verdicts"]["authentic"]["code"] == "authentic"
+        assert not (platform.data / "keys" / "log").exists()
+    finally:
+        assert platform.stop() == 0
+    platform.check()
+    in_a_file = ("up", "--data", platform.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+    assert platform.refused(*in_a_file).startswith("gridseal: log-key-differs: ")
