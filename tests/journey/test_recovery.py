@@ -52,7 +52,7 @@ def readings(small: Small) -> int:
     return sum(row.kind == "reading" for row in small.stores.customer_db.records(0, size))
 
 
-@pytest.mark.parametrize("step", ["stage", "swap", "integrate", "publish"])
+@pytest.mark.parametrize("step", ["stage", "swap", "integrate"])
 def test_a_disk_that_refuses_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -71,6 +71,19 @@ def test_a_disk_that_refuses_a_commit(
     assert readings(small) == 5 + 6 + 12
     small.close()
     check(tmp_path, 4)
+
+
+def test_a_checkpoint_that_cant_be_signed_now_is_published_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed waits for the signer, or for room on the disk; nothing stops."""
+    small = begun(tmp_path)
+    log = small.stores.log
+    monkeypatch.setattr(log, "publish", once(log.publish, Unavailable("away", retry_after_s=0)))
+    small.take("headend", cim(1, range(3, 9)))
+    assert readings(small) == 5 + 6
+    small.close()
+    check(tmp_path, 3)
 
 
 def test_a_command_that_fails_stops_no_start(tmp_path: Path) -> None:
