@@ -30,7 +30,7 @@ def admit(
     at.place.client(principal)
     given = None if groups is None else frozenset(groups)
     client = ClientInfo(client_id, b"", frozenset(scopes), given)
-    topics = put_reader(_admin(at), principal, client, size=size)
+    topics = put_reader(admin_access(at), principal, client, size=size)
     entry = identity(at.place, principal)
     return {
         "bootstrap": at.bootstrap,
@@ -48,7 +48,7 @@ def dismiss(data: Path, client_id: str) -> bool:
     principal = _principal(client_id)
     if principal not in at.principals:
         return False
-    remove_reader(_admin(at), principal, client_id)
+    remove_reader(admin_access(at), principal, client_id)
     return True
 
 
@@ -59,7 +59,8 @@ def _kafka(data: Path) -> KafkaAt:
     return at
 
 
-def _admin(at: KafkaAt) -> KafkaAccess:
+def admin_access(at: KafkaAt) -> KafkaAccess:
+    """How the operator enters Kafka."""
     one = at.principals["admin"]
     return KafkaAccess(at.bootstrap, at.ca, one.certificate, one.key)
 

@@ -49,12 +49,11 @@ def local(data: Path, config: Config) -> Config:
 
 
 def _kafka(at: KafkaAt) -> KafkaConfig:
-    from infra.kafka_bus import ensure_topic  # noqa: PLC0415 - only here is it needed
-    from infra.kafka_client import KafkaAccess  # noqa: PLC0415
+    from infra.consumers_local import admin_access  # noqa: PLC0415 - only here are they needed
+    from infra.kafka_bus import ensure_topic  # noqa: PLC0415
     from infra.kafka_feed_topics import ensure_feed  # noqa: PLC0415
 
-    admin = at.principals["admin"]
-    access = KafkaAccess(at.bootstrap, at.ca, admin.certificate, admin.key)
+    access = admin_access(at)
     topic = ensure_topic(access)
     ensure_feed(access)
     own = at.principals[PRINCIPAL]

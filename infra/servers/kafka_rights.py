@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
 from bal.errors import Rejected, Unavailable
+from bal.provide.feed import CHECKPOINTS, READINGS
 from infra.certificates import check_name
 from infra.servers.connect import Identity, KafkaAt, identity
 from infra.servers.kafka import admin
@@ -48,7 +49,6 @@ def _group(name: str) -> Right:
     return Right("read", "group", name, prefix=True)
 
 
-READINGS, CHECKPOINTS = "bal.readings.v1", "bal.checkpoints.v1"  # what aggregators may be given
 # Role → what it may do, beside describing what it may read or write. To make topics is the admin's.
 RIGHTS: dict[str, list[Right]] = {
     "collector": [
