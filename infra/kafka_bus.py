@@ -25,6 +25,7 @@ from infra.kafka_client import (
     administration,
     create_topic,
     cut_off,
+    open_producer,
 )
 from infra.kafka_partition import HEADERS, PartitionReader
 
@@ -230,21 +231,10 @@ class KafkaBus:
         self._reader.seen(first + len(sent.messages))
 
     async def _open_producer(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._access.options(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            max_batch_size=BATCH_BYTES_MAX,
-            max_request_size=BATCH_BYTES_MAX,
+        self._producer = await open_producer(
+            self._access, batch_bytes=BATCH_BYTES_MAX, request_bytes=BATCH_BYTES_MAX
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
-        return producer
+        return self._producer
 
     async def _drop_producer(self) -> None:
         """End it. With a group in doubt it would wait for that, so it is cut off."""

@@ -112,6 +112,29 @@ class LoopThread:
         await asyncio.sleep(0)
 
 
+async def open_producer(
+    access: KafkaAccess, *, batch_bytes: int, request_bytes: int
+) -> AIOKafkaProducer:
+    """A started producer that is answered once every replica in sync has a batch, and repeats none.
+
+    batch_bytes, request_bytes: the largest batch, and all batches of one request.
+    """
+    producer = AIOKafkaProducer(
+        **access.options(),
+        acks="all",
+        enable_idempotence=True,
+        compression_type="zstd",
+        max_batch_size=batch_bytes,
+        max_request_size=request_bytes,
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
 async def cut_off(producer: AIOKafkaProducer, timeout_s: float) -> None:
     """End a producer that has something under way; its own `stop` would wait for that for ever."""
     producer._closed = True

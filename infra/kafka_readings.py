@@ -15,7 +15,7 @@ from bal.model import StoredRecord, TreeHead
 from bal.ports import CustomerDb, Vault
 from bal.provide.feed import CHECKPOINTS, READINGS, Placed, Superseding, headers, is_for
 from bal.provide.policy import ClientInfo
-from infra.kafka_client import KafkaAccess, LoopThread, administration, cut_off
+from infra.kafka_client import KafkaAccess, LoopThread, administration, cut_off, open_producer
 from infra.kafka_feed_topics import BATCH_BYTES, GROUP, PARTITION, note_position
 
 STEP_ENTRIES = 2_000  # of the log that are read and sent in one go
@@ -192,21 +192,10 @@ class KafkaReadings:
         return await producer.send_batch(batch, topic, partition=PARTITION)
 
     async def _opened(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._access.options(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            max_batch_size=BATCH_BYTES,
-            max_request_size=2 * BATCH_BYTES,
+        self._producer = await open_producer(
+            self._access, batch_bytes=BATCH_BYTES, request_bytes=2 * BATCH_BYTES
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
-        return producer
+        return self._producer
 
     async def _read_back(self, names: Sequence[str]) -> dict[str, _Position]:
         positions = {}
