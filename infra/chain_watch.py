@@ -31,6 +31,7 @@ class ChainWatch:
     on_alarm: Callable[[str, str], None]
     on_clear: Callable[[str], None]
     _outage: _Trouble | None = None
+    _back_us: int = 0  # when a chain that was told away answered again
     _delay: _Trouble | None = None
     _lock: AbstractContextManager[object] = field(default_factory=Lock)
 
@@ -50,14 +51,20 @@ class ChainWatch:
     def answered(self, waiting_since_us: int | None) -> None:
         """A turn ended well. waiting_since_us: since when something sent is in no block."""
         with self._lock:
+            if self._outage is not None and self._outage.told:
+                self._back_us = self.clock.now_us()
+                if self._delay is not None and not self._delay.told:
+                    self._delay = None
             self._tell_over(self._outage)
             self._outage = None
             if waiting_since_us is None:
                 self._tell_over(self._delay)
                 self._delay = None
                 return
-            trouble = self._delay = self._delay or _Trouble(waiting_since_us)
-            trouble.since_us = min(trouble.since_us, waiting_since_us)
+            # No block could take it while no node answered: that was told, and is another alarm.
+            since_us = max(waiting_since_us, self._back_us)
+            trouble = self._delay = self._delay or _Trouble(since_us)
+            trouble.since_us = min(trouble.since_us, since_us)
             waited_s = (self.clock.now_us() - trouble.since_us) // 1_000_000
             if not trouble.told and waited_s >= DELAY_AFTER_S:
                 trouble.told = "anchor-delayed"
