@@ -1,1 +1,1 @@
-"""The platform as processes of their own, over topics (ARCHITECTURE §1, docs/decisions/0017, 0018)."""
+"""The platform as processes of their own, over topics (docs/decisions/0017)."""
