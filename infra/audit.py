@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from bal.errors import GridsealError
+from bal.errors import GridsealError, Unavailable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,6 +34,7 @@ class Audit:
     differences: list[Difference] = field(default_factory=list)
     unchecked: Counter[str] = field(default_factory=Counter)  # what can't be re-derived, by reason
     other_rules: int = 0  # of those: messages that only another version makes again
+    away: dict[str, str] = field(default_factory=dict)  # where a server did not answer, and why
     dropped: int = 0  # differences beyond DIFFERENCES_KEPT_MAX
     step: Callable[[str, int, int], None] = lambda what, done, total: None  # for `progress`
 
@@ -58,11 +59,16 @@ class Audit:
 
     @contextmanager
     def guarded(self, where: str) -> Iterator[None]:
-        """What a damaged store raises becomes a difference, and the audit goes on behind it."""
+        """What a damaged store raises becomes a difference, and the audit goes on behind it.
+
+        A server that is away is none: what it has is not checked.
+        """
         try:
             yield
+        except Unavailable as error:
+            self.away.setdefault(where, str(error))
         except GridsealError as error:
-            self.differ(str(getattr(error, "code", "store-unavailable")), where, str(error))
+            self.differ(str(getattr(error, "code", "store-damaged")), where, str(error))
         except Exception as error:  # noqa: BLE001 - damage makes any code of ours fail somewhere
             self.differ(
                 "store-damaged", where, f"it can't be read: {type(error).__name__}: {error}"
@@ -108,22 +114,26 @@ def chunks(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
 def report(what: str, audit: Audit, *, as_json: bool) -> int:
     """Print an audit; the exit code.
 
-    0: nothing differs; 2: neither, but another version must look at some messages; 1: else.
+    0: nothing differs; 2: neither, but another version must look at some messages, or a server
+    was away; 1: else.
     """
     if as_json:
         body: dict[str, object] = {
             "checked": dict(audit.counts),
             "not_checked": dict(audit.unchecked),
+            "away": audit.away,
             "differences": [asdict(difference) for difference in audit.differences],
         }
         if audit.dropped:
             body["more_differences"] = audit.dropped
         sys.stdout.write(json.dumps(body, indent=1) + "\n")
-        return 1 if audit.differences else 2 if audit.other_rules else 0
+        return 1 if audit.differences else 2 if audit.other_rules or audit.away else 0
     for name, count in audit.counts.items():
         sys.stdout.write(f"  {count:>9,} {name}\n")
     for name, count in audit.unchecked.items():
         sys.stdout.write(f"  {count:>9,} not checked: {name}\n")
+    for where, text in audit.away.items():
+        sys.stdout.write(f"? {where}: not checked: {text}\n")
     for difference in audit.differences[:DIFFERENCES_SHOWN_MAX]:
         sys.stdout.write(f"✘ {difference.check}: {difference.where}: {difference.text}\n")
     found = len(audit.differences) + audit.dropped
@@ -133,6 +143,10 @@ def report(what: str, audit: Audit, *, as_json: bool) -> int:
     if audit.differences:
         sys.stdout.write(f"{what}: {found:,} difference{'s' if found > 1 else ''}\n")
         return 1
+    if audit.away:
+        text = "nothing differs so far, but not everything could be looked at: run it again"
+        sys.stdout.write(f"{what}: {text}\n")
+        return 2
     if audit.other_rules:
         messages = f"{audit.other_rules:,} message{'s' if audit.other_rules > 1 else ''}"
         text = f"nothing differs, but {messages} must be looked at with the version that made them"
