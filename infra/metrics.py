@@ -23,6 +23,7 @@ from bal.closing import ClosedDay
 from bal.model import Digest
 from bal.ports import Bus, Commit, Intake, LogStore
 from infra.announcer import CertifiedMessage
+from infra.thread_times import ThreadTimes
 
 # Of an fsync, a commit: from a fast disk's to one that senders feel.
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -63,6 +64,7 @@ class Metrics:
         self.log_swap = _seconds("log_swap", "Swapping the heads row, durably", self._registry)
         self.log_commit = _seconds("log_commit", "A commit as a whole", self._registry)
         self._closed = _LastClose()
+        registry.register(ThreadTimes())
 
     def observe(
         self, read: Callable[[], Mapping[str, float]], alarms: Callable[[], Iterable[str]]
