@@ -1,0 +1,287 @@
+"""The local profile: Mosquitto, Kafka, Cassandra, Anvil and the platform on the same machine.
+
+CIM messages of 1,000 readings go in by MQTT until they are certified rows in Cassandra; what each
+process and each of the platform's threads took of the processors stands beside the rate, and one
+transaction a reading on the same Anvil. Then latencies at shares of that rate, and reads by REST.
+`python -m tests.bench.local_profile` starts the servers in a folder that it removes.
+"""
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import mqtt5
+from eth_account import Account
+
+from infra.anchor_contract import AnchorContract, address_of
+from infra.rpc_provider import remote_web3
+from infra.servers import stack
+from infra.servers.connect import read
+from tests.bench.latency import AT_LEAST_ONCE, Line, connected
+from tests.bench.pipeline import METERS, message
+from tests.journey.conftest import READING_TYPE, Caller, Running
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
+SENDER = "bench"
+WARM, MEASURED = 30, 120  # messages
+LATENCY_S = 30
+PATIENCE_S = 120
+YEAR_DAYS, DAY_SLOTS, SLOT_S = 365, 96, 900
+YEAR_BEGIN_S = 1_735_689_600  # 2025-01-01T00:00:00Z
+YEAR_METER = "year-meter"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Figures:
+    """What was found; rates in readings a second, times in milliseconds."""
+
+    rate: float = 0.0
+    transactions: float = 0.0
+    seconds: float = 0.0  # that the measured messages took
+    shares: dict[str, float] = field(default_factory=dict)  # processor seconds by process or thread
+    latency: dict[float, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    day_ms: tuple[float, float] = (0.0, 0.0)
+    year_ms: float = 0.0
+
+
+# -- processors -----------------------------------------------------------------------------------
+
+
+def spent_s(pid: int) -> float:
+    """Processor seconds of a process, its own."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one started."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+class Processors:
+    """Who takes how much, from one look to the next."""
+
+    def __init__(self, platform: Running, pids: dict[str, int]) -> None:
+        self._platform, self._pids = platform, pids
+        self._before = self._look()
+
+    def _look(self) -> dict[str, float]:
+        found = {name: spent_s(pid) for name, pid in self._pids.items()}
+        assert self._platform.process is not None
+        bulk = [spent_s(child) for child in children(self._platform.process.pid)]
+        found["platform: bulk processes"] = sum(bulk)
+        text = Caller(self._platform, "", "").http.get("/metrics").text
+        pattern = re.compile(r'gridseal_thread_cpu_seconds_total\{thread="(.*?)"\} ([\d.e+-]+)')
+        for thread, seconds in pattern.findall(text):
+            found[f"platform: {thread}"] = float(seconds)
+        return found
+
+    def since(self) -> dict[str, float]:
+        """Processor seconds since this object was made, the largest first."""
+        now = self._look()
+        found = {name: now[name] - self._before.get(name, 0.0) for name in now}
+        return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
+# -- messages -------------------------------------------------------------------------------------
+
+
+def packets_of(raws: Sequence[bytes]) -> list[bytes]:
+    """PUBLISH packets, ready to be sent."""
+    return [
+        mqtt5.PublishPacket(
+            f"in/{SENDER}/cim", raw, qos=AT_LEAST_ONCE, packet_id=number % 65_535 + 1
+        ).write()
+        for number, raw in enumerate(raws)
+    ]
+
+
+async def play(
+    line: Line, raws: Sequence[bytes], per_s: float | None
+) -> tuple[float, dict[str, list[float]]]:
+    """Send all, by the clock or as fast as they are taken; seconds, and ms to the receipts."""
+    packets = packets_of(raws)
+    numbers = {sha256(raw).hexdigest(): number for number, raw in enumerate(raws)}
+    line.receipts.clear()
+    began, sent = time.perf_counter(), []
+    for number, packet in enumerate(packets):
+        if per_s is not None:
+            pause = began + number / per_s - time.perf_counter()
+            if pause > 0:
+                await asyncio.sleep(pause)
+        at = time.perf_counter() if per_s is None else began + number / per_s
+        sent.append(at)
+        await asyncio.wait_for(line.room.wait(), PATIENCE_S)
+        line.publish(packet)
+        await asyncio.sleep(0)
+    times: dict[str, list[float]] = {"accepted": [], "certified": []}
+    until = time.perf_counter() + PATIENCE_S
+    read_to = last = 0.0
+    while len(times["certified"]) < len(raws):
+        assert time.perf_counter() < until, f"{len(times['certified'])} of {len(raws)} certified"
+        await asyncio.sleep(0.02)
+        fresh, read_to = line.receipts[int(read_to) :], len(line.receipts)
+        for at, packet in fresh:
+            publish = mqtt5.read(memoryview(packet))[0]
+            assert isinstance(publish, mqtt5.PublishPacket)
+            receipt = json.loads(bytes(publish.payload))
+            times[receipt["type"]].append((at - sent[numbers[receipt["message"]]]) * 1000)
+            last = max(last, at)
+    return last - began, times
+
+
+def year_messages() -> list[bytes]:
+    """A year of quarter-hours of one meter, a message a day."""
+    namespace = "http://iec.ch/TC57/2011/MeterReadings#"
+    raws = []
+    for day in range(YEAR_DAYS):
+        readings = "".join(
+            "<m:Readings><m:timeStamp>"
+            + time.strftime(
+                "%Y-%m-%dT%H:%M:%SZ",
+                time.gmtime(YEAR_BEGIN_S + (day * DAY_SLOTS + slot + 1) * SLOT_S),
+            )
+            + f"</m:timeStamp><m:value>{(day * 7 + slot) % 400 / 100:.2f}</m:value>"
+            f'<m:ReadingType ref="{READING_TYPE}"/></m:Readings>'
+            for slot in range(DAY_SLOTS)
+        )
+        meter = f"<m:Meter><m:Names><m:name>{YEAR_METER}</m:name></m:Names></m:Meter>"
+        raws.append(
+            f'<m:MeterReadings xmlns:m="{namespace}"><m:MeterReading>{meter}{readings}'
+            "</m:MeterReading></m:MeterReadings>".encode()
+        )
+    return raws
+
+
+# -- what is measured -----------------------------------------------------------------------------
+
+
+def transactions(url: str, count: int = 60) -> float:
+    """One transaction a reading on that node; transactions a second, each waited for."""
+    web3 = remote_web3(url)
+    admin, anchorer = os.urandom(32), os.urandom(32)
+    for key in (admin, anchorer):
+        address = Account.from_key(key).address
+        web3.provider.make_request("anvil_setBalance", [address, hex(10**21)])  # type: ignore[arg-type]
+    contract = AnchorContract.deploy(web3, admin)
+    logs = [os.urandom(32) for _ in range(count)]
+    for log in logs:
+        contract.open(log, address_of(anchorer), admin)
+    started = time.perf_counter()
+    for log in logs:
+        contract.send_anchor(log, 1, os.urandom(32), [], anchorer)
+    return count / (time.perf_counter() - started)
+
+
+async def load(platform: Running, files: Path, pids: dict[str, int], found: Figures) -> None:
+    """The rate, then latencies at shares of it, then the year."""
+    address = json.loads((files / "client.json").read_text())["broker"].removeprefix("mqtts://")
+    line = await connected(files, address)
+    number = 0
+
+    def some(count: int) -> list[bytes]:
+        nonlocal number
+        number += count
+        return [message(one) for one in range(number - count, number)]
+
+    await play(line, some(WARM), None)
+    processors, raws = Processors(platform, pids), some(MEASURED)
+    found.seconds, _ = await play(line, raws, None)
+    found.rate = MEASURED * METERS / found.seconds
+    found.shares = processors.since()
+    for share in (0.1, 0.5, 0.8):
+        per_s = found.rate / METERS * share
+        _, times = await play(line, some(max(20, int(per_s * LATENCY_S))), per_s)
+        found.latency[share] = {
+            kind: (statistics.median(values), statistics.quantiles(values, n=100)[98])
+            for kind, values in times.items()
+        }
+    await play(line, year_messages(), None)
+    line.transport.close()
+
+
+def reads(platform: Running, found: Figures) -> None:
+    """One device's day, and its year page by page, by a client of the gateway."""
+    caller = platform.client("reader", "readings.read devices.read", "--all-devices")
+    listed = platform.cli("device", "list", "--data", platform.data, "--json").splitlines()
+    device = next(json.loads(line)["device"] for line in listed if YEAR_METER in line)
+    times = []
+    for day in range(101):
+        begin, end = (
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(YEAR_BEGIN_S + 86_400 * at))
+            for at in (3 * day, 3 * day + 1)
+        )
+        started = time.perf_counter()
+        items = caller.get("/v1/readings", **{"device": device, "from": begin, "to": end})["items"]
+        times.append((time.perf_counter() - started) * 1000)
+        assert len(items) == DAY_SLOTS, len(items)
+    times = times[1:]  # the first one opened the connection
+    found.day_ms = statistics.median(times), statistics.quantiles(times, n=100)[98]
+    turns = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert len(caller.readings(device=device, limit=10_000)) == YEAR_DAYS * DAY_SLOTS
+        turns.append((time.perf_counter() - started) * 1000)
+    found.year_ms = statistics.median(turns)
+
+
+def main() -> Figures:
+    """All figures, in one run."""
+    found = Figures()
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name).resolve() / "data"
+        data.mkdir()
+        try:
+            seen = stack.up(data, SERVERS, CACHE, lambda *_: None)
+            assert all(one.is_up for one in seen), [f"{one.name}: {one.state}" for one in seen]
+            pids = {one.name: one.pid for one in seen}
+            config = "[anchor]\ninterval_s = 10\n"
+            platform = Running(Path(name), config, profile="local", data=data)
+            platform.start()
+            try:
+                files = platform.enrol(SENDER, "--subjects", "any", "--group", "north", "--bulk")
+                asyncio.run(load(platform, files, pids, found))
+                found.transactions = transactions(read(data).chains["anvil"].url)
+                reads(platform, found)
+                platform.cli("fsck", "--data", data)
+            finally:
+                platform.kill()
+        finally:
+            stack.down(data, SERVERS, lambda *_: None)
+    return found
+
+
+def show(found: Figures) -> None:
+    """As docs/benchmarks.md has it."""
+    out = sys.stdout.write
+    out(f"MQTT in → certified rows in Cassandra: {found.rate:,.0f} readings/s (≥ 5,000)\n")
+    ratio = found.rate / found.transactions
+    out(f"one transaction a reading on Anvil: {found.transactions:,.1f}/s; {ratio:,.0f} × (≥ 40)\n")
+    readings = MEASURED * METERS
+    for who, seconds in found.shares.items():
+        if seconds / found.seconds >= 0.005:
+            part, each = seconds / sum(found.shares.values()), seconds / readings * 1e6
+            out(f"  {who:<28} {part:6.1%}  {each:6.1f} µs a reading\n")
+    for share, kinds in found.latency.items():
+        for kind, (p50, p99) in kinds.items():
+            out(f"at {share:.0%} of it: {kind}, p50 {p50:,.0f} ms, p99 {p99:,.0f} ms\n")
+    out(f"a device's day by REST: p50 {found.day_ms[0]:.1f}, p99 {found.day_ms[1]:.1f} ms (≤ 10)\n")
+    out(f"its year, 35,040 readings in pages of 10,000: {found.year_ms:,.0f} ms (≤ 2,000)\n")
+
+
+if __name__ == "__main__":
+    show(main())
