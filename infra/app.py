@@ -45,7 +45,7 @@ from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.http_server import HttpServer, busy, listen
-from infra.intake_writer import IntakeWriter
+from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import CheckpointSigner, KeySigner
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
@@ -224,10 +224,11 @@ class Platform:
             mqtt=self.mqtt,
             broker=self.broker,
             accounts=self.accounts,
-            gateway=gateway,
-            engine=self.engine,
             deriver=self.deriver,
             anchorer=self.anchorer,
+            end_requests=gateway.end,
+            visible_size=lambda: self.engine.visible_size,
+            settle=self.engine.settler.settle,
             clock=self.clock,
             health=self._health,
         )
@@ -319,9 +320,8 @@ class Platform:
             back_days=self.config.day.back_days,
             on_stop=self._fail,
         )
-        bus = MeasuredBus(self.stores.bus, self.metrics)
         self.writer = IntakeWriter(
-            bus,
+            on_bus(MeasuredBus(self.stores.bus, self.metrics)),
             self.intake_signer,
             self.facts.origin,
             self.clock,
@@ -339,7 +339,8 @@ class Platform:
         self.services = PlatformServices(
             stores=self.stores,
             writer=self.writer,
-            engine=self.engine,
+            sight=self.engine,
+            backlog=lambda: self.writer.accepted - self.engine.worked,
             notifier=self.notifier,
             limits=Limits(limits.message_bytes, limits.depth),
             backlog_max=limits.backlog_messages,

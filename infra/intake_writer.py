@@ -42,6 +42,19 @@ class Accepted:
         return json.dumps({"type": "accepted", "message": self.message, "note": self.note})
 
 
+Append = Callable[[Sequence[Intake]], list[str]]
+"""Makes messages durable, all or none; the batch <epoch>/<partition>/<offset> of each."""
+
+
+def on_bus(bus: Bus) -> Append:
+    """Puts messages on a bus, which has one partition."""
+
+    def append(messages: Sequence[Intake]) -> list[str]:
+        return [f"{bus.epoch}/0/{offset}" for offset in bus.append(messages)]
+
+    return append
+
+
 class Promise(Protocol):
     """A future of asyncio or of concurrent.futures."""
 
@@ -69,7 +82,7 @@ class IntakeWriter:
 
     def __init__(
         self,
-        bus: Bus,
+        append: Append,
         signer: Signer,
         origin: str,
         clock: Clock,
@@ -82,7 +95,7 @@ class IntakeWriter:
 
         on_stop: told where the bus can't be gone on with; called in the thread of this.
         """
-        self._bus = bus
+        self._put_all = append
         self._signer = signer
         self._origin = origin
         self._clock = clock
@@ -188,16 +201,14 @@ class IntakeWriter:
         self._on_appended()  # after the senders were answered: the worker is in no hurry
 
     def _appended(self, group: Sequence[_Waiting]) -> list[Accepted]:
-        offsets = self._bus.append([waiting.intake for waiting in group])
+        batches = self._put_all([waiting.intake for waiting in group])
         self.accepted += len(group)
         return [
-            self._sign(waiting.intake, offset)
-            for waiting, offset in zip(group, offsets, strict=True)
+            self._sign(waiting.intake, batch) for waiting, batch in zip(group, batches, strict=True)
         ]
 
-    def _sign(self, intake: Intake, offset: int) -> Accepted:
+    def _sign(self, intake: Intake, batch: str) -> Accepted:
         message = sha256_of(intake.raw)
-        batch = f"{self._bus.epoch}/0/{offset}"
         text = accepted_text(
             self._origin, message, batch, intake.received_us, intake.received_us + INCLUDE_WITHIN_US
         )

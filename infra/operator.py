@@ -2,24 +2,46 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bal.errors import GridsealError, Rejected, Unavailable
+from bal.model import Anchor, Close
 from bal.ports import Clock
-from infra.anchorer import Anchorer
 from infra.data_folder import Facts
-from infra.deriver import Deriver
-from infra.engine import Engine
 from infra.enrolment import Enrolment
-from infra.http_gateway import Gateway
 from infra.mosquitto_accounts import MosquittoAccounts
 from infra.mosquitto_intake import MosquittoIntake
 from infra.mqtt_server import MqttServer
 from infra.policy_file import policy_of
 
 DAY_CLOSE_S = 600  # a country's device-days take minutes
+
+
+class Days(Protocol):
+    """Who closes days; infra/deriver.py."""
+
+    def close(self, day: date, now_us: int) -> "Future[Close]":
+        """Close one day now; done once that is visible."""
+        ...
+
+    def status(self, now_us: int) -> dict[str, Any]:
+        """The newest close, and what waits."""
+        ...
+
+
+class Chain(Protocol):
+    """Who anchors; infra/anchorer.py."""
+
+    def status(self) -> dict[str, object]:
+        """How far it is."""
+        ...
+
+    def anchor_now(self) -> Anchor | None:
+        """Anchor the newest checkpoint; None for an empty log."""
+        ...
 
 
 class Operator:
@@ -36,21 +58,25 @@ class Operator:
         mqtt: MqttServer,
         broker: MosquittoIntake | None,
         accounts: MosquittoAccounts | None,
-        gateway: Gateway,
-        engine: Engine,
-        deriver: Deriver,
-        anchorer: Anchorer,
+        deriver: Days,
+        anchorer: Chain,
+        end_requests: Callable[[str], int],
+        visible_size: Callable[[], int],
+        settle: Callable[[], None],
         clock: Clock,
         health: Callable[[], dict[str, str]],
     ) -> None:
         """ready: what `gridseal up` prints; depth: blocks on top of a head before it is final.
 
         broker, accounts: of a Mosquitto that is collected from, and in which senders are enrolled.
+        end_requests: of a client that was revoked; how many there were. settle: note all that is
+        stored, before somebody looks at the data folder.
         """
         self._ready, self._facts, self._ca, self._depth = ready, facts, ca, depth
-        self._enrolment, self._mqtt, self._gateway = enrolment, mqtt, gateway
+        self._enrolment, self._mqtt, self._end_requests = enrolment, mqtt, end_requests
         self._broker, self._accounts = broker, accounts
-        self._engine, self._deriver, self._anchorer = engine, deriver, anchorer
+        self._deriver, self._anchorer = deriver, anchorer
+        self._visible_size, self._settle_all = visible_size, settle
         self._clock, self._health = clock, health
 
     def handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
@@ -71,7 +97,7 @@ class Operator:
         }
 
     async def _settle(self, _: dict[str, Any]) -> dict[str, str]:
-        await asyncio.to_thread(self._engine.settler.settle)
+        await asyncio.to_thread(self._settle_all)
         return {}
 
     async def _close_day(self, request: dict[str, Any]) -> dict[str, str]:
@@ -145,7 +171,7 @@ class Operator:
         client_id, secret = await self._enrolment.add_client(
             request["name"], request["scopes"], request["groups"]
         )
-        size = self._engine.visible_size
+        size = self._visible_size()
         return {"client_id": client_id, "client_secret": secret, "visible_size": size}
 
     async def _clients(self, _: dict[str, Any]) -> list[dict[str, object]]:
@@ -153,7 +179,7 @@ class Operator:
 
     async def _revoke_client(self, request: dict[str, Any]) -> dict[str, object]:
         client_id = await self._enrolment.revoke_client(request["name"])
-        return {"client_id": client_id, "requests_ended": self._gateway.end(client_id)}
+        return {"client_id": client_id, "requests_ended": self._end_requests(client_id)}
 
     async def _policy(self, _: dict[str, Any]) -> str:
         return policy_of(self._facts, self._ready["http"], self._ready["rpc"], self._depth)

@@ -6,23 +6,78 @@ import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from joserfc.jwk import ECKey, KeySet
 
 from bal.collect.guard import Limits, guard
 from bal.errors import Rejected, Unavailable
-from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
+from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord, TreeHead
+from bal.ports import CustomerDb
 from bal.provide.device_days import DayRequest
 from bal.provide.policy import ClientInfo
-from infra.engine import Engine
+from bal.registry import Registry
+from infra.day_proofs import DayProofs
+from infra.file_log import FileLog
 from infra.files import write_new
 from infra.http_services import Submitted
 from infra.intake_writer import Accepted, IntakeWriter
 from infra.notifier import Notifier, certified_summary
-from infra.stores import Stores
+from infra.receipts import Receipts
+from infra.sqlite_archive import SqliteArchive
 
 GUARD_INLINE_BYTES = 16_384  # a larger message is checked in a thread, not on the event loop
+
+
+class Sight(Protocol):
+    """How far the platform is, as this process sees it."""
+
+    @property
+    def published(self) -> TreeHead | None:
+        """The newest published head."""
+        ...
+
+    @property
+    def stored_size(self) -> int:
+        """Rows below it are in the customer database."""
+        ...
+
+    @property
+    def visible_size(self) -> int:
+        """Entries below it are published and stored."""
+        ...
+
+
+class Readable(Protocol):
+    """The stores that are read for senders and callers; infra/stores.py."""
+
+    @property
+    def registry(self) -> Registry:
+        """As far as this process knows it."""
+        ...
+
+    @property
+    def archive(self) -> SqliteArchive:
+        """Raw messages and what became of them."""
+        ...
+
+    @property
+    def customer_db(self) -> CustomerDb:
+        """Rows."""
+        ...
+
+    @property
+    def log(self) -> FileLog:
+        """Tiles and checkpoints."""
+        ...
+
+    def receipts(self) -> Receipts:
+        """Receipts over these stores."""
+        ...
+
+    def day_proofs(self) -> DayProofs:
+        """Proofs of devices' days over these stores."""
+        ...
 
 
 class PlatformServices:
@@ -31,9 +86,10 @@ class PlatformServices:
     def __init__(
         self,
         *,
-        stores: Stores,
+        stores: Readable,
         writer: IntakeWriter,
-        engine: Engine,
+        sight: Sight,
+        backlog: Callable[[], int],
         notifier: Notifier,
         limits: Limits,
         backlog_max: int,
@@ -43,8 +99,11 @@ class PlatformServices:
         metrics: Callable[[], str],
         on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """on_refused: told of the code of each message that the bus never sees."""
-        self._stores, self._writer, self._engine = stores, writer, engine
+        """backlog: messages that are on the bus and not worked on yet; Unavailable above its limit.
+
+        on_refused: told of the code of each message that the bus never sees.
+        """
+        self._stores, self._writer, self._sight, self._backlog = stores, writer, sight, backlog
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
         self._on_refused = on_refused
@@ -106,7 +165,7 @@ class PlatformServices:
             await asyncio.to_thread(guard, raw, form, self._limits)
         else:
             guard(raw, form, self._limits)
-        if self._writer.accepted - self._engine.worked > self._backlog_max:
+        if self._backlog() > self._backlog_max:
             raise Unavailable("more is waiting than the platform has worked on", retry_after_s=5)
         durable: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._writer.put(credential, form, raw, durable)
@@ -122,7 +181,7 @@ class PlatformServices:
             kept = await asyncio.to_thread(self._stores.archive.summary, credential, digest)
             found: Mapping[str, Any] | None = json.loads(kept) if kept else None
             last = found["first_index"] + found["count"] if found else 0
-            if found is None or last > self._engine.visible_size:
+            if found is None or last > self._sight.visible_size:
                 found = await asyncio.wait_for(waiting, timeout_s)
         except TimeoutError:
             return None
@@ -169,12 +228,12 @@ class PlatformServices:
 
     def published_size(self) -> int:
         """Size of the checkpoint that is served."""
-        published = self._engine.published
+        published = self._sight.published
         return published.size if published else 0
 
     def stored_size(self) -> int:
         """Rows below it are in the database."""
-        return self._engine.stored_size
+        return self._sight.stored_size
 
     def size_at(self, instant_us: int) -> int:
         """The largest size published by an instant."""

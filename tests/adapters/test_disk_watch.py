@@ -8,7 +8,7 @@ import pytest
 
 from bal.errors import Unavailable
 from infra.disk_watch import DiskWatch, free_bytes
-from infra.intake_writer import IntakeWriter
+from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
 from tests.journey.small_platform import ORIGIN, Hand, Small, cim
 
@@ -50,7 +50,8 @@ def test_what_was_accepted_is_committed_and_nothing_more_is_taken(tmp_path: Path
     small.start()
     small.enrol("headend")
     signer = KeySigner(f"{ORIGIN}/intake", bytes(32))
-    writer = IntakeWriter(small.stores.bus, signer, ORIGIN, Hand(), small.engine.wake)
+    append = on_bus(small.stores.bus)
+    writer = IntakeWriter(append, signer, ORIGIN, Hand(), small.engine.wake)
     disk.watch._hold = writer.hold
     writer.start()
     before = len(small.certified)

@@ -18,7 +18,7 @@ from infra.bulk_worker import processes_for
 from infra.config import LimitsConfig
 from infra.data_folder import DataFolder
 from infra.engine import Engine
-from infra.intake_writer import IntakeWriter
+from infra.intake_writer import IntakeWriter, on_bus
 from infra.interpreter import tune_interpreter
 from infra.key_signer import CheckpointSigner, KeySigner
 from infra.stores import Stores
@@ -85,7 +85,8 @@ class Bench:
             bulk_processes=processes_for(bulk_processes),
         )
         intake = KeySigner("bench/intake", folder.seed("intake"))
-        self.writer = IntakeWriter(self.stores.bus, intake, "bench", clock, self.engine.wake)
+        append = on_bus(self.stores.bus)
+        self.writer = IntakeWriter(append, intake, "bench", clock, self.engine.wake)
         self.engine.start()
         self.writer.start()
         self.enrol()

@@ -15,7 +15,7 @@ from bal.errors import Rejected
 from field.mqtt_client import FieldClient
 from infra.certificates import client_context, issue_device, load_ca
 from infra.files import replace_file
-from infra.intake_writer import IntakeWriter
+from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
 from infra.mosquitto_connection import Broker
 from infra.mosquitto_intake import MosquittoIntake
@@ -40,7 +40,7 @@ class Service:
         self.bus = SqliteBus(folder)
         signer = KeySigner("gridseal.invalid/test/intake", bytes(32))
         self.writer = IntakeWriter(
-            self.bus, signer, "gridseal.invalid/test", SystemClock(), lambda: None,
+            on_bus(self.bus), signer, "gridseal.invalid/test", SystemClock(), lambda: None,
             answer=loop.call_soon_threadsafe,
         )  # fmt: skip
         self.writer.start()

@@ -7,7 +7,7 @@ import pytest
 
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.ports import Intake
-from infra.intake_writer import IntakeWriter
+from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
 from infra.sqlite_bus import SqliteBus
 from infra.system_clock import SystemClock
@@ -44,7 +44,7 @@ def stopped_by() -> list[GridsealError]:
 def writer(bus: Failing, stopped_by: list[GridsealError]) -> Iterator[IntakeWriter]:
     signer = KeySigner(f"{ORIGIN}/intake", bytes(32))
     writer = IntakeWriter(
-        bus, signer, ORIGIN, SystemClock(), lambda: None, on_stop=stopped_by.append
+        on_bus(bus), signer, ORIGIN, SystemClock(), lambda: None, on_stop=stopped_by.append
     )
     writer.start()
     yield writer
