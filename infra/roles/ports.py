@@ -57,11 +57,15 @@ class RawTopic(Protocol):
         """How many; never changes in an epoch."""
         ...
 
-    def append(self, messages: Sequence[Intake], registry: int) -> list[tuple[int, int]]:
-        """Make all durable; partition and offset of each (bal/collect/partition.py).
+    def append(
+        self, messages: Sequence[Intake], registry: int, partition: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Make all durable; partition and offset of each.
 
         registry: size of the log up to which the collector knows the registry; it stands in the
-        intake header. After Unavailable some, or all, may be there.
+        intake header. partition: where all go; None: where the key of each says
+        (bal/collect/partition.py). A worker flushes its own windows and nobody else's. After
+        Unavailable some, or all, may be there.
         """
         ...
 
@@ -108,7 +112,7 @@ class Position:
     """Where a role goes on after a restart."""
 
     offset: int  # in a topic
-    version: int = 0  # of the log: what comes before `offset` was taken by then
+    version: int = 0  # of the log, a worker's: what is taken from `offset` on stands in later ones
 
 
 class Positions(Protocol):
