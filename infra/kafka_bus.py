@@ -7,14 +7,13 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from threading import Lock
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from bal.collect.partition import message_key
+from bal.collect.partition import key_of
 from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
@@ -183,11 +182,9 @@ class KafkaBus:
     async def _send(self, producer: AIOKafkaProducer, messages: Sequence[Intake]) -> int:
         batch = producer.create_batch()
         for m in messages:
-            bulk = self._is_bulk(m.credential)
-            key = message_key(m.credential, sha256(m.raw).digest() if bulk else b"", bulk=bulk)
             values = (m.credential.encode(), m.format.encode(), b"%d" % m.received_us)
             added = batch.append(
-                key=key.encode(),
+                key=key_of(m, self._is_bulk).encode(),
                 value=m.raw,
                 timestamp=None,
                 headers=list(zip(HEADERS, values, strict=True)),

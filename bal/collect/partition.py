@@ -1,6 +1,9 @@
 """Which partition of the bus a message goes to (ARCHITECTURE §1): a function of what it is."""
 
+from collections.abc import Callable
 from hashlib import sha256
+
+from bal.ports import Intake
 
 BULK_KEYS = 64  # over how many keys one bulk sender's messages are spread
 
@@ -14,6 +17,13 @@ def message_key(credential: str, message_id: bytes, *, bulk: bool) -> str:
     message_id: SHA-256 of the raw message.
     """
     return f"{credential}/{message_id[-1] % BULK_KEYS}" if bulk else credential
+
+
+def key_of(message: Intake, is_bulk: Callable[[str], bool]) -> str:
+    """A message's key; is_bulk: whether a credential's messages need no order."""
+    bulk = is_bulk(message.credential)
+    digest = sha256(message.raw).digest() if bulk else b""
+    return message_key(message.credential, digest, bulk=bulk)
 
 
 def partition_of(key: str, partitions: int) -> int:

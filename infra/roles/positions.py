@@ -1,0 +1,42 @@
+"""Saved positions of the roles in one SQLite file that all processes of a host share."""
+
+from pathlib import Path
+
+from infra.roles.ports import Position
+from infra.sqlite_file import SqliteFile
+
+FILE = "roles.db"
+_SCHEMA = "CREATE TABLE positions(name TEXT PRIMARY KEY, offset INTEGER, version INTEGER);"
+
+
+class SqlitePositions:
+    """Positions (infra/roles/ports.py) in `<data>/roles.db`; WAL, synchronous=FULL.
+
+    Of two positions the one with the lower offset is the lower; of one offset, that with the lower
+    version. Raises Unavailable and Stop as SqliteFile does.
+    """
+
+    def __init__(self, data: Path) -> None:
+        """data: the folder that has the file, or gets it."""
+        self._file = SqliteFile(data / FILE, _SCHEMA, form=1)
+
+    def get(self, name: str) -> Position:
+        """The last one saved; Position(0) where there is none."""
+        with self._file.reading() as db:
+            sql = "SELECT offset, version FROM positions WHERE name = ?"
+            row = db.execute(sql, (name,)).fetchone()
+        return Position(*row) if row else Position(0)
+
+    def save(self, name: str, position: Position) -> None:
+        """Save it, durably, if it is no lower than the one that is there."""
+        with self._file.writing() as db:
+            db.execute(
+                "INSERT INTO positions VALUES(?, ?, ?) ON CONFLICT(name) DO UPDATE"
+                " SET offset = excluded.offset, version = excluded.version"
+                " WHERE (excluded.offset, excluded.version) > (offset, version)",
+                (name, position.offset, position.version),
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
