@@ -27,6 +27,7 @@ CONTENT_BYTES_MAX = 1 << 30  # of a part, before it was compressed: nothing come
 _LEVEL = 1  # of zstd: a twentieth is left of readings, by higher ones not much less
 
 _Columns = dict[str, Any]
+_MEMBERS = {"whose", "shapes", "records", "frames", "subjects"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,10 @@ def encode(worked: Worked, batch: Batch) -> bytes:
     if worked.again:
         raise ValueError("a retry has no rows")
     content = _content(worked, batch)
-    head = {
-        "v": ROWS_V1,
-        "epoch": batch.epoch,
-        "partition": str(batch.partition),
-        "offset": str(batch.offset),
-        "part": str(batch.part),
-        "rows": batch.rows,
-        "size": str(len(content)),
-    }
-    return jcs.encode(head) + b"\n" + bytes(zstd.compress(content, _LEVEL))
+    source, offset, part = batch.source, batch.offset, batch.part
+    payload = bytes(zstd.compress(content, _LEVEL))
+    item = RowsItem(source, offset, part, batch.rows, len(content), payload)
+    return _head(item) + b"\n" + payload
 
 
 def decode(data: bytes) -> RowsItem:
@@ -67,24 +62,14 @@ def decode(data: bytes) -> RowsItem:
     head, _, payload = data.partition(b"\n")
     found: Any = jcs.decode(head)
     try:
-        item = RowsItem(
-            f"{found['epoch']}/{int(found['partition'])}",
-            int(found["offset"]),
-            int(found["part"]),
-            found["rows"],
-            int(found["size"]),
-            payload,
-        )
-        if found["v"] != ROWS_V1 or jcs.encode({**found}) != head or len(found) != _MEMBERS:
-            raise ValueError("not an item of rows")
+        source = f"{found['epoch']}/{found['partition']}"
+        numbers = [int(found[name]) for name in ("offset", "part", "size")]
+        item = RowsItem(source, numbers[0], numbers[1], found["rows"], numbers[2], payload)
     except (KeyError, TypeError) as error:
         raise ValueError("not an item of rows") from error
-    if not 0 <= item.size <= CONTENT_BYTES_MAX or min(item.offset, item.part) < 0:
-        raise ValueError("an item of rows with impossible numbers")
+    if min(numbers) < 0 or item.size > CONTENT_BYTES_MAX or _head(item) != head:
+        raise ValueError("not an item of rows as it is written")
     return item
-
-
-_MEMBERS = 7  # of the head
 
 
 def worked_of(items: Sequence[RowsItem], vault: Vault) -> Worked:
@@ -110,6 +95,21 @@ class UnknownSubject(KeyError):
 
 
 # -- writing ------------------------------------------------------------------------------------
+
+
+def _head(item: RowsItem) -> bytes:
+    epoch, _, partition = item.source.rpartition("/")
+    return jcs.encode(
+        {
+            "v": ROWS_V1,
+            "epoch": epoch,
+            "partition": partition,
+            "offset": str(item.offset),
+            "part": str(item.part),
+            "rows": item.digest,
+            "size": str(item.size),
+        }
+    )
 
 
 def _content(worked: Worked, batch: Batch) -> bytes:
@@ -194,10 +194,12 @@ class _Content:
     """The content of one item: its columns, and bytes to take from in order."""
 
     def __init__(self, item: RowsItem) -> None:
-        data = _decompressed(item)
+        data = decompressed(item)
         self._at = data.index(b"\n") + 1
         self._data = data
         self.columns: _Columns = json.loads(data[: self._at])
+        if self.columns.keys() != _MEMBERS | ({"message"} if item.part == 0 else set()):
+            raise ValueError("the content of rows has other members")
 
     def take(self, length: int) -> bytes:
         """The next bytes."""
@@ -213,7 +215,8 @@ class _Content:
             raise ValueError("the content of rows has more than it says")
 
 
-def _decompressed(item: RowsItem) -> bytes:
+def decompressed(item: RowsItem) -> bytes:
+    """The content of an item. Raises ValueError."""
     try:
         data = bytes(zstd.decompress(item.payload, item.size))
     except Exception as error:  # cramjam.DecompressionError is an Exception and nothing closer
