@@ -187,6 +187,15 @@ class SqliteArchive:
             epoch, partition, offset, credential, clear.format, clear.received_us, raw
         )
 
+    def certified(self, epoch: str, partition: int, offset: int) -> tuple[str, bytes, bytes] | None:
+        """Credential, message id and summary of a message; None as `raw`, or without a summary."""
+        message = self.raw(epoch, partition, offset)
+        if message is None:
+            return None
+        key = message.credential, sha256(message.raw).digest()
+        summary = self.summary(*key)
+        return None if summary is None else (*key, summary)
+
     def parts(self, epoch: str, partition: int, offset: int) -> list[StoredPart] | None:
         """(start, end, pseudonym, bytes or None where the key is gone) of each part, in order.
 
