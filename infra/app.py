@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bal import jcs
-from bal.certify.log import Sequencer, genesis, rules, target
+from bal.certify.log import Sequencer
 from bal.closing import ClosedDay
 from bal.collect.guard import Limits
 from bal.errors import GridsealError, Stop, Unavailable
@@ -46,7 +46,8 @@ from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
 from infra.http_server import HttpServer, busy, listen
 from infra.intake_writer import IntakeWriter, on_bus
-from infra.key_signer import CheckpointSigner, KeySigner
+from infra.key_signer import KeySigner
+from infra.log_signer import log_signer
 from infra.metrics import MeasuredBus, MeasuredLog, Metrics
 from infra.metrics_read import Readings
 from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
@@ -55,10 +56,11 @@ from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.operator import Operator
 from infra.outside import choose, kafka_access
+from infra.public_records import write_public_records
 from infra.rpc_url import shown
-from infra.rules import rules_parts, running_rules
+from infra.rules import running_rules
 from infra.services import PlatformServices, load_token_keys
-from infra.signer_memory import GuardedSigner, check_grown
+from infra.signer_memory import check_grown
 from infra.stores import Stores
 from infra.system_clock import SystemClock
 
@@ -89,9 +91,12 @@ class Platform:
         """Lock the folder, open stores and chain, recover; blocking. Raises Stop."""
         self.folder.create()
         self.folder.lock()
+        if self.folder.has_roles:
+            text = "roles run on this data folder, one process each: start them by `gridseal run`"
+            raise Stop("stores-differ", text)
         facts = self.folder.facts()
         origin = facts.origin if facts else self._origin()
-        self.signer = self._log_signer(origin)
+        self.signer = log_signer(self.config.signer, self.folder, origin)
         self.intake_signer = KeySigner(f"{origin}/intake", self.folder.seed("intake"))
         choose(self.folder, self.config)
         self.stores = Stores.open(self.folder, self.clock)
@@ -113,23 +118,7 @@ class Platform:
             rules=self.facts.rules,
             derive=self.stores.day_sources().again,
         )
-        self._write_public_records(facts)
-
-    def _log_signer(self, origin: str) -> GuardedSigner:
-        """The log's key, in a token or in a file, with its memory of what it signed."""
-        at, memory = self.config.signer, self.folder.keys / "log.signed"
-        if not at.module:
-            return CheckpointSigner(origin, self.folder.seed("log"), memory)
-        from infra.pkcs11_signer import Pkcs11Signer  # noqa: PLC0415 - an extra
-
-        token = Pkcs11Signer(
-            origin,
-            module=Path(at.module),
-            token=at.token,
-            label=at.label,
-            pin_file=Path(at.pin_file),
-        )
-        return GuardedSigner(token, memory)
+        self._write_public_records()
 
     def _origin(self) -> str:
         return self.config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
@@ -153,28 +142,19 @@ class Platform:
             predecessors=old.predecessors if old else [],
         )
 
-    def _write_public_records(self, old: Facts | None) -> None:
+    def _write_public_records(self) -> None:
         """Entry 0 at the first start; later a `target` or `rules` record where one changed."""
-        new, public = self.facts, list[bytes]()
-        first = old is None or self.sequencer.heads.size == 0
-        if first:
-            interval_s = self.config.anchor.interval_s
-            now_us = self.clock.now_us()
-            public.append(genesis(new.origin, new.log_key, new.intake_key, interval_s, now_us))
-        if old is None or first or old.rules != new.rules:
-            public.append(rules(new.rules, rules_parts()))
-        if old is None or first or (old.contract, old.chain_id) != (new.contract, new.chain_id):
-            public.append(target(new.chain_id, new.chain_kind, new.contract, new.code_hash))
-        if first:
-            self.folder.write_facts(new)
-        if public:
-            self.sequencer.commit([], public)
-            heads = self.sequencer.heads
-            done = replace(self.stores.projector.progress(), version=heads.version, size=heads.size)
-            self.stores.projector.store([], done)
-            self.stores.projector.sync()
-        if old != new:  # not before the log says so: a record twice is better than none
-            self.folder.write_facts(new)
+
+        def committed() -> None:
+            heads, projector = self.sequencer.heads, self.stores.projector
+            projector.store(
+                [], replace(projector.progress(), version=heads.version, size=heads.size)
+            )
+            projector.sync()
+
+        write_public_records(
+            self.folder, self.sequencer, self.facts, self.clock.now_us(), committed
+        )
 
     # -- running ----------------------------------------------------------------------------
 

@@ -79,7 +79,10 @@ GRANTS: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = {
         },
         "reader": dict.fromkeys(_TABLES, ("SELECT",)),
     },
-    "log": {"sequencer": {"heads": ("SELECT", "MODIFY")}},
+    "log": {
+        "sequencer": {"heads": ("SELECT", "MODIFY")},
+        "reader": {"heads": ("SELECT",)},  # workers and audits
+    },
 }
 
 

@@ -94,6 +94,8 @@ class CassandraConfig:
     passwords: str = ""  # folder with a file for each role: writer, reader
     keyspace: str = "gridseal"
     datacenter: str = ""  # the nearest; "" where there is one
+    heads: bool = False  # the log's heads row is there, too
+    log_keyspace: str = "gridseal_log"  # where that row is
 
 
 @dataclass(frozen=True, slots=True)

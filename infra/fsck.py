@@ -27,6 +27,8 @@ from infra.fsck_log import PREDECESSOR, LogCheck, Signed
 from infra.fsck_rows import RowsCheck
 from infra.key_signer import last_signed
 from infra.log_reader import batch_headers
+from infra.outside import open_log
+from infra.outside import read as outside_of
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
 
@@ -46,10 +48,11 @@ def fsck(path: Path) -> Audit:
     with progress(audit), audit.guarded("data folder"):
         facts = folder.facts()
         assert facts is not None
+        elsewhere = {"log/heads.db"} if outside_of(folder).cassandra.heads else set()
         for name in _NEVER_ABSENT:
-            if not (folder.root / name).exists():
+            if name not in elsewhere and not (folder.root / name).exists():
                 audit.differ("store-missing", name, "there is no such file")
-        with closing(FileLog(folder.log, SystemClock(), read_only=True)) as log:
+        with closing(open_log(folder, SystemClock(), read_only=True)) as log:
             check = _Check(audit, log, folder, facts)
             check.run()
             with audit.guarded("data folder"):

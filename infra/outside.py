@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bal.errors import Stop
-from bal.ports import Bus, CustomerDb, DayRows
+from bal.ports import Bus, Clock, CustomerDb, DayRows
 from infra.config import CassandraConfig, Config, KafkaConfig
 from infra.data_folder import OUTSIDE, DataFolder
-from infra.files import replace_file
+from infra.file_log import FileLog
+from infra.files import make_folder, replace_file
+from infra.heads_row import HeadsRow, SqliteHeads
 from infra.sqlite_bus import SqliteBus
 from infra.sqlite_customer_db import SqliteCustomerDb
 
 if TYPE_CHECKING:
+    from infra.cassandra_session import CassandraAddress
     from infra.kafka_client import KafkaAccess
 
 KAFKA_MESSAGE_BYTES_MAX = 8 * 1024 * 1024  # a group of the intake must fit into one record batch
@@ -47,11 +50,12 @@ class Outside:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     cassandra: CassandraConfig = field(default_factory=CassandraConfig)
     scd: str = ""  # names the database among those that share tables
+    log: str = ""  # names the heads row among those that share a table
 
     @property
-    def servers(self) -> tuple[bool, bool]:
-        """Whether the bus and the customer database are servers."""
-        return bool(self.kafka.bootstrap), bool(self.cassandra.hosts)
+    def servers(self) -> tuple[bool, bool, bool]:
+        """Whether the bus, the customer database and the heads row are servers'."""
+        return bool(self.kafka.bootstrap), bool(self.cassandra.hosts), self.cassandra.heads
 
 
 def read(folder: DataFolder) -> Outside:
@@ -62,7 +66,7 @@ def read(folder: DataFolder) -> Outside:
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
         kafka, cassandra = KafkaConfig(**kept["kafka"]), CassandraConfig(**kept["cassandra"])
-        return Outside(kafka, cassandra, str(kept["scd"]))
+        return Outside(kafka, cassandra, str(kept["scd"]), str(kept.get("log", "")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Stop("store-damaged", f"{OUTSIDE} is damaged: {error}") from error
 
@@ -74,10 +78,12 @@ def choose(folder: DataFolder, config: Config) -> Outside:
     and files may change.
     """
     kept, begun = read(folder), folder.facts() is not None
-    chosen = Outside(config.kafka, config.cassandra, kept.scd or secrets.token_hex(8))
+    scd, log = (name or secrets.token_hex(8) for name in (kept.scd, kept.log))
+    chosen = Outside(config.kafka, config.cassandra, scd, log)
     if begun and kept.servers != chosen.servers:
         text = (
-            "this platform's bus and rows are elsewhere: start it as before (`--profile local`, or"
+            "this platform keeps bus, rows or heads row elsewhere: start it as before"
+            " (`--profile local`, or"
             f" the tables [kafka] and [cassandra] of its configuration; {OUTSIDE} has the last one)"
         )
         raise Stop("stores-differ", text)
@@ -104,6 +110,8 @@ def _check(chosen: Outside, config: Config) -> None:
     if cassandra.hosts:
         keys = ("ca", "certificate", "key", "passwords")
         _given("cassandra", {key: getattr(cassandra, key) for key in keys})
+    elif cassandra.heads:
+        _given("cassandra", {"hosts": ""})
 
 
 def _given(table: str, values: dict[str, str]) -> None:
@@ -137,19 +145,46 @@ def open_customer_db(
     if not at.hosts:
         return SqliteCustomerDb(folder.customer_db, read_only=read_only)
     from infra.cassandra_customer_db import CassandraCustomerDb  # noqa: PLC0415 - as above
-    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
 
-    reader = CassandraAddress(
+    reader = _cassandra_as("reader", at)
+    own = None if read_only else _cassandra_as("writer", at)
+    return CassandraCustomerDb.connect(outside.scd, reader, own)
+
+
+def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> HeadsRow:
+    """The log's heads row. read_only: for whoever never commits. Raises Stop, Unavailable."""
+    at = outside.cassandra
+    if not at.heads:
+        return SqliteHeads(
+            folder.log if read_only else make_folder(folder.log), read_only=read_only
+        )
+    from infra.cassandra_heads import CassandraHeads  # noqa: PLC0415 - as above
+
+    address = _cassandra_as("reader" if read_only else "sequencer", at)
+    return CassandraHeads.connect(outside.log, replace(address, keyspace=at.log_keyspace))
+
+
+def open_log(folder: DataFolder, clock: Clock, *, read_only: bool = False) -> FileLog:
+    """The log of a data folder, with its heads row where that is kept. Raises Stop, Unavailable."""
+    heads = open_heads(read(folder), folder, read_only=read_only)
+    try:
+        return FileLog(folder.log, clock, heads=heads, read_only=read_only)
+    except BaseException:
+        heads.close()
+        raise
+
+
+def _cassandra_as(role: str, at: CassandraConfig) -> "CassandraAddress":
+    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415 - as above
+
+    return CassandraAddress(
         at.hosts.split(","),
         at.port,
         Path(at.ca),
         Path(at.certificate),
         Path(at.key),
-        "reader",
-        Path(at.passwords) / "reader",
+        role,
+        Path(at.passwords) / role,
         at.keyspace,
         at.datacenter or None,
     )
-    own = replace(reader, role="writer", password_file=Path(at.passwords) / "writer")
-    writer = None if read_only else own
-    return CassandraCustomerDb.connect(outside.scd, reader, writer)

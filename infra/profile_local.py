@@ -39,7 +39,7 @@ def local(data: Path, config: Config) -> Config:
     if not config.kafka.bootstrap:
         config = replace(config, kafka=_kafka(servers.kafka))
     if not config.cassandra.hosts:
-        config = replace(config, cassandra=_cassandra(servers.cassandra))
+        config = replace(config, cassandra=_cassandra(servers.cassandra, config.cassandra))
     if not config.mosquitto.host:
         config = replace(config, mosquitto=_mosquitto(servers.mosquitto))
     if not config.anchor.rpc_url and servers.chains:
@@ -60,17 +60,18 @@ def _kafka(at: KafkaAt) -> KafkaConfig:
     return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
 
 
-def _cassandra(at: CassandraAt) -> CassandraConfig:
+def _cassandra(at: CassandraAt, config: CassandraConfig) -> CassandraConfig:
     from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
     from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
 
-    found = CassandraConfig(
-        at.host,
-        at.port,
-        str(at.ca),
-        str(at.client.certificate),
-        str(at.client.key),
-        str(at.roles["writer"].password_file.parent),
+    found = replace(
+        config,
+        hosts=at.host,
+        port=at.port,
+        ca=str(at.ca),
+        certificate=str(at.client.certificate),
+        key=str(at.client.key),
+        passwords=str(at.roles["writer"].password_file.parent),
     )
     migrator = CassandraAddress(
         [at.host],
@@ -83,6 +84,8 @@ def _cassandra(at: CassandraAt) -> CassandraConfig:
         found.keyspace,
     )
     migrate(migrator, "customer")
+    if found.heads:
+        migrate(replace(migrator, keyspace=found.log_keyspace), "log")
     return found
 
 

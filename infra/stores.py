@@ -12,7 +12,7 @@ from infra.data_folder import DataFolder
 from infra.day_proofs import DayProofs
 from infra.deriver import DaySources
 from infra.file_log import FileLog
-from infra.outside import OpenBus, OpenCustomerDb, open_bus, open_customer_db
+from infra.outside import OpenBus, OpenCustomerDb, open_bus, open_customer_db, open_log
 from infra.outside import read as outside_of
 from infra.projector import Projector
 from infra.receipts import Anchored, Receipts
@@ -71,7 +71,7 @@ class Stores:
             opened.callback(projector.close)
             if not read_only:
                 _apply(projector.registry_records(projector.progress().size), known)
-            log = FileLog(folder.log, clock, read_only=read_only)
+            log = open_log(folder, clock, read_only=read_only)
             opened.pop_all()
         return cls(bus, log, customer_db, archive, vault, book, projector, known)
 
