@@ -27,7 +27,7 @@ from infra.files import make_folder
 from infra.servers import process
 from infra.servers.connect import CassandraAt, cassandra_at
 from infra.servers.java import LEAST_MEMORY
-from infra.servers.place import LOOPBACK, Entry, Place, write_text
+from infra.servers.place import Entry, Place, host_of, write_text
 
 NAME = "cassandra"
 VERSION = "5.0.9"
@@ -75,7 +75,7 @@ OPENS = (
 def prepare(place: Place, entry: Entry) -> None:
     """Certificates, the superuser's and every role's password, configuration. Completes `entry`."""
     entry.setdefault("cluster", f"gridseal-{secrets.token_hex(8)}")
-    place.node("node")
+    place.node("node", host_of(entry))
     place.client("client")
     for role in (ADMIN, *RIGHTS):
         place.password(role)
@@ -101,15 +101,15 @@ num_tokens: 1
 initial_token: 0
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
-listen_address: {LOOPBACK}
-rpc_address: {LOOPBACK}
+listen_address: {host_of(entry)}
+rpc_address: {host_of(entry)}
 native_transport_port: {entry["port"]}
 storage_port: {entry["storage_port"]}
 ssl_storage_port: {entry["ssl_storage_port"]}
 auto_bootstrap: false
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [{{seeds: "{LOOPBACK}:{entry["storage_port"]}"}}]
+    parameters: [{{seeds: "{host_of(entry)}:{entry["storage_port"]}"}}]
 data_file_directories: [{_quoted(data / "data")}]
 commitlog_directory: {_quoted(data / "commitlog")}
 saved_caches_directory: {_quoted(data / "saved_caches")}
@@ -184,7 +184,7 @@ def prove(place: Place, entry: Entry) -> None:
     Raises Unavailable.
     """
     at = cassandra_at(place, entry)
-    process.knock(LOOPBACK, int(entry["port"]))
+    process.knock(host_of(entry), int(entry["port"]))
     if not (place.folder / "superuser.made").exists():
         _first_start(at)
         write_text(place.folder / "superuser.made", "the role cassandra is switched off\n")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bal.errors import Stop
-from infra.servers.place import LOOPBACK, Entry, Place, read_state
+from infra.servers.place import Entry, Place, host_of, read_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def kafka_at(place: Place, entry: Entry) -> KafkaAt:
     """From one server's part of the state."""
     names = sorted(path.stem for path in place.certificates.glob("*.pem"))
     return KafkaAt(
-        bootstrap=f"{LOOPBACK}:{entry['port']}",
+        bootstrap=f"{host_of(entry)}:{entry['port']}",
         ca=place.certificates / "ca.crt",
         principals={name: identity(place, name) for name in names if name != "broker"},
         cluster_id=str(entry["cluster_id"]),
@@ -126,7 +126,7 @@ def kafka_at(place: Place, entry: Entry) -> KafkaAt:
 def cassandra_at(place: Place, entry: Entry) -> CassandraAt:
     """From one server's part of the state."""
     return CassandraAt(
-        host=LOOPBACK,
+        host=host_of(entry),
         port=int(entry["port"]),
         ca=place.certificates / "ca.crt",
         client=identity(place, "client"),
@@ -139,7 +139,7 @@ def cassandra_at(place: Place, entry: Entry) -> CassandraAt:
 def mosquitto_at(place: Place, entry: Entry) -> MosquittoAt:
     """From one server's part of the state."""
     return MosquittoAt(
-        host=LOOPBACK,
+        host=host_of(entry),
         port=int(entry["port"]),
         ca=place.certificates / "ca.crt",
         client=identity(place, "client"),
@@ -152,7 +152,7 @@ def mosquitto_at(place: Place, entry: Entry) -> MosquittoAt:
 
 def chain_at(entry: Entry) -> ChainAt:
     """From one server's part of the state."""
-    return ChainAt(url=f"http://{LOOPBACK}:{entry['port']}", chain_id=int(entry["chain_id"]))
+    return ChainAt(url=f"http://{host_of(entry)}:{entry['port']}", chain_id=int(entry["chain_id"]))
 
 
 def identity(place: Place, name: str) -> Identity:

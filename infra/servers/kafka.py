@@ -18,7 +18,7 @@ from bal.errors import Stop, Unavailable
 from infra.servers import process
 from infra.servers.connect import KafkaAt, kafka_at
 from infra.servers.java import LEAST_MEMORY
-from infra.servers.place import LOOPBACK, Entry, Place, write_text
+from infra.servers.place import Entry, Place, host_of, write_text
 
 NAME = "kafka"
 VERSION = "4.4.0"
@@ -47,7 +47,7 @@ Configuration:
 def prepare(place: Place, entry: Entry) -> None:
     """Certificates of broker, admin and every role, and the configuration. Completes `entry`."""
     entry.setdefault("cluster_id", base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[:22])
-    place.node("broker")
+    place.node("broker", host_of(entry))
     for name in ("admin", *ROLES):
         place.client(name)
     write_text(place.folder / "log4j2.yaml", LOG4J)
@@ -57,13 +57,13 @@ def prepare(place: Place, entry: Entry) -> None:
 def properties(place: Place, entry: Entry) -> str:
     """server.properties. One broker, so one replica, and every message is synced to disk."""
     certificates = place.certificates
-    broker, controller = entry["port"], entry["controller_port"]
+    broker, controller, host = entry["port"], entry["controller_port"], host_of(entry)
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-        "listeners": f"SSL://{LOOPBACK}:{broker},CONTROLLER://{LOOPBACK}:{controller}",
-        "advertised.listeners": f"SSL://{LOOPBACK}:{broker}",
+        "controller.quorum.voters": f"1@{host}:{controller}",
+        "listeners": f"SSL://{host}:{broker},CONTROLLER://{host}:{controller}",
+        "advertised.listeners": f"SSL://{host}:{broker}",
         "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "SSL",
@@ -134,7 +134,7 @@ def format_data(place: Place, entry: Entry, java: Path, jars: list[Path]) -> Non
 
 def prove(place: Place, entry: Entry) -> None:
     """Return if our cluster's id comes over TLS under our authority. Raises Unavailable."""
-    process.knock(LOOPBACK, int(entry["port"]))
+    process.knock(host_of(entry), int(entry["port"]))
     found = asyncio.run(_cluster_id(kafka_at(place, entry)))
     if found != entry["cluster_id"]:
         raise Unavailable(f"a Kafka of another cluster ({found}) answers there")

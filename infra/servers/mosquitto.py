@@ -31,12 +31,13 @@ from infra.mosquitto_accounts import (
 )
 from infra.servers import process
 from infra.servers.connect import MosquittoAt, mosquitto_at
-from infra.servers.place import LOOPBACK, Entry, Place, write_text
+from infra.servers.place import Entry, Place, host_of, write_text
 from infra.system_clock import SystemClock
 
 NAME = "mosquitto"
 PORTS = ("port",)
 OLDEST = (2, 0)
+PID_FILE = "mosquitto.pid"  # its own, for whoever shares its processes without being their parent
 BROKEN = {"version 2.0.16"}  # its 0 for no limit drops everything: eclipse/mosquitto#2879
 START_TIMEOUT_S = 20
 STOP_GRACE_S = 20
@@ -86,7 +87,7 @@ def prepare(place: Place, entry: Entry) -> None:
     authority, folder = load_ca(keys), make_folder(place.certificates)
     if not (folder / "client.key").exists():
         for name, made in (
-            ("server", issue_server(authority, [LOOPBACK], SystemClock())),
+            ("server", issue_server(authority, [host_of(entry)], SystemClock())),
             ("client", issue_device(authority, "gridseal", SystemClock())),
         ):
             replace_file(folder / f"{name}.crt", made[0])
@@ -107,7 +108,7 @@ def configuration(place: Place, entry: Entry) -> str:
     return "\n".join([
         *lines,
         "per_listener_settings false",
-        f"listener {entry['port']} {LOOPBACK}",
+        f"listener {entry['port']} {host_of(entry)}",
         f"cafile {certificates / 'ca.crt'}",
         f"certfile {certificates / 'server.crt'}",
         f"keyfile {certificates / 'server.key'}",
@@ -134,6 +135,7 @@ def configuration(place: Place, entry: Entry) -> str:
         f"max_packet_size {MESSAGE_BYTES}",
         "set_tcp_nodelay true",
         "log_dest stdout",
+        f"pid_file {folder / PID_FILE}",
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
         "connection_messages false",
         "",

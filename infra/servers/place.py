@@ -114,11 +114,11 @@ class Place:
             authority = self.authority()
             self._write(name, authority, *issue_device(authority, name, SystemClock()))
 
-    def node(self, name: str) -> None:
+    def node(self, name: str, host: str = LOOPBACK) -> None:
         """Give out the server's own certificate, which may be shown as a client's, too."""
         if not self._is_good(name):
             authority = self.authority()
-            self._write(name, authority, *issue_node(authority, name, [LOOPBACK], SystemClock()))
+            self._write(name, authority, *issue_node(authority, name, [host], SystemClock()))
 
     def _is_good(self, name: str) -> bool:
         """Whether its files are all there, and it does not end within a month."""
@@ -134,6 +134,14 @@ class Place:
         replace_file(folder / f"{name}.key", key)
         # Java's PEM key stores want all of it in one file; it is written last, as a sign.
         replace_file(folder / f"{name}.pem", key + certificate + authority.certificate_pem)
+
+
+def host_of(entry: Entry) -> str:
+    """Where it listens, and what its certificate and its clients call it.
+
+    Loopback here; its own name where it is a machine of its own (infra/deploy).
+    """
+    return str(entry.get("host", LOOPBACK))
 
 
 def write_text(path: Path, text: str) -> None:
