@@ -13,6 +13,7 @@ from infra.key_signer import load_or_make_seed
 
 FACTS = "facts.json"
 OUTSIDE = "outside.json"  # which stores are servers, infra/outside.py
+ROLES = "roles.json"  # that roles run on it, infra/roles/making.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Facts:
 
 
 class DataFolder:
-    """Paths below DIR. `lock` makes sure that one process at a time runs on it."""
+    """Paths below DIR. `lock` makes sure that one platform at a time runs on it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -73,13 +74,21 @@ class DataFolder:
         if not (self.root / FACTS).is_file():
             raise Stop("data-folder", f"{self.root} is no data folder of Gridseal")
 
-    def lock(self) -> None:
-        """Hold the folder until this process ends. Raises Stop("data-folder-in-use")."""
+    def lock(self, *, shared: bool = False) -> None:
+        """Hold the folder until this process ends. Raises Stop("data-folder-in-use").
+
+        shared: with others that hold it so, as the roles of one platform do.
+        """
         self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise Stop("data-folder-in-use", f"a platform already runs on {self.root}") from error
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether roles run on it, and not `gridseal up`."""
+        return (self.root / ROLES).exists()
 
     def unlock(self) -> None:
         """Let others run on it."""

@@ -1,4 +1,4 @@
-"""The log's key as the configuration names it: in a token, or in a file of the data folder."""
+"""The log's key, wherever it is kept."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from infra.signer_memory import GuardedSigner
 
 
 def log_signer(at: SignerConfig, folder: DataFolder, origin: str) -> GuardedSigner:
-    """The signer of checkpoints, with its memory of what it signed. Raises Stop, Unavailable."""
+    """The log's key, in a token or in a file, with its memory of what it signed."""
     memory = folder.keys / "log.signed"
     if not at.module:
         return CheckpointSigner(origin, folder.seed("log"), memory)
