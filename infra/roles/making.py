@@ -1,0 +1,194 @@
+"""The first start of a data folder that roles run on: keys, CA, contract, topics, facts.
+
+Whichever process comes first makes it all, the others wait. What is made binds every later start:
+`roles.json` says how many partitions there are, and that `gridseal up` has no place here.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bal.errors import Stop
+from bal.ports import Clock
+from infra.certificates import create_ca
+from infra.config import Config
+from infra.data_folder import ROLES, DataFolder, Facts
+from infra.files import make_folder, replace_file
+from infra.key_signer import KeySigner
+from infra.log_signer import log_signer
+from infra.outside import Outside, choose
+from infra.roles.sqlite_channels import SqliteChannels
+from infra.rules import running_rules
+
+PARTITIONS = 4
+PARTITIONS_MAX = 256
+
+logger = logging.getLogger("gridseal.roles")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What of the topics never changes, as `roles.json` has it."""
+
+    epoch: str  # 16 hex digits
+    partitions: int
+    v: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A data folder that is ready for a role, held together with those of the other roles."""
+
+    folder: DataFolder
+    config: Config
+    facts: Facts
+    layout: Layout
+    outside: Outside
+
+
+MakeTopics = Callable[[Layout], None]
+
+
+def layout_of(folder: DataFolder) -> Layout | None:
+    """What `roles.json` says; None where there is none. Raises Stop("store-damaged")."""
+    path = folder.root / ROLES
+    if not path.exists():
+        return None
+    try:
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        found = Layout(str(kept["epoch"]), int(kept["partitions"]), str(kept["v"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Stop("store-damaged", f"{ROLES} is damaged: {error}") from error
+    if found.v != Layout("", 0).v:
+        raise Stop("store-damaged", f"{ROLES} is of a later version of Gridseal")
+    return found
+
+
+def begin(
+    root: Path,
+    config: Config,
+    clock: Clock,
+    *,
+    partitions: int | None = None,
+    make_topics: MakeTopics | None = None,
+) -> Made:
+    """Make what is missing, hold the folder with the other roles, and tell what it is.
+
+    partitions: for the first start; make_topics: makes those of Kafka, None where they are there
+    or are files. Raises Stop: stores-differ for a folder of `gridseal up` or where an earlier start
+    kept things elsewhere, config-invalid, data-folder, data-folder-in-use.
+    """
+    folder = DataFolder(root)
+    with _alone(root):
+        folder.create()
+        layout, facts = layout_of(folder), folder.facts()
+        if facts is not None and layout is None:
+            text = "`gridseal up` runs on this data folder; roles need one of their own"
+            raise Stop("stores-differ", text)
+        folder.lock(shared=True)
+        if layout is None:
+            layout = Layout(secrets.token_hex(8), _checked(partitions or PARTITIONS))
+            replace_file(root / ROLES, json.dumps(asdict(layout)).encode() + b"\n")
+        elif partitions not in {None, layout.partitions}:
+            text = f"this folder's topics have {layout.partitions} partitions, for ever"
+            raise Stop("stores-differ", text)
+        if config.kafka.bootstrap:
+            kafka = replace(config.kafka, topic=f"bal.raw.{layout.epoch}")
+            config = replace(config, kafka=kafka)
+        outside = choose(folder, config)
+        if facts is None:
+            _make_topics(folder, config, layout, make_topics)
+            facts = _make_facts(folder, config, clock)
+            folder.write_facts(facts)
+        else:
+            _check(facts, config)
+    return Made(folder, config, facts, layout, outside)
+
+
+def note_ready(folder: DataFolder, **values: object) -> dict[str, Any]:
+    """Keep in `ready.json` where the platform is reached now; all that is known."""
+    path = folder.root / "ready.json"
+    with _alone(folder.root, told=False):
+        kept: dict[str, Any] = {}
+        if path.is_file():
+            kept = json.loads(path.read_bytes())
+        kept |= {key: value for key, value in values.items() if value not in {"", None}}
+        replace_file(path, json.dumps(kept).encode())
+    return kept
+
+
+@contextmanager
+def _alone(root: Path, *, told: bool = True) -> Iterator[None]:
+    """One process at a time makes things in the folder; told: say so where another one does."""
+    try:
+        make_folder(root)
+        held = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Stop("data-folder", f"{root} can't be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if told:
+                logger.info("another process makes what the folder lacks; waiting for it")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def _checked(partitions: int) -> int:
+    if not 1 <= partitions <= PARTITIONS_MAX:
+        raise Stop("usage", f"--partitions is 1 to {PARTITIONS_MAX}")
+    return partitions
+
+
+def _make_topics(
+    folder: DataFolder, config: Config, layout: Layout, make: MakeTopics | None
+) -> None:
+    if not config.kafka.bootstrap:
+        SqliteChannels.make(make_folder(folder.bus), layout.epoch, layout.partitions)
+    elif make is not None:
+        make(layout)
+
+
+def _make_facts(folder: DataFolder, config: Config, clock: Clock) -> Facts:
+    """Keys, CA and contract; nothing of it is in the log yet."""
+    from infra.chain_setup import open_chain  # noqa: PLC0415 - a second, at the first start only
+
+    origin = config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
+    signer = log_signer(config.signer, folder, origin)
+    intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
+    if not (folder.keys / "ca.key").exists():
+        create_ca(folder.keys, clock)
+    chain = open_chain(config.anchor, folder, origin, "")
+    try:
+        return Facts(
+            origin=origin,
+            log_key=signer.vkey,
+            intake_key=intake.vkey,
+            chain_id=chain.contract.chain_id,
+            chain_kind=chain.kind,
+            contract=chain.contract.address,
+            code_hash=chain.contract.code_hash(),
+            anchor_interval_s=config.anchor.interval_s,
+            rules=running_rules(),
+        )
+    finally:
+        chain.close()
+
+
+def _check(facts: Facts, config: Config) -> None:
+    """What a later start may not change. Raises Stop."""
+    if config.log.origin not in {"", facts.origin}:
+        raise Stop("origin-differs", f"the log of this folder is {facts.origin}, for ever")
+    if config.anchor.contract.lower() not in {"", facts.contract.lower()}:
+        text = f"the contract of roles can't be changed; it is {facts.contract}"
+        raise Stop("config-invalid", text)
