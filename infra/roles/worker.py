@@ -1,0 +1,245 @@
+"""The role `worker`: lanes of the partitions that are this process's (docs/decisions/0017).
+
+One thread steps through all lanes and hears the announcements once for all of them.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from threading import Event
+
+from bal.certify.order import CLAIM
+from bal.errors import Stop, Unavailable
+from bal.store.merge import parse
+from infra.roles.bench import Bench, WorkerPorts
+from infra.roles.lane import Ended, Lane, LaneState
+from infra.roles.ports import Members
+
+ROLE = "worker"
+ANNOUNCEMENTS_AT_ONCE = 64
+IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.05
+AWAY_MIN_S, AWAY_MAX_S = 0.5, 15.0  # before a lane is begun anew, the first time and at most
+CONTESTED_S = 10.0  # no sooner is a partition taken back that another one claimed meanwhile
+STATUS_EVERY_S = 1.0
+RANDOM_BITS = 20  # of a generation, so that no two processes have one
+
+logger = logging.getLogger("gridseal.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker as of a moment ago, for probes and metrics."""
+
+    worked: int = 0  # messages since the start
+    retries: int = 0  # of them, those that came before
+    fed: int = 0  # messages read once more for their phasor frames
+    begun: int = 0  # lanes
+    lag: int = 0  # messages on the bus and not worked yet, of its partitions
+    unstored: int = 0  # entries of the log that are not stored yet
+    states: Mapping[int, LaneState] = field(default_factory=dict)  # by partition
+    troubles: Mapping[str, str] = field(default_factory=dict)  # what is away, and what it said
+
+
+@dataclass(slots=True)
+class _Share:
+    """A partition that is this process's."""
+
+    number: int
+    lane: Lane | None = None
+    not_before_s: float = float("-inf")
+    away_s: float = AWAY_MIN_S
+
+
+class WorkerRole:
+    """For one thread; `status` for any."""
+
+    def __init__(self, ports: WorkerPorts, members: Members) -> None:
+        """members: of `channels.members(ROLE, raw.partitions)`; closed with this."""
+        self._ports, self._members = ports, members
+        self._bench = Bench(ports.vault, ports.stored)
+        self._shares: dict[int, _Share] = {}
+        self._heard: int | None = None  # up to where the announcements are heard
+        self._begun = 0
+        self._gone: Counter[str] = Counter()  # what lanes counted that are no more
+        self._troubles: dict[str, str] = {}
+        self._status_s = float("-inf")
+        self.status = WorkerStatus()
+
+    def run(self, stopping: Event) -> None:
+        """Work until told to stop. Raises Stop."""
+        idle_s = IDLE_MIN_S
+        try:
+            while not stopping.is_set():
+                if self.step():
+                    idle_s = IDLE_MIN_S
+                else:
+                    stopping.wait(idle_s)
+                    idle_s = min(2 * idle_s, IDLE_MAX_S)
+        finally:
+            self.close()
+
+    def step(self) -> bool:
+        """Do what can be done now; whether there may be more at once. Raises Stop."""
+        with self._trouble("membership"):
+            self._look_at_shares()
+        busy = False
+        with self._trouble("announcements"):
+            busy = self._hear()
+        with self._trouble("storer"):
+            self._bench.refresh()
+        if self._heard is not None:
+            for partition, share in self._shares.items():
+                busy |= self._step(partition, share)
+        if self._ports.elapsed_s() - self._status_s >= STATUS_EVERY_S:
+            self._tell()
+        return busy
+
+    def close(self) -> None:
+        """Let the partitions go, for others to have at once."""
+        for share in self._shares.values():
+            with suppress(Unavailable):
+                if share.lane is not None:
+                    share.lane.save()
+        self._shares.clear()
+        self._members.close()
+
+    # -- partitions -------------------------------------------------------------------------
+
+    def _look_at_shares(self) -> None:
+        mine = self._members.mine()
+        for partition in [p for p, one in self._shares.items() if mine.get(p) != one.number]:
+            self._drop(self._shares.pop(partition))
+            self._troubles.pop(f"partition {partition}", None)
+            if partition not in mine:
+                logger.info("partition %d is no longer this worker's", partition)
+        for partition in sorted(mine.keys() - self._shares.keys()):
+            self._shares[partition] = _Share(mine[partition])
+            logger.info("partition %d is this worker's", partition)
+
+    def _step(self, partition: int, share: _Share) -> bool:
+        if self._ports.elapsed_s() < share.not_before_s:
+            return False
+        busy, worked = False, share.lane.worked if share.lane else 0
+        with self._trouble(f"partition {partition}"):
+            try:
+                if share.lane is None:
+                    generation = self._generation(partition)
+                    share.lane = Lane(self._ports, self._bench, partition, generation)
+                    self._begun += 1
+                busy = share.lane.step()
+            except Unavailable as error:
+                self._wait(share, min(float(error.retry_after_s), AWAY_MIN_S))
+                raise
+            finally:
+                self._see(partition, share)
+        if share.lane is not None and share.lane.worked > worked:
+            share.away_s = AWAY_MIN_S
+        return busy
+
+    def _see(self, partition: int, share: _Share) -> None:
+        """Throw away a lane that is of no use any more; another one begins later."""
+        ended = share.lane.ended if share.lane is not None else None
+        if ended is None:
+            return
+        self._drop(share)
+        if ended is Ended.SUPERSEDED:
+            logger.warning("partition %d: %s", partition, ended.value)
+            self._wait(share, CONTESTED_S)
+        else:
+            self._wait(share, share.away_s)
+            share.away_s = min(2 * share.away_s, AWAY_MAX_S)
+
+    def _wait(self, share: _Share, seconds: float) -> None:
+        share.not_before_s = max(share.not_before_s, self._ports.elapsed_s() + seconds)
+
+    def _drop(self, share: _Share) -> None:
+        if share.lane is not None:
+            self._gone.update(_counts(share.lane))
+            share.lane = None
+
+    def _generation(self, partition: int) -> int:
+        """Higher than all before it in the log, and no other process's."""
+        source = f"{CLAIM}{self._ports.channels.raw.epoch}/{partition}"
+        last = self._ports.log.heads().taken.get(source, 0)
+        first = max(self._ports.clock.now_us(), (last >> RANDOM_BITS) + 1)
+        return first << RANDOM_BITS | self._ports.random_bits(RANDOM_BITS)
+
+    # -- what the sequencer tells -----------------------------------------------------------
+
+    def _hear(self) -> bool:
+        """Pass on what was announced; whether there may be more."""
+        topic = self._ports.channels.announcements
+        if self._heard is None:  # before any lane claims: what takes the claim stands behind it
+            self._heard = topic.end()
+        try:
+            found = topic.read(self._heard, ANNOUNCEMENTS_AT_ONCE)
+        except Stop as error:
+            if error.code != "bus-trimmed":
+                raise
+            self._begin_all_anew()  # this process was stopped for long
+            return True
+        for position, item in found:
+            self._pass_on(item)
+            self._heard = position + 1
+        return bool(found)
+
+    def _pass_on(self, item: bytes) -> None:
+        try:
+            announced = parse(item)
+        except ValueError as error:
+            raise Stop("store-damaged", f"an announcement can't be read: {error}") from error
+        self._bench.log_size = max(self._bench.log_size, announced.size)
+        for share in self._shares.values():
+            if share.lane is not None:
+                share.lane.announced(announced)
+
+    def _begin_all_anew(self) -> None:
+        for share in self._shares.values():
+            self._drop(share)
+        self._heard = None
+
+    # -- what the operator sees -------------------------------------------------------------
+
+    @contextmanager
+    def _trouble(self, what: str) -> Iterator[None]:
+        """Say once that it is away, and once that it is back; go on meanwhile."""
+        try:
+            yield
+        except Unavailable as error:
+            if what not in self._troubles:
+                logger.warning("%s: %s", what, error)
+            self._troubles[what] = str(error)
+        else:
+            if self._troubles.pop(what, None) is not None:
+                logger.info("%s: answers again", what)
+
+    def _tell(self) -> None:
+        self._status_s = self._ports.elapsed_s()
+        ends: list[int] = []
+        with self._trouble("raw messages"):
+            ends = self._ports.channels.raw.ends()
+        counts = Counter(self._gone)
+        states, lag = dict[int, LaneState](), 0
+        for partition, share in self._shares.items():
+            states[partition] = LaneState.CLAIMING
+            if share.lane is not None:
+                counts.update(_counts(share.lane))
+                states[partition] = share.lane.state
+                if ends and share.lane.is_begun:
+                    lag += max(0, ends[partition] - share.lane.next)
+        self.status = WorkerStatus(
+            counts["worked"],
+            counts["retries"],
+            counts["fed"],
+            self._begun,
+            lag,
+            max(0, self._bench.log_size - self._bench.size),
+            states,
+            dict(self._troubles),
+        )
+
+
+def _counts(lane: Lane) -> dict[str, int]:
+    return {"worked": lane.worked, "retries": lane.retries, "fed": lane.fed}
