@@ -205,17 +205,21 @@ class SqliteRawTopic:
         """How many; never changes."""
         return int(self._journal.partitions)
 
-    def append(self, messages: Sequence[Intake], registry: int) -> list[tuple[int, int]]:
-        """Make all durable; partition and offset of each."""
+    def append(
+        self, messages: Sequence[Intake], registry: int, partition: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Make all durable; partition and offset of each. partition: instead of the key's."""
         groups: dict[int, list[tuple[Any, ...]]] = {}
         places = []
         for m in messages:
-            partition = partition_of(key_of(m, self._is_bulk), self.partitions)
-            group = groups.setdefault(partition, [])
-            places.append((partition, len(group)))
+            to = partition
+            if to is None:
+                to = partition_of(key_of(m, self._is_bulk), self.partitions)
+            group = groups.setdefault(to, [])
+            places.append((to, len(group)))
             group.append((m.credential, m.format, m.received_us, registry, m.raw))
         first = self._journal.append(groups) if groups else {}
-        return [(partition, first[partition] + at) for partition, at in places]
+        return [(to, first[to] + at) for to, at in places]
 
     def read(
         self, partition: int, offset: int, limit: int, wait_s: float = 0.0

@@ -272,6 +272,13 @@ class ChannelsSuite:
                 offsets = [one.offset for one, _ in raw.read(partition, 0, 100, 5.0)]
                 assert offsets == list(range(raw.ends()[partition]))
 
+    def test_messages_may_be_given_a_partition(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as channels:
+            group = [intake(number) for number in range(5)]
+            assert channels.raw.append(group, 0, 2) == [(2, at) for at in range(5)]
+            assert channels.raw.append(group[:1], 0, partition=0) == [(0, 0)]
+            assert channels.raw.ends() == [1, 0, 5]
+
     def test_messages_that_are_trimmed(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as channels, closing(self.open(tmp_path)) as other:
             raw = channels.raw
