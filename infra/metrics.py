@@ -78,6 +78,17 @@ class Metrics:
 
     # -- what is told -----------------------------------------------------------------------
 
+    def note_appended(self, messages: Sequence[Intake], took_s: float) -> None:
+        """A group of messages that is durable on the bus."""
+        self.bus_append.observe(took_s)
+        count, size = Tally[str](), Tally[str]()
+        for message in messages:
+            count[message.format] += 1
+            size[message.format] += len(message.raw)
+        for form in count:
+            self.accepted.labels(form).inc(count[form])
+            self.bytes.labels(form).inc(size[form])
+
     def note_refused(self, code: str) -> None:
         """A message that the bus never sees."""
         self.refused.labels(code).inc()
@@ -204,14 +215,7 @@ class MeasuredBus:
         """As Bus."""
         began = perf_counter()
         offsets = self._bus.append(messages)
-        self._metrics.bus_append.observe(perf_counter() - began)
-        count, size = Tally[str](), Tally[str]()
-        for message in messages:
-            count[message.format] += 1
-            size[message.format] += len(message.raw)
-        for form in count:
-            self._metrics.accepted.labels(form).inc(count[form])
-            self._metrics.bytes.labels(form).inc(size[form])
+        self._metrics.note_appended(messages, perf_counter() - began)
         return offsets
 
 

@@ -21,11 +21,12 @@ _FUNDS_WEI = 10**21
 _FUNDING = {"anvil": "anvil_setBalance", "ganache": "evm_setAccountBalance"}
 
 
-def local(data: Path, config: Config) -> Config:
+def local(data: Path, config: Config, *, topic: str = "", make: bool = True) -> Config:
     """The configuration, completed by where the servers are; tables that name one stay.
 
-    Makes what is missing: Kafka's topic, Cassandra's tables, the funds of the platform's accounts
-    on the development chain. Raises Stop("servers-state") where none were started, and Unavailable
+    topic: of raw messages, where others make it; make: whether to make what is missing. That is
+    Kafka's topic, Cassandra's tables, the funds of the platform's accounts on the development
+    chain. Raises Stop("servers-state") where none were started, and Unavailable
     where one does not answer.
     """
     servers = read(data)
@@ -37,30 +38,32 @@ def local(data: Path, config: Config) -> Config:
     assert servers.cassandra is not None
     assert servers.mosquitto is not None
     if not config.kafka.bootstrap:
-        config = replace(config, kafka=_kafka(servers.kafka))
+        config = replace(config, kafka=_kafka(servers.kafka, topic, make=make))
     if not config.cassandra.hosts:
-        config = replace(config, cassandra=_cassandra(servers.cassandra, config.cassandra))
+        found = _cassandra(servers.cassandra, config.cassandra, make=make)
+        config = replace(config, cassandra=found)
     if not config.mosquitto.host:
         config = replace(config, mosquitto=_mosquitto(servers.mosquitto))
     if not config.anchor.rpc_url and servers.chains:
-        url = _chain(servers, DataFolder(data))
+        url = _chain(servers, DataFolder(data)) if make else _first(servers)[1].url
         config = replace(config, anchor=replace(config.anchor, rpc_url=url, deploy=True))
     return config
 
 
-def _kafka(at: KafkaAt) -> KafkaConfig:
+def _kafka(at: KafkaAt, topic: str, *, make: bool) -> KafkaConfig:
     from infra.consumers_local import admin_access  # noqa: PLC0415 - only here are they needed
     from infra.kafka_bus import ensure_topic  # noqa: PLC0415
     from infra.kafka_feed_topics import ensure_feed  # noqa: PLC0415
 
     access = admin_access(at)
-    topic = ensure_topic(access)
-    ensure_feed(access)
+    topic = topic or ensure_topic(access)
+    if make:
+        ensure_feed(access)
     own = at.principals[PRINCIPAL]
     return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
 
 
-def _cassandra(at: CassandraAt, config: CassandraConfig) -> CassandraConfig:
+def _cassandra(at: CassandraAt, config: CassandraConfig, *, make: bool) -> CassandraConfig:
     from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
     from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
 
@@ -83,6 +86,8 @@ def _cassandra(at: CassandraAt, config: CassandraConfig) -> CassandraConfig:
         at.roles["migrator"].password_file,
         found.keyspace,
     )
+    if not make:
+        return found
     migrate(migrator, "customer")
     if found.heads:
         migrate(replace(migrator, keyspace=found.log_keyspace), "log")

@@ -41,6 +41,11 @@ class Layout:
     partitions: int
     v: str = "1"
 
+    @property
+    def topic(self) -> str:
+        """Of raw messages."""
+        return f"bal.raw.{self.epoch}"
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -53,7 +58,8 @@ class Made:
     outside: Outside
 
 
-MakeTopics = Callable[[Layout], None]
+Complete = Callable[[Config, Layout, bool], Config]
+"""Completes a configuration by where servers are; makes what they lack at the first start."""
 
 
 def layout_of(folder: DataFolder) -> Layout | None:
@@ -77,13 +83,12 @@ def begin(
     clock: Clock,
     *,
     partitions: int | None = None,
-    make_topics: MakeTopics | None = None,
+    complete: Complete = lambda config, layout, first: config,
 ) -> Made:
     """Make what is missing, hold the folder with the other roles, and tell what it is.
 
-    partitions: for the first start; make_topics: makes those of Kafka, None where they are there
-    or are files. Raises Stop: stores-differ for a folder of `gridseal up` or where an earlier start
-    kept things elsewhere, config-invalid, data-folder, data-folder-in-use.
+    partitions: for the first start. Raises Stop: stores-differ for a folder of `gridseal up` or
+    where an earlier start kept things elsewhere, config-invalid, data-folder, data-folder-in-use.
     """
     folder = DataFolder(root)
     with _alone(root):
@@ -99,12 +104,13 @@ def begin(
         elif partitions not in {None, layout.partitions}:
             text = f"this folder's topics have {layout.partitions} partitions, for ever"
             raise Stop("stores-differ", text)
+        config = complete(config, layout, facts is None)
         if config.kafka.bootstrap:
-            kafka = replace(config.kafka, topic=f"bal.raw.{layout.epoch}")
-            config = replace(config, kafka=kafka)
+            config = replace(config, kafka=replace(config.kafka, topic=layout.topic))
         outside = choose(folder, config)
         if facts is None:
-            _make_topics(folder, config, layout, make_topics)
+            if not config.kafka.bootstrap:
+                SqliteChannels.make(make_folder(folder.bus), layout.epoch, layout.partitions)
             facts = _make_facts(folder, config, clock)
             folder.write_facts(facts)
         else:
@@ -148,15 +154,6 @@ def _checked(partitions: int) -> int:
     if not 1 <= partitions <= PARTITIONS_MAX:
         raise Stop("usage", f"--partitions is 1 to {PARTITIONS_MAX}")
     return partitions
-
-
-def _make_topics(
-    folder: DataFolder, config: Config, layout: Layout, make: MakeTopics | None
-) -> None:
-    if not config.kafka.bootstrap:
-        SqliteChannels.make(make_folder(folder.bus), layout.epoch, layout.partitions)
-    elif make is not None:
-        make(layout)
 
 
 def _make_facts(folder: DataFolder, config: Config, clock: Clock) -> Facts:

@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "Gridseal", ""
     answer: Callable[[str], tuple[int, str, str]]
 
-    def do_GET(self) -> None:  # noqa: N802 - the class it extends
+    def do_GET(self) -> None:
         """As the base class documents."""
         try:
             status, media, body = type(self).answer(self.path.partition("?")[0])
