@@ -200,23 +200,33 @@ class FileLog:
 
         That is the staging, and the partial tiles from which the redo would have started: at any
         moment the files that are fsynced and the staging together make the whole log.
+        Raises Unavailable where it may be tried again, Stop("disk-unsynced") where an fsync fails.
         """
-        with self._lock:
+        with self._lock, translated("headers.db"):
+            if self._unsettled:
+                self._headers.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             dirty, self._dirty = self._dirty, set()
             superseded, self._superseded = self._superseded, set()
             settled, self._unsettled = self._unsettled, []
-            if settled:
-                self._headers.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        sync_file(self._folder / "headers.db-wal")  # a reader may have kept the checkpoint back
-        for path in dirty:
-            sync_file(path)
-        for folder in {path.parent for path in dirty}:
-            sync_folder(folder)
-        for path in settled:
-            path.unlink(missing_ok=True)
+        try:
+            with translated("the log's files"):
+                sync_file(self._folder / "headers.db-wal")  # a reader may keep the checkpoint back
+                for path in dirty:
+                    sync_file(path)
+                for folder in {path.parent for path in dirty}:
+                    sync_folder(folder)
+                for path in settled:
+                    path.unlink(missing_ok=True)
+                with self._lock:
+                    for path in superseded:
+                        path.unlink(missing_ok=True)
+        except Unavailable:  # all of it is tried again
+            with self._lock:
+                self._dirty |= dirty
+                self._superseded |= superseded
+                self._unsettled = settled + self._unsettled
+            raise
         with self._lock:
-            for path in superseded:
-                path.unlink(missing_ok=True)
             for folder in {path.parent for path in superseded}:
                 with suppress(OSError):
                     folder.rmdir()  # where the tile is full and no partial one is left
@@ -234,7 +244,7 @@ class FileLog:
 
     def _read(self, kind: str, n: int, width: int) -> bytes:
         edge = self._edges.get(kind)
-        if edge is not None and edge[0] == n:
+        if edge is not None and edge[0] == n and edge[1] >= width:  # another may have gone on
             return edge[2]
         full = self._path(kind, n)
         partial = full.with_name(f"{full.name}.p")

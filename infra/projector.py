@@ -5,6 +5,7 @@ lies beyond is made again from the bus by the same `Worker`, and compared with t
 """
 
 import json
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,9 +25,10 @@ from bal.model import RawMessage, StoredRecord
 from bal.pipeline import SLOT_KINDS, WINDOW_FORMATS, Worked, Worker
 from bal.ports import ArchiveItem, Book, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS, Registry
+from bal.store.merge import housed
 from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
 from infra.log_reader import batch_headers
-from infra.rules import described, rules_in_log, rules_parts
+from infra.rules import differs
 from infra.sqlite_file import translated
 
 CATCH_UP_MESSAGES = 256  # stored in one go
@@ -36,7 +38,17 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
     size INTEGER, next_offset INTEGER, needed_from INTEGER, needed_version INTEGER);
+CREATE TABLE IF NOT EXISTS stored(id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER);
 """
+# Neither goes back, though a storer that was stopped for long goes on beside the next one.
+_STORED = (
+    "INSERT INTO stored VALUES(1, ?) ON CONFLICT(id) DO UPDATE SET size = excluded.size"
+    " WHERE excluded.size > size"
+)
+_SYNCED = (
+    "REPLACE INTO progress SELECT 1, ?1, ?2, ?3, ?4, ?5"
+    " WHERE NOT EXISTS (SELECT 1 FROM progress WHERE version > ?1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +118,19 @@ class Projector:
         self,
         folder: Path,
         *,
-        bus: Bus,
+        bus: Bus | None,
         customer_db: CustomerDb,
         archive: RawArchive,
         book: Book,
         registry: Registry,
         read_only: bool = False,
+        applies: bool = False,
     ) -> None:
-        """read_only: look at `progress.db` and store nothing, for an audit."""
+        """bus: what `catch_up` reads, None where it is not called for.
+
+        read_only: look at `progress.db` and store nothing, for an audit. applies: the registry is
+        this one's own, as of what is stored, and rows are put where it says (bal/store/merge.py).
+        """
         self._path = folder / _FILE
         with translated(_FILE):
             if read_only:
@@ -125,11 +142,15 @@ class Projector:
         self._customer_db = customer_db
         self._archive = archive
         self._book = book
-        self._registry = registry
-        self._stored = self.progress()
-        stored = self._stored
-        self._marks = deque([(stored.needed_from, stored.needed_version)])  # offset, version
+        self._applies = applies
         self._refed = False
+        self.begin(registry)
+
+    def begin(self, registry: Registry) -> None:
+        """Go on behind what is synced, which the registry is as of: others stored meanwhile."""
+        self._registry = registry
+        self._stored = stored = self.progress()
+        self._marks = deque([(stored.needed_from, stored.needed_version)])  # offset, version
 
     def close(self) -> None:
         """Let go of the file."""
@@ -142,6 +163,16 @@ class Projector:
                 "SELECT version, size, next_offset, needed_from, needed_version FROM progress"
             ).fetchone()
         return Progress(*row) if row else Progress(0, 0, 0, 0)
+
+    def size(self) -> int:
+        """Size of the log below which rows, archive and registry records are there.
+
+        As another process sees it, where `applies`. A power cut may take back what is not synced.
+        """
+        sql = "SELECT max(ifnull((SELECT size FROM stored), 0), ifnull(max(size), 0)) FROM progress"
+        with self._lock, translated(_FILE):
+            found: int = self._db.execute(sql).fetchone()[0]
+        return found
 
     def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
         """The registry's records with first <= index < `size`, by index, in log order."""
@@ -164,7 +195,7 @@ class Projector:
             if worked.again:
                 continue
             items.append(commit.archived())
-            rows += worked.rows(commit.first)
+            rows += self._rows(commit)
             registry += [
                 (commit.first + i, draft.record)
                 for i, draft in enumerate(worked.drafts)
@@ -184,9 +215,32 @@ class Projector:
         for close in closes:
             self._book.add(*close.closed.booked(close.first))
         with self._lock, translated(_FILE):
-            if registry:
-                self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
+            self._note(registry, progress.size)
             self._stored = self._marked(progress)
+
+    def _rows(self, commit: Committed) -> list[StoredRecord]:
+        rows = commit.worked.rows(commit.first)
+        if not self._applies:
+            return rows
+        for row in rows:
+            if row.kind in KINDS:
+                self._registry.apply(row.record)
+        return housed(rows, self._registry.device)
+
+    def _note(self, registry: Sequence[tuple[int, bytes]], size: int) -> None:
+        """Whoever sees the size sees the registry's records below it."""
+        if not registry and not self._applies:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
+            if self._applies:  # 30 µs that nobody in this process needs
+                self._db.execute(_STORED, (size,))
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # it rolls back by itself on some errors
+                self._db.execute("ROLLBACK")
+            raise
 
     def _marked(self, progress: Progress) -> Progress:
         """With the log version behind which all messages are that are still needed."""
@@ -208,8 +262,7 @@ class Projector:
             self._customer_db.sync()
             self._book.sync()
             with self._lock, translated(_FILE):
-                sql = "REPLACE INTO progress VALUES(1,?,?,?,?,?)"
-                self._db.execute(sql, astuple(stored))
+                self._db.execute(_SYNCED, astuple(stored))
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 # A reader may have kept the checkpoint back; then the log alone must hold it.
                 sync_file(self._path.with_name(f"{_FILE}-wal"))
@@ -245,7 +298,7 @@ class Projector:
 
         def check(ours: Sequence[str], logged: Sequence[str]) -> None:
             if list(ours) != list(logged):
-                raise _differs(tiles, size, made_by, rules)
+                raise differs(tiles, size, made_by, rules)
 
         for place, header in batch_headers(tiles, after=at):
             data = jcs.decode(header)
@@ -333,7 +386,7 @@ class Projector:
         """From the bus or, where it is forgotten there, from the archive."""
         place = (header["epoch"], int(header["partition"]), int(header["offset"]))
         epoch, _, offset = place
-        if epoch == self._bus.epoch:
+        if self._bus is not None and epoch == self._bus.epoch:
             with suppress(Stop):  # trimmed
                 for message in self._bus.read(offset, 1):
                     return message
@@ -344,17 +397,3 @@ class Projector:
             text = f"the log took message {offset}, which bus and archive no longer have"
             raise Stop("bus-went-backwards", text)
         return archived
-
-
-def _differs(tiles: TileReader, size: int, made_by: str, rules: str) -> Stop:
-    """Why a message does not lead to its entries any more: other rules, or something is wrong."""
-    if made_by == rules:
-        return Stop("worker-differs", "a message leads to other entries than those in the log")
-    named = rules_in_log(tiles, size)
-    theirs, ours = described(named.get(made_by)), described(named.get(rules, rules_parts()))
-    return Stop(
-        "rules-differ",
-        f"messages that are in the log and not stored yet were mapped by {theirs}; this is {ours},"
-        " which maps them otherwise. Start that version once more, end it by SIGTERM, then start"
-        " this one: nothing is lost",
-    )

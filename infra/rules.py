@@ -13,6 +13,7 @@ import tzdata
 from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES
 from bal.certify.log import OWN_SOURCE
+from bal.errors import Stop
 from bal.pipeline import rules_digest
 from bal.ports import TileReader
 from infra.log_reader import Entries, batch_headers
@@ -67,3 +68,17 @@ def rules_in_log(tiles: TileReader, size: int) -> dict[str, dict[str, str]]:
                 if rules is not None:
                     found[rules[0]] = rules[1]
     return found
+
+
+def differs(tiles: TileReader, size: int, made_by: str, rules: str) -> Stop:
+    """Why a message does not lead to its entries any more: other rules, or something is wrong."""
+    if made_by == rules:
+        return Stop("worker-differs", "a message leads to other entries than those in the log")
+    named = rules_in_log(tiles, size)
+    theirs, ours = described(named.get(made_by)), described(named.get(rules, rules_parts()))
+    return Stop(
+        "rules-differ",
+        f"messages that are in the log and not stored yet were mapped by {theirs}; this is {ours},"
+        " which maps them otherwise. Start that version once more, end it by SIGTERM, then start"
+        " this one: nothing is lost",
+    )

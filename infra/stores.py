@@ -1,6 +1,6 @@
 """Opens all of a platform that lies on disk and belongs together: for up, fsck and replay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from infra.sqlite_vault import SqliteVault
 class Stores:
     """The adapters of one data folder: its files, and the servers that it names."""
 
-    bus: OpenBus
+    bus_of_up: OpenBus | None  # None where roles run on the folder
     log: FileLog
     customer_db: OpenCustomerDb
     archive: SqliteArchive
@@ -40,9 +40,40 @@ class Stores:
     def open(cls, folder: DataFolder, clock: Clock, *, read_only: bool = False) -> "Stores":
         """Open or make them all. Raises Stop("store-damaged") where one is not what it was.
 
-        The registry is as of what the projection has stored. read_only: for an audit; nothing is
-        made or written, a file that is absent is looked at as an empty one, and the registry is
-        left empty.
+        The registry is as of what the projection has stored. read_only: for an audit, also of a
+        folder that roles run on (infra/roles/stores.py opens it for them); nothing is made or
+        written, a file that is absent is looked at as an empty one, and the registry is left empty.
+        """
+        outside = outside_of(folder)
+        with_bus = not (read_only and folder.has_roles)
+        opened = cls.over(
+            folder,
+            clock,
+            bus=(lambda: open_bus(outside, folder, read_only=read_only)) if with_bus else None,
+            customer_db=lambda: open_customer_db(outside, folder, read_only=read_only),
+            log=lambda: open_log(folder, clock, read_only=read_only),
+            read_only=read_only,
+        )
+        if not read_only:
+            projector = opened.projector
+            apply(projector.registry_records(projector.progress().size), opened.registry)
+        return opened
+
+    @classmethod
+    def over(
+        cls,
+        folder: DataFolder,
+        clock: Clock,
+        *,
+        bus: Callable[[], OpenBus] | None,
+        customer_db: Callable[[], OpenCustomerDb],
+        log: Callable[[], FileLog],
+        read_only: bool = False,
+        applies: bool = False,
+    ) -> "Stores":
+        """Those that these three open, and the files that belong to them; an empty registry.
+
+        read_only: as `open`; applies: as of Projector.
         """
         with ExitStack() as opened:
             vault = SqliteVault(folder.vault, clock, read_only=read_only)
@@ -51,29 +82,40 @@ class Stores:
                 folder.archive, vault.archive_key(), vault.salt_key, read_only=read_only
             )
             opened.callback(archive.close)
-            outside = outside_of(folder)
-            bus = open_bus(outside, folder, read_only=read_only)
-            opened.callback(bus.close)
-            customer_db = open_customer_db(outside, folder, read_only=read_only)
-            opened.callback(customer_db.close)
+            its_bus = bus() if bus else None
+            if its_bus is not None:
+                opened.callback(its_bus.close)
+            rows = customer_db()
+            opened.callback(rows.close)
             book = SqliteBook(folder.customer_db, read_only=read_only)
             opened.callback(book.close)
             known = Registry()
             projector = Projector(
                 folder.customer_db,
-                bus=bus,
-                customer_db=customer_db,
+                bus=its_bus,
+                customer_db=rows,
                 archive=archive,
                 book=book,
                 registry=known,
                 read_only=read_only,
+                applies=applies,
             )
             opened.callback(projector.close)
-            if not read_only:
-                _apply(projector.registry_records(projector.progress().size), known)
-            log = open_log(folder, clock, read_only=read_only)
+            its_log = log()
             opened.pop_all()
-        return cls(bus, log, customer_db, archive, vault, book, projector, known)
+        return cls(its_bus, its_log, rows, archive, vault, book, projector, known)
+
+    @property
+    def bus(self) -> OpenBus:
+        """The bus of `gridseal up`. Raises Stop where roles run on the folder."""
+        if self.bus_of_up is None:
+            raise Stop("stores-differ", "roles run on this data folder: it has topics, no bus")
+        return self.bus_of_up
+
+    @property
+    def stored(self) -> Projector:
+        """What is stored of the log, as other processes see it (infra/roles/ports.py)."""
+        return self.projector
 
     def receipts(self) -> Receipts:
         """Receipts over these stores; anchored ones once `anchored` is set."""
@@ -87,9 +129,10 @@ class Stores:
         """Let go of all files."""
         for store in (
             self.log, self.projector, self.book, self.customer_db, self.archive, self.vault,
-            self.bus,
+            self.bus_of_up,
         ):  # fmt: skip
-            store.close()
+            if store is not None:
+                store.close()
 
     def registry_at(self, size: int) -> Registry:
         """The registry as of a log size up to which rows are stored; it holds until the next call.
@@ -100,7 +143,7 @@ class Stores:
         if size < first:
             first, registry = 0, Registry()
         self._history = 0, Registry()  # until all is applied
-        _apply(self.projector.registry_records(size, first), registry)
+        apply(self.projector.registry_records(size, first), registry)
         self._history = size, registry
         return registry
 
@@ -109,7 +152,8 @@ class Stores:
         return DaySources(self.customer_db, vault or self.vault, self.book, self.registry_at)
 
 
-def _apply(records: Mapping[int, bytes], registry: Registry) -> None:
+def apply(records: Mapping[int, bytes], registry: Registry) -> None:
+    """Apply the registry's records, by index. Raises Stop("store-damaged")."""
     for index, record in records.items():
         try:
             registry.apply(record)
