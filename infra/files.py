@@ -44,13 +44,20 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """fsync one file; one that is gone by now needs none."""
+    """fsync one file; one that is gone by now needs none.
+
+    Raises Stop("disk-unsynced") where it fails: the kernel may have dropped what it could not
+    write, and a second fsync would say that all is well. Only the next start makes it again.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        text = f"{path.name} can't be made durable: {error.strerror}. Look at the disk, then start"
+        raise Stop("disk-unsynced", f"{text} again: what may be missing is made again") from error
     finally:
         os.close(descriptor)
 
