@@ -1,0 +1,90 @@
+"""A sender that writes down every receipt, and what must hold of them after a fault."""
+
+import json
+import threading
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from bal import jcs
+from bal.certify.log import OWN_SOURCE
+from bal.closing import DERIVED
+from infra.data_folder import DataFolder
+from infra.fsck import fsck
+from infra.log_reader import batch_headers
+from infra.stores import Stores
+from infra.system_clock import SystemClock
+from tests.journey.test_kill import Meter
+
+Receipt = dict[str, Any]
+
+
+class Sender(Meter):
+    """Sends numbered readings, sends again what has no receipt, and forgets no receipt."""
+
+    def __init__(self, files: Path, name: str, address: str) -> None:
+        self.receipts: list[Receipt] = []
+        self._told = threading.Condition()
+        super().__init__(files, name, address)
+
+    def _receipt(self, client: Any, data: Any, message: Any) -> None:
+        super()._receipt(client, data, message)
+        with self._told:
+            self.receipts.append(json.loads(message.payload))
+            self._told.notify_all()
+
+    def more(self, type_: str, count: int, timeout_s: float = 120) -> None:
+        """Wait until so many further receipts of a type came."""
+        with self._told:
+            wanted = self._count(type_) + count
+            assert self._told.wait_for(lambda: self._count(type_) >= wanted, timeout_s)
+
+    def _count(self, type_: str) -> int:
+        return sum(receipt["type"] == type_ for receipt in self.receipts)
+
+    def finish(self) -> None:
+        """Send no more that is new, and wait until all that was sent is certified."""
+        self.stop()
+        self.resend(timeout_s=240)
+        self.close()
+        assert set(self.certified) == set(self.sent)
+
+
+def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:
+    """Each message is in the log at the place that its receipt named; how many receipts."""
+    stores = Stores.open(DataFolder(data), SystemClock(), read_only=True)
+    try:
+        headers: dict[str, dict[str, Any]] = {}
+        for _, header in batch_headers(stores.log):
+            one = jcs.decode(header)
+            if one["epoch"] not in {OWN_SOURCE, DERIVED}:
+                headers.setdefault(f"{one['epoch']}/{one['partition']}/{one['offset']}", one)
+        count = 0
+        for receipt in receipts:
+            place = receipt.get("batch") or batch_of(receipt["note"])
+            header = headers[place]
+            epoch, partition, offset = header.get("again", place).split("/")
+            kept = stores.archive.raw(epoch, int(partition), int(offset))
+            assert kept is not None, receipt
+            assert sha256(kept.raw).hexdigest() == receipt["message"], receipt
+            if receipt["type"] == "certified":
+                assert receipt["first_index"] == int(
+                    headers[f"{epoch}/{partition}/{offset}"]["first"]
+                )
+            count += 1
+    finally:
+        stores.close()
+    return count
+
+
+def batch_of(note: str) -> str:
+    """The place that an accepted receipt names."""
+    (line,) = [line for line in note.splitlines() if line.startswith("batch ")]
+    return line.removeprefix("batch ")
+
+
+def check_stores(data: Path) -> None:
+    """As `gridseal fsck`."""
+    audit = fsck(data)
+    assert [str(one) for one in audit.differences] == []
