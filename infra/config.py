@@ -113,6 +113,13 @@ class MosquittoConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """[http]: what the gateways are to their callers; counts for `gridseal run gateway`."""
+
+    issuer: str = ""  # https://… that all gateways are reached by; "": each by its own address
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; a missing table or key has its default."""
 
@@ -125,6 +132,7 @@ class Config:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     cassandra: CassandraConfig = field(default_factory=CassandraConfig)
     mosquitto: MosquittoConfig = field(default_factory=MosquittoConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
 
 
 def is_origin(text: str) -> bool:

@@ -82,6 +82,11 @@ class Notifier:
         """Messages that became visible; called by the engine."""
         self._queue.put(messages)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for a message."""
+        return bool(self._waiters)
+
     def wait(self, credential: str, message: str) -> "asyncio.Future[Mapping[str, Any]]":
         """A future of the archive's summary, done when the message is next certified."""
         future: asyncio.Future[Mapping[str, Any]] = self._loop.create_future()

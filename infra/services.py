@@ -199,12 +199,7 @@ class PlatformServices:
 
     def client(self, client_id: str) -> ClientInfo | None:
         """The client as the registry has it at this moment."""
-        found = self._stores.registry.clients.get(client_id)
-        if found is None:
-            return None
-        state: Any = found.state
-        secret = bytes.fromhex(found.secret_sha256)
-        return ClientInfo(found.client_id, secret, found.scopes, found.groups, state)
+        return client_of(self._stores.registry, client_id)
 
     def token_keys(self) -> KeySet:
         """The keys that sign access tokens, newest first."""
@@ -275,6 +270,16 @@ class PlatformServices:
     def metrics(self) -> str:
         """Prometheus text."""
         return self._metrics()
+
+
+def client_of(registry: Registry, client_id: str) -> ClientInfo | None:
+    """A client as a registry has it."""
+    found = registry.clients.get(client_id)
+    if found is None:
+        return None
+    state: Any = found.state
+    secret = bytes.fromhex(found.secret_sha256)
+    return ClientInfo(found.client_id, secret, found.scopes, found.groups, state)
 
 
 def load_token_keys(path: Path) -> KeySet:

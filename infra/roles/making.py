@@ -23,7 +23,7 @@ from infra.data_folder import ROLES, DataFolder, Facts
 from infra.files import make_folder, replace_file
 from infra.key_signer import KeySigner
 from infra.log_signer import log_signer
-from infra.outside import Outside, choose
+from infra.outside import Outside, choose, open_log
 from infra.roles.sqlite_channels import SqliteChannels
 from infra.rules import running_rules
 
@@ -159,12 +159,15 @@ def _checked(partitions: int) -> int:
 def _make_facts(folder: DataFolder, config: Config, clock: Clock) -> Facts:
     """Keys, CA and contract; nothing of it is in the log yet."""
     from infra.chain_setup import open_chain  # noqa: PLC0415 - a second, at the first start only
+    from infra.services import load_token_keys  # noqa: PLC0415 - as above
 
     origin = config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
     signer = log_signer(config.signer, folder, origin)
     intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
     if not (folder.keys / "ca.key").exists():
         create_ca(folder.keys, clock)
+    load_token_keys(folder.keys / "token.jwks")
+    open_log(folder, clock).close()  # who only looks at it later makes nothing
     chain = open_chain(config.anchor, folder, origin, "")
     try:
         return Facts(

@@ -1,0 +1,223 @@
+"""The role `anchorer`: what the platform tells those outside it. One is active, others stand by.
+
+It brings checkpoints and closes to the contract and, where there is a Kafka, rows and checkpoints
+to its consumers. The platform's own chain runs in this process: gateways and the operator's
+commands reach it by a socket in the folder `chain`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
+
+from bal.errors import GridsealError, Stop
+from bal.model import Anchor
+from infra.anchorer import Anchorer
+from infra.control import ControlServer
+from infra.feeder import Feeder
+from infra.files import make_private
+from infra.metrics import Metrics
+from infra.roles.anchors_seen import journal_of
+from infra.roles.follow import Follower
+from infra.roles.role import Process
+from infra.roles.turn import Turn
+from infra.roles.views import Views, open_views
+
+logger = logging.getLogger("gridseal.roles")
+
+_FATAL = {"anchor-ahead", "anchor-fork", "close-differs"}
+STOP_S = 2
+
+
+class AnchorerRole:
+    """Role (infra/roles/role.py)."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.metrics = Metrics()
+        self.metrics.observe(self._gauges, self._alarms)
+        self._turn = Turn(process.made.folder.root / "anchorer.lock")
+        self._task: asyncio.Task[None] | None = None
+        self._alarm_text = ""
+        self._anchorer: Anchorer | None = None
+        self._feeder: Feeder | None = None
+        self._follower: Follower | None = None
+        self._views: Views | None = None
+        self._control: ControlServer | None = None
+        self._close_chain: Callable[[], None] = lambda: None
+        self._changing, self._stopping = Lock(), False
+
+    async def start(self) -> dict[str, Any]:
+        """Anchor as soon as no other process does."""
+        self._task = asyncio.create_task(self._work())
+        return {"active": self._turn.take()}
+
+    async def stop(self) -> None:
+        """End after the turn at hand."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._control is not None:
+            await self._control.stop()
+        await asyncio.to_thread(self._stop)
+
+    def ready(self) -> Mapping[str, str]:
+        """One that stands by is ready to take over."""
+        chain = self._alarm_text or "ok"
+        feed = (self._feeder.alarm or "ok") if self._feeder is not None else "ok"
+        return {"chain": chain, "feed": feed}
+
+    # -- within -----------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        try:
+            if not self._turn.take():
+                logger.info("another anchorer is active; this one stands by")
+            await self._turn.wait()
+            await asyncio.to_thread(self._begin_once)
+            handlers = {"rpc": self._rpc, "anchor": self._anchor_now, "status": self._status}
+            self._control = ControlServer(self._process.made.folder.chain, handlers)
+            await self._control.start()
+            logger.info("this anchorer is active")
+        except GridsealError as error:
+            self._process.fail(error)
+        except Exception as error:
+            logger.critical("unexpected", exc_info=error)
+            self._process.fail(Stop("internal-error", f"{type(error).__name__}: {error}"))
+
+    def _begin_once(self) -> None:
+        with self._changing:  # a stop may come meanwhile
+            if not self._stopping:
+                self._begin()
+
+    def _begin(self) -> None:
+        from infra.chain_setup import log_id, open_chain  # noqa: PLC0415 - not to stand by
+
+        made, clock = self._process.made, self._process.clock
+        facts, config = made.facts, made.config.anchor
+        self._views = views = open_views(made, clock)
+        chain = open_chain(config, made.folder, facts.origin, facts.contract)
+        self._close_chain, self._chain_rpc = chain.close, chain.rpc
+        if chain.contract.chain_id != facts.chain_id:
+            text = f"the log's chain is {facts.chain_id}, and [anchor] is {chain.contract.chain_id}"
+            raise Stop("anchor-target", text)
+        journal = journal_of(made.folder, facts)
+        make_private(journal)
+        self._anchorer = Anchorer(
+            contract=chain.contract,
+            log=log_id(facts.origin),
+            anchorer_key=chain.anchorer_key,
+            journal=journal,
+            newest=views.log.checkpoint,
+            consistency=views.receipts().consistency,
+            interval_s=config.interval_s,
+            depth=config.depth,
+            own=chain.kind == "own",
+            clock=clock,
+            on_anchored=self._anchored,
+            on_alarm=self._alarm,
+            on_clear=self._cleared,
+            closes=views.book.closes,
+        )
+        if made.config.kafka.bootstrap:
+            self._begin_feed(views)
+        self._anchorer.start()
+
+    def _begin_feed(self, views: Views) -> None:
+        from infra.kafka_readings import KafkaReadings  # noqa: PLC0415 - embedded starts without
+        from infra.outside import kafka_access  # noqa: PLC0415
+        from infra.services import client_of  # noqa: PLC0415
+
+        process = self._process
+        self._follower = follower = Follower(
+            stored=views.stored,
+            log=views.log,
+            archive=views.archive,
+            registry=views.registry,
+            clock=process.clock,
+            on_stop=process.fail,
+        )
+        follower.start()
+        readings = KafkaReadings(
+            kafka_access(process.made.config.kafka),
+            customer_db=views.customer_db,
+            vault=views.vault,
+            client=lambda client_id: client_of(views.registry, client_id),
+        )
+        self._feeder = Feeder(
+            readings,
+            visible=lambda: follower.visible_size,
+            checkpoint=views.log.checkpoint,
+            on_stop=process.fail,
+        )
+        self._feeder.start()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        with self._changing:
+            self._end()
+
+    def _end(self) -> None:
+        if self._feeder is not None:
+            self._feeder.stop()
+        if self._follower is not None:
+            self._follower.stop()
+        if self._anchorer is not None:
+            self._anchorer.stop(timeout_s=STOP_S)
+        self._close_chain()
+        if self._views is not None:
+            self._views.close()
+        self._turn.release()
+
+    # -- who asks ---------------------------------------------------------------------------
+
+    async def _rpc(self, request: dict[str, Any]) -> str:
+        answer = await asyncio.to_thread(self._chain_rpc, str(request["body"]).encode("latin-1"))
+        return answer.decode("latin-1")
+
+    async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
+        assert self._anchorer is not None
+        anchor = await asyncio.to_thread(self._anchorer.anchor_now)
+        return anchor.as_json() if anchor else None
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, object]:
+        assert self._anchorer is not None
+        return await asyncio.to_thread(self._anchorer.status)
+
+    def _gauges(self) -> dict[str, float]:
+        if self._anchorer is None:
+            return {}
+        status, closes = self._anchorer.status(), self._anchorer.closer.status()
+        pending = status["pending_sizes"]
+        found: dict[str, object] = {
+            "anchored_entries": self._anchorer.anchored_size(),
+            "final_entries": self._anchorer.final_size(),
+            "anchor_age_seconds": status["age_s"],
+            "anchor_gas_used": status["gas"],
+            "anchor_pending_heads": len(pending) if isinstance(pending, list) else 0,
+            "closes_anchored": closes["anchored"],
+        }
+        return {name: value for name, value in found.items() if isinstance(value, int)}
+
+    def _alarms(self) -> list[str]:
+        feed = self._feeder.alarm if self._feeder is not None else ""
+        return [code for code in (self._alarm_text.partition(":")[0], feed) if code]
+
+    # -- what happens -----------------------------------------------------------------------
+
+    def _anchored(self, anchor: Anchor, note: bytes) -> None:
+        del note
+        self._alarm_text = ""
+        logger.info("anchored size %d in block %d", anchor.size, anchor.block)
+
+    def _alarm(self, code: str, text: str) -> None:
+        logger.error("%s: %s", code, text)
+        self._alarm_text = f"{code}: {text}"
+        if code in _FATAL:
+            self._process.fail(Stop(code, text))
+
+    def _cleared(self, code: str) -> None:
+        if self._alarm_text.startswith(f"{code}:"):
+            self._alarm_text = ""
+            logger.info("%s is over", code)

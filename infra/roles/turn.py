@@ -1,0 +1,48 @@
+"""Whose turn it is, of processes of one host that may each do a thing, one at a time.
+
+The kernel frees it the moment that the process ends, however it ends.
+"""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+ASK_S = 0.5
+
+
+class Turn:
+    """A lock on a file in the data folder, which stays."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: int | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether it was taken."""
+        return self._held is not None
+
+    def take(self) -> bool:
+        """Take it, if no other process has it; whether this one has it now."""
+        if self._held is not None:
+            return True
+        held = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            return False
+        self._held = held
+        return True
+
+    async def wait(self) -> None:
+        """Until it is this process's."""
+        while not self.take():
+            await asyncio.sleep(ASK_S)
+
+    def release(self) -> None:
+        """Let another one have it."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
