@@ -59,6 +59,8 @@ class _Settling:
         while not self._ended.wait(SETTLE_EVERY_S):
             try:
                 self._log.settle()
+            except Unavailable as error:  # the staging is kept until it succeeds
+                logger.warning("settling waits: %s", error)
             except (GridsealError, OSError) as error:
                 self.failure = error
                 return

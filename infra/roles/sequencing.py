@@ -71,6 +71,7 @@ class Sequencing:
         self._order = Order(self._sequencer.heads.taken)
         # Partitions of which nothing more is taken, each with why; never changed in place.
         self.halted: Mapping[str, str] = {}
+        self._claimed: set[str] = set()  # of those, the ones that were claimed since
         saved = positions.get(POSITION)
         self.position = saved.offset  # of the next offer
         self._saved, self._saved_s, self._trimmed_s = saved, now_s(), now_s()
@@ -183,6 +184,8 @@ class Sequencing:
         outcome = self._order.offer(position, offer)
         if outcome is Outcome.READY:
             self._gathered += 1
+            if offer.is_claim and (source := offer.batch.source.removeprefix(CLAIM)) in self.halted:
+                self._claimed.add(source)
         elif outcome is Outcome.HALTED:
             source = offer.batch.source
             if source not in self.halted:
@@ -218,17 +221,16 @@ class Sequencing:
             self._gathered = 0
         if public:
             self._on_tick(self._tick_us)
-        claimed = {b.source.removeprefix(CLAIM) for b in batches if b.source.startswith(CLAIM)}
-        if claimed & self.halted.keys():
-            self._go_on_behind(claimed & self.halted.keys())
+        if self._claimed and not self._order.is_ready():
+            self._go_on_behind_claims()
 
-    def _go_on_behind(self, sources: set[str]) -> None:
-        """Another worker claimed what was halted: read again, by what the log has."""
-        for source in sorted(sources):
+    def _go_on_behind_claims(self) -> None:
+        """Other workers claimed what was halted: read again, by what the log has now."""
+        for source in sorted(self._claimed):
             logger.warning("%s was claimed anew and goes on", source)
         self.position = self._order.needed_from(self.position)
-        self._order, self._gathered = Order(self.heads.taken), 0
-        self.halted = {}
+        self._order, self.halted = Order(self.heads.taken), {}
+        self._claimed.clear()
 
     def _announce(self) -> None:
         """Tell of every version that was not told of; again, where the answer was lost."""
