@@ -288,7 +288,7 @@ class Projector:
         Stop("projection-differs") where the database is not the one that was projected into.
         """
         progress = self.progress()
-        self._check_database(progress, version, size)
+        self.check(version, size)
         self._feed_again(progress, tiles, worker)
         next_offset, at = progress.next_offset, progress.version
         commits: list[Committed] = []
@@ -359,8 +359,9 @@ class Projector:
                         registry.apply(known.popleft()[1])
                     reader.process(message)
 
-    def _check_database(self, progress: Progress, version: int, size: int) -> None:
-        stored = self._customer_db.size()
+    def check(self, version: int, size: int) -> None:
+        """Raises Stop where the projection is not of the log that is at this version and size."""
+        progress, stored = self.progress(), self._customer_db.size()
         if stored < progress.size:
             raise Stop(
                 "projection-differs",
