@@ -83,10 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fsck", "replay"}:
             command.add_argument("--json", action="store_true", help="findings as JSON")
         command.set_defaults(run=run)
-    operate_cli.add_commands(commands)
+    from infra.roles import cli as roles_cli
     from infra.servers import cli as servers_cli
 
-    servers_cli.add_commands(commands)
+    for more in (operate_cli, roles_cli, servers_cli):
+        more.add_commands(commands)
     return parser
 
 

@@ -13,7 +13,6 @@ from bal.ports import Clock
 from infra.data_folder import Facts
 from infra.enrolment import Enrolment
 from infra.mosquitto_accounts import MosquittoAccounts
-from infra.mosquitto_intake import MosquittoIntake
 from infra.mqtt_server import MqttServer
 from infra.policy_file import policy_of
 
@@ -44,6 +43,19 @@ class Chain(Protocol):
         ...
 
 
+class BrokerSide(Protocol):
+    """A broker that is collected from; infra/mosquitto_intake.py."""
+
+    @property
+    def url(self) -> str:
+        """Where devices find it."""
+        ...
+
+    def disconnect(self, credential: str) -> int:
+        """Send a revoked credential no more receipts; how many sessions were closed."""
+        ...
+
+
 class Operator:
     """Runs on the platform's event loop."""
 
@@ -56,7 +68,7 @@ class Operator:
         depth: int,
         enrolment: Enrolment,
         mqtt: MqttServer,
-        broker: MosquittoIntake | None,
+        broker: BrokerSide | None,
         accounts: MosquittoAccounts | None,
         deriver: Days,
         anchorer: Chain,

@@ -63,6 +63,21 @@ def _kafka(at: KafkaAt, topic: str, *, make: bool) -> KafkaConfig:
     return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
 
 
+def role_topics(data: Path, partitions: int) -> str:
+    """The epoch of the roles' topics at Kafka, which are made where there are none.
+
+    Raises as `local`, and Stop("bus-settings") where they have other numbers of partitions.
+    """
+    from infra.consumers_local import admin_access  # noqa: PLC0415 - as above
+    from infra.kafka_topic import ensure_role_topics  # noqa: PLC0415
+
+    at = read(data).kafka
+    if at is None:
+        text = f"kafka never started: run `gridseal servers up --data {data}`"
+        raise Stop("servers-state", text)
+    return ensure_role_topics(admin_access(at), partitions)
+
+
 def _cassandra(at: CassandraAt, config: CassandraConfig, *, make: bool) -> CassandraConfig:
     from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
     from infra.cassandra_session import CassandraAddress  # noqa: PLC0415

@@ -23,11 +23,13 @@ from infra.roles.follow import Follower
 from infra.roles.role import Process
 from infra.roles.turn import Turn
 from infra.roles.views import Views, open_views
+from infra.stores import Stores
 
 logger = logging.getLogger("gridseal.roles")
 
 _FATAL = {"anchor-ahead", "anchor-fork", "close-differs"}
 STOP_S = 2
+ROLE = "anchorer"
 
 
 class AnchorerRole:
@@ -96,7 +98,7 @@ class AnchorerRole:
 
         made, clock = self._process.made, self._process.clock
         facts, config = made.facts, made.config.anchor
-        self._views = views = open_views(made, clock)
+        self._views = views = open_views(made, clock, ROLE)
         chain = open_chain(config, made.folder, facts.origin, facts.contract)
         self._close_chain, self._chain_rpc = chain.close, chain.rpc
         if chain.contract.chain_id != facts.chain_id:
@@ -109,8 +111,8 @@ class AnchorerRole:
             log=log_id(facts.origin),
             anchorer_key=chain.anchorer_key,
             journal=journal,
-            newest=views.log.checkpoint,
-            consistency=views.receipts().consistency,
+            newest=views.stores.log.checkpoint,
+            consistency=views.stores.receipts().consistency,
             interval_s=config.interval_s,
             depth=config.depth,
             own=chain.kind == "own",
@@ -118,37 +120,37 @@ class AnchorerRole:
             on_anchored=self._anchored,
             on_alarm=self._alarm,
             on_clear=self._cleared,
-            closes=views.book.closes,
+            closes=views.stores.book.closes,
         )
         if made.config.kafka.bootstrap:
-            self._begin_feed(views)
+            self._begin_feed(views.stores)
         self._anchorer.start()
 
-    def _begin_feed(self, views: Views) -> None:
+    def _begin_feed(self, stores: Stores) -> None:
         from infra.kafka_readings import KafkaReadings  # noqa: PLC0415 - embedded starts without
         from infra.outside import kafka_access  # noqa: PLC0415
         from infra.services import client_of  # noqa: PLC0415
 
         process = self._process
         self._follower = follower = Follower(
-            stored=views.stored,
-            log=views.log,
-            archive=views.archive,
-            registry=views.registry,
+            stored=stores.projector,
+            log=stores.log,
+            archive=stores.archive,
+            registry=stores.registry,
             clock=process.clock,
             on_stop=process.fail,
         )
         follower.start()
         readings = KafkaReadings(
             kafka_access(process.made.config.kafka),
-            customer_db=views.customer_db,
-            vault=views.vault,
-            client=lambda client_id: client_of(views.registry, client_id),
+            customer_db=stores.customer_db,
+            vault=stores.vault,
+            client=lambda client_id: client_of(stores.registry, client_id),
         )
         self._feeder = Feeder(
             readings,
             visible=lambda: follower.visible_size,
-            checkpoint=views.log.checkpoint,
+            checkpoint=stores.log.checkpoint,
             on_stop=process.fail,
         )
         self._feeder.start()

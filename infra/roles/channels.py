@@ -15,6 +15,4 @@ def open_channels(made: Made, is_bulk: Callable[[str], bool] = lambda _: False) 
     from infra.outside import kafka_access  # noqa: PLC0415
 
     access = kafka_access(made.config.kafka)
-    return KafkaChannels.open(
-        access, epoch=made.layout.epoch, partitions=made.layout.partitions, is_bulk=is_bulk
-    )
+    return KafkaChannels(access, made.layout.epoch, made.layout.partitions, is_bulk=is_bulk)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bal.errors import GridsealError, Stop
+from bal.errors import GridsealError, Stop, Unavailable
 from infra.addresses import host_in_url
 from infra.certificates import load_ca, server_context
 from infra.control import ControlServer
@@ -33,6 +33,7 @@ from infra.rpc_url import shown
 
 logger = logging.getLogger("gridseal.roles")
 
+ROLE = "collector"
 BROKER_ASK_S = 5  # between two tries to enter a broker that was not there
 
 
@@ -40,12 +41,11 @@ class CollectorRole:
     """Role (infra/roles/role.py)."""
 
     def __init__(self, process: Process, mqtt: tuple[str, int]) -> None:
-        self._process, self._mqtt_at = process, mqtt
+        self.process, self._mqtt_at = process, mqtt
         self._front: Front | None = None
         self._mqtt: MqttServer | None = None
         self._url = ""
-        self._broker: MosquittoIntake | None = None
-        self._accounts: MosquittoAccounts | None = None
+        self.broker: MosquittoIntake | None = None
         self._control: ControlServer | None = None
         root = process.made.folder.root
         self._broker_turn, self._control_turn = (
@@ -62,9 +62,9 @@ class CollectorRole:
 
     async def start(self) -> dict[str, Any]:
         """Listen. Raises Stop, Unavailable."""
-        made, loop = self._process.made, asyncio.get_running_loop()
+        made, loop = self.process.made, asyncio.get_running_loop()
         front = self._front = await asyncio.to_thread(
-            Front, made, self._process.clock, loop, self._process.fail, self._revoked
+            Front, ROLE, self.process, loop, self._revoked
         )
         limits = made.config.limits
         self._mqtt = MqttServer(
@@ -88,8 +88,8 @@ class CollectorRole:
         if self._front is None:
             return
         self._front.refuse("this collector is stopping")
-        if self._broker is not None:
-            await self._broker.stop()
+        if self.broker is not None:
+            await self.broker.stop()
         if self._mqtt is not None:
             await self._mqtt.stop()
         await asyncio.to_thread(self._front.stop)
@@ -100,16 +100,16 @@ class CollectorRole:
         """For each part `ok` or what is wrong."""
         if self._front is None or not self._url:
             return {"mqtt": "it is starting"}
-        broker = self._broker.health() if self._broker is not None else "ok"
+        broker = self.broker.health() if self.broker is not None else "ok"
         return {**self._front.health(), "broker": broker}
 
     # -- senders ----------------------------------------------------------------------------
 
     async def _listen(self, mqtt: MqttServer) -> str:
         host, port = self._mqtt_at
-        certificate, key = server_files(self._process, [host])
+        certificate, key = server_files(self.process, [host])
         try:
-            ca = self._process.made.folder.keys / "ca.crt"
+            ca = self.process.made.folder.keys / "ca.crt"
             bound = await mqtt.start(host, port, server_context(certificate, key, ca))
         except OSError as error:
             raise busy(self._mqtt_at, error) from error
@@ -121,20 +121,20 @@ class CollectorRole:
     def _interested(self) -> list[str]:
         """Senders who may read their receipts now, or later at the broker."""
         sessions = self._mqtt.sessions() if self._mqtt is not None else []
-        return [*sessions, *(self._broker.sessions() if self._broker is not None else ())]
+        return [*sessions, *(self.broker.sessions() if self.broker is not None else ())]
 
     def _deliver(self, credential: str, payload: bytes) -> None:
         if self._mqtt is not None:
             self._mqtt.deliver(credential, payload)
-        if self._broker is not None:
-            self._broker.deliver(credential, payload)
+        if self.broker is not None:
+            self.broker.deliver(credential, payload)
 
     def _revoked(self, kind: str, name: str) -> None:
         if kind == "sender":
             if self._mqtt is not None:
                 self._mqtt.disconnect(name)
-            if self._broker is not None:
-                self._broker.disconnect(name)
+            if self.broker is not None:
+                self.broker.disconnect(name)
 
     # -- what one collector does --------------------------------------------------------------
 
@@ -146,21 +146,20 @@ class CollectorRole:
         try:
             await work
         except GridsealError as error:
-            self._process.fail(error)
+            self.process.fail(error)
         except Exception as error:
             logger.critical("unexpected", exc_info=error)
-            self._process.fail(Stop("internal-error", f"{type(error).__name__}: {error}"))
+            self.process.fail(Stop("internal-error", f"{type(error).__name__}: {error}"))
 
     async def _collect_from_broker(self) -> None:
         """Collect from a Mosquitto as soon as no other collector does."""
         await self._broker_turn.wait()
         assert self._front is not None
-        at = self._process.made.config.mosquitto
+        at = self.process.made.config.mosquitto
         ca, certificate, key = Path(at.ca), Path(at.certificate), Path(at.key)
         senders = active_senders(self._front)
         if at.accounts:
-            self._accounts = self._new_accounts()
-            await asyncio.to_thread(self._accounts.keep, senders)
+            await self._keep_accounts(senders)
         collector, teller = (
             Broker(
                 at.host, at.port, ca, certificate, key, user, Path(at.passwords) / user,
@@ -168,12 +167,22 @@ class CollectorRole:
             )
             for user in ("collector", "receipts")
         )  # fmt: skip
-        self._broker = MosquittoIntake(self._front.services, collector, teller, senders=senders)
-        await self._broker.start()
+        self.broker = MosquittoIntake(self._front.services, collector, teller, senders=senders)
+        await self.broker.start()
         logger.info("this collector collects from the broker")
 
+    async def _keep_accounts(self, senders: list[str]) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._new_accounts().keep, senders)
+            except Unavailable as error:
+                logger.warning("the broker's accounts wait: %s", error)
+                await asyncio.sleep(BROKER_ASK_S)
+            else:
+                return
+
     def _new_accounts(self) -> MosquittoAccounts:
-        at = self._process.made.config.mosquitto
+        at = self.process.made.config.mosquitto
         door = Door(at.host, at.port, Path(at.ca), Path(at.certificate), Path(at.key))
         return MosquittoAccounts(Path(at.accounts), partial(hang_up, Path(at.pid_file)), door)
 
@@ -182,7 +191,7 @@ class CollectorRole:
         await self._control_turn.wait()
         assert self._front is not None
         assert self._mqtt is not None
-        front, made, clock = self._front, self._process.made, self._process.clock
+        front, made, clock = self._front, self.process.made, self.process.clock
         folder, config = made.folder, made.config
         at = config.mosquitto
         ready = {
@@ -200,8 +209,8 @@ class CollectorRole:
         }
         enrolment = Enrolment(
             load_ca(folder.keys),
-            front.views.vault,
-            front.views.registry,
+            front.stores.vault,
+            front.stores.registry,
             clock,
             front.services.command,
         )
@@ -212,9 +221,9 @@ class CollectorRole:
             depth=config.anchor.depth,
             enrolment=enrolment,
             mqtt=self._mqtt,
-            broker=self._broker,
+            broker=_BrokerSide(self) if at.host else None,
             accounts=self._new_accounts() if at.host and at.accounts else None,
-            deriver=DaysBySchedule(front.views.book),
+            deriver=DaysBySchedule(front.stores.book),
             anchorer=ChainBySocket(folder.chain),
             end_requests=lambda _: 0,
             visible_size=lambda: front.follower.visible_size,
@@ -227,7 +236,25 @@ class CollectorRole:
         logger.info("this collector does what the operator commands")
 
 
+class _BrokerSide:
+    """The broker, whichever collector collects from it."""
+
+    def __init__(self, role: CollectorRole) -> None:
+        self._role = role
+
+    @property
+    def url(self) -> str:
+        """Where devices find it."""
+        at = self._role.process.made.config.mosquitto
+        return f"mqtts://{at.host}:{at.port}"
+
+    def disconnect(self, credential: str) -> int:
+        """Send a revoked credential no more receipts."""
+        broker = self._role.broker
+        return 0 if broker is None else broker.disconnect(credential)
+
+
 def active_senders(front: Front) -> list[str]:
     """Names of all that may send."""
-    registered = list(front.views.registry.senders.values())
+    registered = list(front.stores.registry.senders.values())
     return [one.name for one in registered if one.state == "active"]

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from time import perf_counter
 
 from bal.collect.guard import Limits
-from bal.errors import GridsealError, Unavailable
-from bal.ports import Clock, Intake
+from bal.errors import Unavailable
+from bal.ports import Intake
 from infra.control import call
 from infra.disk_watch import DiskWatch, free_bytes
 from infra.intake_writer import IntakeWriter
@@ -20,7 +20,7 @@ from infra.key_signer import KeySigner
 from infra.metrics import Metrics
 from infra.notifier import Deliver, Notifier
 from infra.roles.follow import Backlog, Follower
-from infra.roles.making import Made
+from infra.roles.role import Process
 from infra.roles.views import Views, open_views
 from infra.services import PlatformServices, load_token_keys
 
@@ -35,36 +35,36 @@ class Front:
 
     def __init__(
         self,
-        made: Made,
-        clock: Clock,
+        role: str,
+        process: Process,
         loop: asyncio.AbstractEventLoop,
-        on_stop: Callable[[GridsealError], None],
         on_revoked: Callable[[str, str], None],
     ) -> None:
         """on_revoked: of a sender or client, as Follower has it, on the event loop.
 
         Raises Stop, Unavailable.
         """
-        self.made, self._loop = made, loop
+        self.made, self._loop = process.made, loop
+        made, clock, on_stop = process.made, process.clock, process.fail
         self.metrics = Metrics()
         config, folder = made.config, made.folder
         with ExitStack() as opened:
-            self.views: Views = open_views(made, clock)
+            self.views: Views = open_views(made, clock, role)
             opened.callback(self.views.close)
-            receipts = self.views.receipts()
-            self.notifier = Notifier(receipts, self.views.log, loop)
+            self.stores = stores = self.views.stores
+            self.notifier = Notifier(stores.receipts(), stores.log, loop)
             self.follower = Follower(
-                stored=self.views.stored,
-                log=self.views.log,
-                archive=self.views.archive,
-                registry=self.views.registry,
+                stored=stores.projector,
+                log=stores.log,
+                archive=stores.archive,
+                registry=stores.registry,
                 clock=clock,
                 wanted=self._wanted,
                 on_certified=self.notifier.put,
                 on_revoked=lambda kind, name: self._call(on_revoked, kind, name),
                 on_stop=on_stop,
             )
-            self.backlog = Backlog(self.views.channels.raw, self.views.log.heads)
+            self.backlog = Backlog(self.views.channels.raw, stores.log.heads)
             self.writer = IntakeWriter(
                 self._append,
                 KeySigner(f"{made.facts.origin}/intake", folder.seed("intake")),
@@ -82,7 +82,7 @@ class Front:
                 hold=self.writer.hold,
             )
             self.services = PlatformServices(
-                stores=self.views,
+                stores=stores,
                 writer=self.writer,
                 sight=self.follower,
                 backlog=self.backlog,

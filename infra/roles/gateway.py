@@ -23,6 +23,8 @@ from infra.roles.making import note_ready
 from infra.roles.role import Process
 from infra.rpc_url import shown
 
+ROLE = "gateway"
+
 
 class GatewayRole:
     """Role (infra/roles/role.py)."""
@@ -45,9 +47,7 @@ class GatewayRole:
         made, loop = self._process.made, asyncio.get_running_loop()
         listener = listen(self._http_at)
         try:
-            front = await asyncio.to_thread(
-                Front, made, self._process.clock, loop, self._process.fail, self._revoked
-            )
+            front = await asyncio.to_thread(Front, ROLE, self._process, loop, self._revoked)
             self._front = front
             host, port = host_in_url(self._http_at[0]), listener.getsockname()[1]
             front.services.issuer = self._issuer or f"https://{host}:{port}"

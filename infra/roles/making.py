@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,10 +85,12 @@ def begin(
     *,
     partitions: int | None = None,
     complete: Complete = lambda config, layout, first: config,
+    draw_epoch: Callable[[int], str] = lambda _: secrets.token_hex(8),
 ) -> Made:
     """Make what is missing, hold the folder with the other roles, and tell what it is.
 
-    partitions: for the first start. Raises Stop: stores-differ for a folder of `gridseal up` or
+    partitions: for the first start; draw_epoch: where so many partitions are those of Kafka, it may
+    have them already. Raises Stop: stores-differ for a folder of `gridseal up` or
     where an earlier start kept things elsewhere, config-invalid, data-folder, data-folder-in-use.
     """
     folder = DataFolder(root)
@@ -99,7 +102,7 @@ def begin(
             raise Stop("stores-differ", text)
         folder.lock(shared=True)
         if layout is None:
-            layout = Layout(secrets.token_hex(8), _checked(partitions or PARTITIONS))
+            layout = _first_layout(config, _checked(partitions or PARTITIONS), draw_epoch)
             replace_file(root / ROLES, json.dumps(asdict(layout)).encode() + b"\n")
         elif partitions not in {None, layout.partitions}:
             text = f"this folder's topics have {layout.partitions} partitions, for ever"
@@ -148,6 +151,16 @@ def _alone(root: Path, *, told: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def _first_layout(config: Config, partitions: int, draw_epoch: Callable[[int], str]) -> Layout:
+    topic = config.kafka.topic
+    if not topic:
+        return Layout(draw_epoch(partitions), partitions)
+    name, _, epoch = topic.rpartition(".")
+    if name != "bal.raw" or not re.fullmatch("[0-9a-f]{16}", epoch):
+        raise Stop("config-invalid", "kafka.topic is bal.raw.<epoch>, of 16 hex digits")
+    return Layout(epoch, partitions)
 
 
 def _checked(partitions: int) -> int:

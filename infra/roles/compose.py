@@ -1,0 +1,262 @@
+"""The composition root of `gridseal run`: makes one role out of the adapters, and runs it."""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bal.errors import GridsealError
+from infra.config import Config
+from infra.metrics import MeasuredLog, Metrics
+from infra.roles.making import Layout, Made, begin
+from infra.roles.positions import SqlitePositions
+from infra.roles.role import Process, Role
+from infra.roles.status import StatusServer
+from infra.roles.threads import Loop, ThreadRole
+from infra.roles.views import open_views
+from infra.rules import running_rules
+from infra.system_clock import SystemClock
+
+STOP_WITHIN_S = 5
+
+logger = logging.getLogger("gridseal.roles")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `gridseal run` was asked for."""
+
+    role: str
+    data: Path
+    config: Config
+    local: bool  # the servers of `gridseal servers up`
+    partitions: int | None
+    http: tuple[str, int]
+    mqtt: tuple[str, int]
+    status: tuple[str, int] | None
+    issuer: str
+
+
+# -- the roles -------------------------------------------------------------------------------
+
+
+def _collector(process: Process, wanted: Wanted) -> Role:
+    from infra.roles.collector import CollectorRole  # noqa: PLC0415 - each role imports its own
+
+    return CollectorRole(process, wanted.mqtt)
+
+
+def _gateway(process: Process, wanted: Wanted) -> Role:
+    from infra.roles.gateway import GatewayRole  # noqa: PLC0415 - as above
+
+    return GatewayRole(process, wanted.http, wanted.issuer or process.made.config.http.issuer)
+
+
+def _anchorer(process: Process, _: Wanted) -> Role:
+    from infra.roles.anchorer import AnchorerRole  # noqa: PLC0415 - as above
+
+    return AnchorerRole(process)
+
+
+def _worker(process: Process, _: Wanted) -> Role:
+    from infra.roles.bench import WorkerPorts  # noqa: PLC0415 - as above
+    from infra.roles.worker import ROLE, WorkerRole  # noqa: PLC0415
+
+    made, clock = process.made, process.clock
+
+    def make(_: Metrics) -> Loop:
+        with ExitStack() as opened:
+            views = open_views(made, clock, ROLE)
+            opened.callback(views.close)
+            positions = SqlitePositions(made.folder.root)
+            opened.callback(positions.close)
+            stores = views.stores
+            ports = WorkerPorts(
+                channels=views.channels,
+                log=stores.log,
+                vault=stores.vault,
+                archive=stores.archive,
+                stored=stores.projector,
+                positions=positions,
+                clock=clock,
+                rules=running_rules(),
+                elapsed_s=time.monotonic,
+                random_bits=secrets.randbits,
+            )
+            members = views.channels.members(ROLE, views.channels.raw.partitions)
+            role = WorkerRole(ports, members)
+            close = opened.pop_all().close
+
+        def health() -> Mapping[str, str]:
+            return {"worker": "ok", **role.status.troubles}
+
+        def gauges() -> Mapping[str, float]:
+            status = role.status
+            return {
+                "worker_messages": status.worked,
+                "worker_partitions": len(status.states),
+                "bus_lag_messages": status.lag,
+            }
+
+        return Loop(role.run, health, gauges, close=close)
+
+    return ThreadRole(process, make)
+
+
+def _sequencer(process: Process, _: Wanted) -> Role:
+    from infra.roles.sequencer import ROLE, sequencer_role  # noqa: PLC0415 - as above
+
+    made, clock = process.made, process.clock
+
+    def make(metrics: Metrics) -> Loop:
+        with ExitStack() as opened:
+            views = open_views(made, clock, ROLE)
+            opened.callback(views.close)
+            positions = SqlitePositions(made.folder.root)
+            opened.callback(positions.close)
+            stores = views.stores
+            role = sequencer_role(
+                made.folder,
+                made.config,
+                made.facts,
+                channels=views.channels,
+                positions=positions,
+                stored=stores.projector,
+                rows=stores.customer_db,
+                vault=stores.vault,
+                book=stores.book,
+                clock=clock,
+                measured=lambda log: MeasuredLog(log, metrics),
+            )
+            close = opened.pop_all().close
+        return Loop(role.run, role.health, role.gauges, role.alarms, close)
+
+    return ThreadRole(process, make)
+
+
+def _storer(process: Process, _: Wanted) -> Role:
+    from infra.roles.storer import ROLE, storer_role  # noqa: PLC0415 - as above
+
+    made, clock = process.made, process.clock
+
+    def make(_: Metrics) -> Loop:
+        with ExitStack() as opened:
+            views = open_views(made, clock, ROLE)
+            opened.callback(views.close)
+            positions = SqlitePositions(made.folder.root)
+            opened.callback(positions.close)
+            role = storer_role(views.stores, views.channels, positions, clock)
+            close = opened.pop_all().close
+        return Loop(role.run, role.health, role.gauges, close=close)
+
+    return ThreadRole(process, make)
+
+
+_ROLES: Mapping[str, Callable[[Process, Wanted], Role]] = {
+    "collector": _collector,
+    "worker": _worker,
+    "sequencer": _sequencer,
+    "storer": _storer,
+    "anchorer": _anchorer,
+    "gateway": _gateway,
+}
+NAMES = tuple(_ROLES)
+
+
+# -- running ---------------------------------------------------------------------------------
+
+
+async def run(wanted: Wanted) -> GridsealError | None:
+    """Run a role until SIGTERM or SIGINT; what made it stop by itself is returned."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    failures: list[GridsealError] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+
+    def fail(error: GridsealError) -> None:
+        logger.critical("%s", error)
+        failures.append(error)
+        loop.call_soon_threadsafe(stopped.set)
+
+    clock = SystemClock()
+    made = await asyncio.to_thread(
+        begin,
+        wanted.data,
+        wanted.config,
+        clock,
+        partitions=wanted.partitions,
+        complete=lambda config, layout, first: _completed(wanted, config, layout, first=first),
+        draw_epoch=lambda partitions: _drawn_epoch(wanted, partitions),
+    )
+    role = _ROLES[wanted.role](Process(made, clock, fail), wanted)
+    status = _status(wanted, role)
+    told = await role.start()
+    _tell(wanted, made, status, told)
+    await stopped.wait()
+    try:
+        await asyncio.wait_for(role.stop(), timeout=STOP_WITHIN_S - 0.5)
+    except TimeoutError:
+        logger.critical("not everything ended in time; what was answered for is on disk")
+        os._exit(1)
+    if status is not None:
+        status.stop()
+    made.folder.unlock()
+    return failures[0] if failures else None
+
+
+def _completed(wanted: Wanted, config: Config, layout: Layout, *, first: bool) -> Config:
+    """The configuration with the servers of the local profile; they get what they lack."""
+    if not wanted.local:
+        return config
+    from infra.profile_local import local  # noqa: PLC0415 - embedded goes without
+
+    make = first or wanted.role == "anchorer"  # whose account a chain that began anew must fund
+    return local(wanted.data, config, topic=layout.topic, make=make)
+
+
+def _drawn_epoch(wanted: Wanted, partitions: int) -> str:
+    """That of Kafka's topics, which are made where there are none; else any."""
+    if not wanted.local or wanted.config.kafka.bootstrap:
+        return secrets.token_hex(8)
+    from infra.profile_local import role_topics  # noqa: PLC0415 - as above
+
+    return role_topics(wanted.data, partitions)
+
+
+def _status(wanted: Wanted, role: Role) -> StatusServer | None:
+    """Begins to answer at once: a role that starts lives, and is not ready."""
+    if wanted.status is None:
+        return None
+
+    def metrics() -> str:  # others once it has started
+        return role.metrics.text()
+
+    server = StatusServer(wanted.status, role=wanted.role, ready=role.ready, metrics=metrics)
+    server.start()
+    return server
+
+
+def _tell(
+    wanted: Wanted, made: Made, status: StatusServer | None, told: Mapping[str, object]
+) -> None:
+    facts = made.facts
+    line = {
+        "role": wanted.role,
+        **told,
+        "status": status.url if status is not None else "",
+        "origin": facts.origin,
+        "epoch": made.layout.epoch,
+        "partitions": made.layout.partitions,
+        "ca": str((made.folder.keys / "ca.crt").resolve()),
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,70 @@
+"""A role whose work is a loop in a thread: worker, sequencer, storer."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+from bal.errors import GridsealError, Stop
+from infra.metrics import Metrics
+from infra.roles.role import Process
+
+JOIN_S = 4.0
+
+logger = logging.getLogger("gridseal.roles")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What runs in the thread, and what is asked of it meanwhile."""
+
+    run: Callable[[Event], None]  # until told to end
+    health: Callable[[], Mapping[str, str]]
+    gauges: Callable[[], Mapping[str, float]] = dict
+    alarms: Callable[[], Iterable[str]] = tuple
+    close: Callable[[], None] = field(default=lambda: None)
+
+
+class ThreadRole:
+    """Role (infra/roles/role.py)."""
+
+    def __init__(self, process: Process, make: Callable[[Metrics], Loop]) -> None:
+        """make: opens what the loop works with; may block, and raise GridsealError."""
+        self._process, self._make = process, make
+        self.metrics = Metrics()
+        self._loop: Loop | None = None
+        self._stopping, self._ended = Event(), Event()
+
+    async def start(self) -> dict[str, Any]:
+        """Open all, then begin."""
+        self._loop = await asyncio.to_thread(self._make, self.metrics)
+        self.metrics.observe(self._loop.gauges, self._loop.alarms)
+        Thread(target=self._run, args=(self._loop,), name="role", daemon=True).start()
+        return {}
+
+    async def stop(self) -> None:
+        """End after the step at hand; if that takes too long, as a kill would."""
+        self._stopping.set()
+        if self._loop is not None:
+            await asyncio.to_thread(self._ended.wait, JOIN_S)
+
+    def ready(self) -> Mapping[str, str]:
+        """For each part `ok` or what is wrong."""
+        return {"role": "it is starting"} if self._loop is None else self._loop.health()
+
+    def _run(self, loop: Loop) -> None:
+        try:
+            loop.run(self._stopping)
+        except GridsealError as error:
+            self._process.fail(error)
+        except Exception as error:
+            logger.critical("unexpected", exc_info=error)
+            self._process.fail(Stop("internal-error", f"{type(error).__name__}: {error}"))
+        finally:
+            try:
+                loop.close()
+            except (GridsealError, OSError) as error:
+                logger.warning("not everything was closed: %s", error)
+            self._ended.set()
