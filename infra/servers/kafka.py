@@ -46,12 +46,19 @@ Configuration:
 
 def prepare(place: Place, entry: Entry) -> None:
     """Certificates of broker, admin and every role, and the configuration. Completes `entry`."""
-    entry.setdefault("cluster_id", base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[:22])
+    entry.setdefault("cluster_id", _cluster_name())
     place.node("broker", host_of(entry))
     for name in ("admin", *ROLES):
         place.client(name)
     write_text(place.folder / "log4j2.yaml", LOG4J)
     write_text(place.folder / "server.properties", properties(place, entry))
+
+
+def _cluster_name() -> str:
+    """16 random bytes, as Kafka's own are; its tool would take a - in front for an option."""
+    while (made := base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[:22])[0] == "-":
+        pass
+    return made
 
 
 def properties(place: Place, entry: Entry) -> str:
