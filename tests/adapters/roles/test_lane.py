@@ -258,22 +258,45 @@ def test_windows_are_made_again_by_who_takes_over() -> None:
 
 
 def test_windows_are_fed_with_the_registry_that_the_header_names() -> None:
-    """A device is named, and a sender revoked and enrolled, while windows are open."""
+    """A sender was enrolled while windows were open: what it sent before was refused, and stays."""
     world = World()
     first = world.begun()
-    for second in range(4):
+    world.send("pmu-1", "pmu", frames("pmu-1", 0))
+    world.send("gateway", "pmu", frames("new", 2, range(5)))
+    world.settle(first)
+    world.enrol("gateway", bulk=True)
+    world.settle(first)
+    world.send("gateway", "pmu", frames("new", 2, range(5, 10)))
+    world.settle(first)
+    world.clock.sleep(1)
+    first.step()
+    assert world.positions.get(position_name(0)).offset <= 2
+    role, members = world.worker()
+    world.give(members)
+    world.send("gateway", "pmu", frames("new", 4))
+    world.settle(role)
+    world.clock.sleep(2)
+    role.step()
+    assert role.status.fed == 3
+    assert world.check() == 1
+
+
+def test_windows_that_were_left_half_made_are_made_from_the_beginning() -> None:
+    world = World()
+    first = world.begun()
+    for second in range(3):
         world.clock.us += 1_000_000
-        world.send("gateway", "pmu", frames(f"new-{second}", second))  # refused until it is known
-        if second == 1:
-            world.enrol("gateway", bulk=True)
-        world.send("gateway", "pmu", frames("new-1", second))
+        world.send("pmu-1", "pmu", frames("pmu-1", second))
         world.settle(first)
     role, members = world.worker()
     world.give(members)
-    world.clock.us += 3_000_000
-    world.send("gateway", "pmu", frames("new-1", 6))
-    world.settle(role)
-    assert world.check() > 0
+    world.faults.next["vault away"] = 2
+    world.send("pmu-1", "pmu", frames("pmu-1", 5))
+    for _ in range(10):
+        world.settle(role)
+        world.clock.sleep(1)
+    assert len(world.claims()) == 2
+    assert world.check() == 4
 
 
 def test_windows_of_a_silent_stream_are_closed_by_a_flush() -> None:
