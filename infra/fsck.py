@@ -14,6 +14,7 @@ from typing import Any
 
 from bal import jcs
 from bal.certify.log import BATCH_V1, OWN_SOURCE
+from bal.certify.order import CLAIM
 from bal.closing import DERIVED
 from bal.errors import Stop
 from bal.model import Digest, TreeHead
@@ -66,7 +67,12 @@ def _stores(audit: Audit, folder: DataFolder, check: "_Check") -> None:
         stored = min(stores.projector.progress().size, stores.customer_db.size(), check.log.size)
         rows = RowsCheck(audit, stores, check.log, stored)
         with audit.guarded("bus"):
-            check.bus(stores)
+            if folder.has_roles:
+                from infra.fsck_topics import TopicsCheck  # noqa: PLC0415 - what makes folders, too
+
+                TopicsCheck(audit, folder, stores, check.heads).run()
+            else:
+                check.bus(stores)
         with audit.guarded("vault"):
             rows.vault()
         with audit.guarded("customer database"):
@@ -86,7 +92,7 @@ class _Check:
 
     def __init__(self, audit: Audit, log: FileLog, folder: DataFolder, facts: Facts) -> None:
         self.audit = audit
-        self._files, self._folder = log, folder
+        self._files, self._folder, self._has_roles = log, folder, folder.has_roles
         self._published = log.checkpoint()
         self.heads: Heads = log.heads()
         self.log = LogCheck(audit, log, self.heads, facts)
@@ -143,14 +149,11 @@ class _Check:
             try:
                 data = jcs.decode(header)
                 numbers = [int(data[name]) for name in ("partition", "offset", "first", "count")]
-                readable = (
-                    data["epoch"] not in {OWN_SOURCE, DERIVED}
-                    and min(numbers) >= 0
-                    and bool(data["part"])
-                )
+                readable = min(numbers) >= 0 and bool(data["part"])
+                of_message = data["epoch"] not in {OWN_SOURCE, DERIVED} and not _is_claim(data)
             except (ValueError, TypeError, KeyError):
                 continue
-            if readable:
+            if readable and of_message:
                 yield data
 
     def _headers(self) -> None:
@@ -168,6 +171,8 @@ class _Check:
                 at = self._header(data, at)
                 if data["epoch"] == OWN_SOURCE:
                     self._own_header(data, place[0] - 1)
+                elif _is_claim(data):
+                    self._claim_header(data, last)
                 else:
                     self._message_header(data, last)
             except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -199,6 +204,16 @@ class _Check:
         if any(data[name] != expected for name, expected in own.items()):
             self.audit.differ("header-order", _where(data), f"it is not that of version {version}")
 
+    def _claim_header(self, data: dict[str, Any], last: dict[str, dict[str, Any]]) -> None:
+        """Of a worker's claim: generations grow, and nothing comes of it."""
+        source = f"{data['epoch']}/{data['partition']}"
+        before = last.get(source)
+        last[source] = data
+        prev = -1 if before is None else int(before["offset"])
+        follows = int(data["prev"]) == prev < int(data["offset"])
+        if not (follows and self._has_roles) or (data["part"], data["count"]) != ("0", "0"):
+            self.audit.differ("header-order", _where(data), "it is no next claim of its partition")
+
     def _message_header(self, data: dict[str, Any], last: dict[str, dict[str, Any]]) -> None:
         """Its place in the chain of its source, and what its entries are a function of."""
         where = _where(data)
@@ -215,12 +230,16 @@ class _Check:
             if before is None or not follows or int(data["part"]) != int(before["part"]) + 1:
                 self.audit.differ("header-order", where, "it is no next part of its message")
             registry = int(data["inputs"].get("registry", "0"))
+        rules = [self.log.rules[index] for index in sorted(self.log.rules) if index < first]
         if data["epoch"] == DERIVED:
             named = data["inputs"]
             registry = int(named.setdefault("registry", str(registry)))
             if int(named["k"]) != int(data["offset"]) + 1 or int(named["prefix"]) > first:
                 self.audit.differ("header-inputs", where, "it is of another close or prefix")
-        rules = [self.log.rules[index] for index in sorted(self.log.rules) if index < first]
+        elif self._has_roles:  # a worker's registry, and its rules, are as of when it worked
+            least = 0 if before is None else int(before["inputs"]["registry"])
+            registry = min(max(int(data["inputs"]["registry"]), least), first)
+            rules = [name for name in rules if name == data["inputs"]["rules"]] or rules
         if int(data["inputs"]["registry"]) != registry or (
             rules and data["inputs"]["rules"] != rules[-1]
         ):
@@ -252,3 +271,8 @@ class _Check:
 
 def _where(data: dict[str, Any]) -> str:
     return f"batch {data['epoch']}/{data['partition']}/{data['offset']}"
+
+
+def _is_claim(data: dict[str, Any]) -> bool:
+    """Whether a header is that of a worker's claim on a partition (bal/certify/order.py)."""
+    return str(data["epoch"]).startswith(CLAIM)

@@ -5,7 +5,7 @@ rules made the entries and the ones of this version lead elsewhere, the entries 
 log, and what the registry needs from the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +14,7 @@ from typing import Any
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE, Frontier
+from bal.certify.order import CLAIM
 from bal.certify.tree import leaf_hash
 from bal.closing import DERIVED, is_close
 from bal.errors import GridsealError, Unavailable
@@ -26,6 +27,9 @@ from infra.rules import described, parse_rules, running_rules
 from infra.sqlite_vault import SqliteVault
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
+
+
+_ALL = 1 << 62  # beyond every size
 
 
 class _KeptVault:
@@ -91,7 +95,7 @@ def replay(path: Path, rules: str = "") -> Audit:
         audit.guarded("data folder"),
         closing(Stores.open(folder, SystemClock(), read_only=True)) as stores,
     ):
-        _Replay(stores, audit, rules or running_rules()).run()
+        _Replay(stores, audit, rules or running_rules(), has_roles=folder.has_roles).run()
     return audit
 
 
@@ -100,14 +104,42 @@ def _rows(entries: Sequence[bytes]) -> str:
     return sha256(b"".join(entries)).hexdigest()
 
 
+class _Workers:
+    """One a source, with windows of its own, and the registry as of what a header names."""
+
+    def __init__(self, vault: _KeptVault) -> None:
+        self._vault = vault
+        self._records: list[tuple[int, bytes]] = []  # the registry's, by index
+        self._workers: dict[str, tuple[Worker, Registry]] = {}
+        self._applied: dict[str, int] = {}  # of the records
+
+    def note(self, records: Iterable[tuple[int, bytes]]) -> None:
+        """Records of the registry that the log has next."""
+        self._records += records
+
+    def of(self, source: str, size: int) -> Worker:
+        """That of a source; its registry knows all records below `size`."""
+        if source not in self._workers:
+            registry = Registry()
+            self._workers[source] = Worker(self._vault, registry), registry
+        worker, registry = self._workers[source]
+        at = self._applied.get(source, 0)
+        while at < len(self._records) and self._records[at][0] < size:
+            registry.apply(self._records[at][1])
+            at += 1
+        self._applied[source] = at
+        return worker
+
+
 class _Replay:
     """One run."""
 
-    def __init__(self, stores: Stores, audit: Audit, rules: str) -> None:
+    def __init__(self, stores: Stores, audit: Audit, rules: str, *, has_roles: bool) -> None:
+        """has_roles: workers went by the registry that their headers name, each with windows."""
         self._stores = stores
         self._audit = audit
-        self._registry = Registry()
-        self._worker = Worker(_KeptVault(stores.vault), self._registry)
+        self._has_roles = has_roles
+        self._workers = _Workers(_KeptVault(stores.vault))
         self._sources = stores.day_sources(_KeptVault(stores.vault))
         self._heads = stores.log.heads()
         self._frontier = Frontier.empty()
@@ -142,7 +174,9 @@ class _Replay:
         if data["epoch"] == OWN_SOURCE:
             self._note_rules(logged)
             self._check_close(logged, first)
-        if data["epoch"] == OWN_SOURCE or "again" in data:
+        if str(data["epoch"]).startswith(CLAIM):
+            self._audit.counts["claims"] += 1
+        elif data["epoch"] == OWN_SOURCE or "again" in data:
             self._audit.counts["public records" if count else "retries"] += count or 1
         else:
             self._part(data, logged, first)
@@ -190,14 +224,20 @@ class _Replay:
                 self._audit.differ("header-differs", at.where, text)
             self._apply_rows(first, len(logged))
         elif data["part"] == "0":
-            self._worker.apply(at.worked.drafts)
+            self._workers.note(
+                (first + at_, draft.record)
+                for at_, draft in enumerate(at.worked.drafts)
+                if draft.kind in KINDS
+            )
 
     def _begin(self, data: dict[str, Any]) -> _Message:
         derived = data["epoch"] == DERIVED
         what = "close" if derived else "message"
         where = f"{what} {data['epoch']}/{data['partition']}/{data['offset']}"
         rules = str(data["inputs"].get("rules", ""))
-        if rules != next(reversed(self._named), ""):
+        if rules != next(reversed(self._named), "") and not (
+            self._has_roles and rules in self._named  # of a worker that was not ended yet
+        ):
             # Else whoever alters a header could have any difference put down to other rules.
             text = "the header names other rules than the newest rules record of the log"
             self._audit.differ("header-differs", where, text)
@@ -249,9 +289,8 @@ class _Replay:
 
     def _apply_rows(self, first: int, count: int) -> None:
         with self._audit.guarded(f"rows from entry {first} on"):
-            for row in self._stores.customer_db.records(first, first + count):
-                if row.kind in KINDS:
-                    self._registry.apply(row.record)
+            rows = self._stores.customer_db.records(first, first + count)
+            self._workers.note((row.index, row.record) for row in rows if row.kind in KINDS)
 
     def _end_message(self) -> None:
         at, self._message = self._message, None
@@ -280,7 +319,8 @@ class _Replay:
             message = self._stores.archive.raw(*place)
             if message is None:
                 return None
-            worked = self._worker.process(message)
+            size = int(data["inputs"]["registry"]) if self._has_roles else _ALL
+            worked = self._workers.of(f"{data['epoch']}/{data['partition']}", size).process(message)
         except Unavailable:
             return None
         except GridsealError as error:

@@ -308,7 +308,8 @@ class Lane:
             return
         self._flush_s, now_us = now_s, self._ports.clock.now_us()
         if self._windows.flush_due(now_us):
-            raw = jcs.encode({"time": rfc3339(now_us)})
+            # Another partition's of the same moment is no retry of this one.
+            raw = jcs.encode({"partition": str(self.partition), "time": rfc3339(now_us)})
             flush = Intake(OPERATOR, FLUSH_FORMAT, now_us, raw)
             with suppress(Unavailable):
                 _, self._flush_at = self._raw.append([flush], 0, self.partition)[0]
