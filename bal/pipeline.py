@@ -120,13 +120,13 @@ class Known:
     own: Subject  # the sender's
 
 
-def work(message: RawMessage, known: Known, resolve: Resolve) -> Worked:
-    """What `Worker.process` makes of a message, for those who have neither registry nor vault.
+def read(message: RawMessage, known: Known, resolve: Resolve) -> Harmonised:
+    """What `Worker.process` reads in a message, for those who have neither registry nor vault.
 
     resolve: answers from `known.subjects`, and raises where they have no answer. That is raised
     here too, as is whatever else `Worker.process` has to judge about.
     """
-    found = harmonise(
+    return harmonise(
         message.raw,
         message.format,
         resolve=resolve,
@@ -134,6 +134,11 @@ def work(message: RawMessage, known: Known, resolve: Resolve) -> Worked:
         sender=known.own,
         commit_parts=_commit_parts,
     )
+
+
+def work(message: RawMessage, known: Known, resolve: Resolve) -> Worked:
+    """As `read`, all that `Worker.process` makes of a message that feeds no windows."""
+    found = read(message, known, resolve)
     return _committed(message, found, [], known.platform, known.own)
 
 
@@ -151,8 +156,8 @@ class Worker:
         return Worker(self._vault, registry, self.windows)
 
     def known(self, message: RawMessage) -> Known | None:
-        """What `work` needs for it; None for a message that only `process` can work through."""
-        if message.credential == OPERATOR or message.format in WINDOW_FORMATS:
+        """What `read` needs for it; None for a message that only `process` can work through."""
+        if message.credential == OPERATOR:
             return None
         sender = self._registry.senders.get(message.credential)
         if sender is None or sender.state != "active":
@@ -164,10 +169,11 @@ class Worker:
             self._subjects.own(sender, message_year),
         )
 
-    def process(self, message: RawMessage) -> Worked:
+    def process(self, message: RawMessage, found: Harmonised | None = None) -> Worked:
         """The batch of one message. Never raises for bad input: that becomes a `refused` record.
 
         So does a defect of ours, of a command too: else it would stop every start from here on.
+        found: what `read` finds in it, where somebody has done that already.
         """
         message_year = year(message.received_us)
         platform = self._subjects.platform(message_year)
@@ -181,11 +187,7 @@ class Worker:
         try:
             if sender is None or sender.state != "active":
                 raise Rejected("sender-revoked", "the sender was revoked before this was read")
-            try:
-                found = self._harmonise(sender, message, platform, sender_subject, new_devices)
-            except ManyUnknown:  # a thousand vault transactions become two
-                new_devices.clear()
-                self._subjects.prefetch(sender, message, _named(message, platform))
+            if found is None:
                 found = self._harmonise(sender, message, platform, sender_subject, new_devices)
             self._take_frames(message, found)
         except Rejected as error:
@@ -209,14 +211,13 @@ class Worker:
         own: Subject,
         new_devices: list[Draft],
     ) -> Harmonised:
-        return harmonise(
-            message.raw,
-            message.format,
-            resolve=self._subjects.resolver(sender, message, new_devices),
-            platform=platform,
-            sender=own,
-            commit_parts=_commit_parts,
-        )
+        known = Known({}, platform, own)
+        try:
+            return read(message, known, self._subjects.resolver(sender, message, new_devices))
+        except ManyUnknown:  # a thousand vault transactions become two
+            new_devices.clear()
+            self._subjects.prefetch(sender, message, _named(message, platform))
+            return read(message, known, self._subjects.resolver(sender, message, new_devices))
 
     def _take_frames(self, message: RawMessage, found: Harmonised) -> None:
         """Put the frames of a message into their windows; those that close are its records."""

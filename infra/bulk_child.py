@@ -14,7 +14,7 @@ from threading import Thread
 
 from bal.harmonise import MeterNames
 from bal.model import RawMessage, Subject
-from bal.pipeline import Known, work
+from bal.pipeline import WINDOW_FORMATS, Known, read, work
 from infra.bulk_wire import (
     LENGTH,
     READY,
@@ -24,6 +24,7 @@ from infra.bulk_wire import (
     Task,
     columns,
     frame,
+    frame_columns,
     read_frame,
     read_row,
 )
@@ -69,17 +70,23 @@ class Answers:
     def __init__(self) -> None:
         self._tables: dict[int, Table] = {}
 
-    def to(self, task: Task) -> tuple[int, Columns | None]:
-        """Number and columns; None in their place where the platform must see for itself."""
+    def to(self, task: Task) -> tuple[int, list[Columns | None]]:
+        """Number and each message's columns; None where the platform must see for itself."""
         if task.forget:
             self._tables.clear()
-        table = self._tables.setdefault(task.table, Table())
-        table.add(task.new)
-        message = RawMessage("", 0, task.number, "", task.form, task.received_us, task.raw)
+        for number, new in task.tables:
+            self._tables.setdefault(number, Table()).add(new)
+        return task.number, [self._columns(*sent) for sent in task.messages]
+
+    def _columns(self, number: int, form: str, received_us: int, raw: bytes) -> Columns | None:
+        table = self._tables[number]
+        message = RawMessage("", 0, 0, "", form, received_us, raw)
         try:
-            return task.number, columns(work(message, table.known(), table.resolve), table.numbers)
+            if form in WINDOW_FORMATS:  # the windows are the platform's
+                return frame_columns(read(message, table.known(), table.resolve), table.numbers)
+            return columns(work(message, table.known(), table.resolve), table.numbers)
         except Exception:  # noqa: BLE001 - refusals and defects are the platform's to judge about
-            return task.number, None
+            return None
 
 
 def _read(tasks: "SimpleQueue[Task]") -> None:

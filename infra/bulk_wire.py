@@ -15,32 +15,45 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 from bal.harmonise import MeterNames
-from bal.model import Draft, Finding, Part, Pseudonym, Rank, RawMessage, Subject
+from bal.model import (
+    Digest,
+    Draft,
+    Finding,
+    Harmonised,
+    Part,
+    PhasorFrame,
+    Pseudonym,
+    Rank,
+    RawMessage,
+    Subject,
+)
 from bal.pipeline import Worked
 
 LENGTH = struct.Struct(">I")
 FRAME_BYTES_MAX = 256 * 1024 * 1024  # an answer to a message of 4 MiB is a tenth of that
 READY = "ready"  # the first frame that a process sends
-UNDER_WAY_MAX = 4  # messages of one process: it has work while the platform commits
+UNDER_WAY_MAX = 4  # tasks of one process: it has work while the platform commits
 PLACE_BYTES = 8 * 1024 * 1024  # of one answer; a larger one comes through the pipe
 
 Row = tuple[str | None, tuple[tuple[str, str, str], ...], str, bytes, str, str]
 """One subject of a table: the names that mean it, then all of it."""
 
 Columns = tuple[Any, ...]
-"""A `Worked` without its message, with numbers in place of subjects."""
+"""A `Worked` without its message, or frames as they were read; numbers in place of subjects."""
+
+Sent = tuple[int, str, int, bytes]
+"""A message: number of its table, format, when it was received, its bytes."""
 
 
 class Task(NamedTuple):
-    """One message to work through."""
+    """Messages to work through, of any senders."""
 
     number: int
     forget: bool  # all tables so far
-    table: int  # of subjects; its first two are the platform's and the sender's own
-    new: list[Row]  # that come to stand at its end
-    form: str
-    received_us: int
-    raw: bytes
+    # Tables of subjects, each with those that come to stand at its end. The first two of a table
+    # are the platform's and the sender's own.
+    tables: list[tuple[int, list[Row]]]
+    messages: list[Sent]
 
 
 def frame(value: Any) -> bytes:
@@ -111,10 +124,7 @@ def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
 
     Raises ValueError or KeyError where that would lose something of it.
     """
-    drafts, parts = worked.drafts, worked.parts
-    ends = [part.end for part in parts]
-    if [part.start for part in parts] != [0, *ends][: len(ends)]:
-        raise ValueError("the parts are not consecutive")
+    drafts = worked.drafts
     if worked.again or worked.taken or any(draft.frames for draft in drafts):
         raise ValueError("not the work of one message alone")
     shapes = [(one.kind, one.register, one.begin_us, one.end_us, int(one.rank)) for one in drafts]
@@ -123,11 +133,41 @@ def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
         [(shape, len(list(same))) for shape, same in groupby(shapes)],
         [draft.record for draft in drafts],
         worked.entries,
-        [numbers[id(part.subject)] for part in parts],
-        ends,
-        [part.commitment for part in parts],
-        list(map(_finding, worked.findings)),
-        list(map(_finding, worked.refused)),
+        *_parts(worked.parts, numbers),
+        *_findings(worked),
+    )
+
+
+def frame_columns(found: Harmonised, numbers: Mapping[int, int]) -> Columns:
+    """Phasor frames as read, for `read_frames`. numbers: of each subject, by its `id`.
+
+    Raises ValueError or KeyError where that would lose something of it.
+    """
+    if found.records or found.taken:
+        raise ValueError("not frames alone")
+    frames = found.frames
+    return (
+        [numbers[id(one.subject)] for one in frames],
+        [tuple(one[1:]) for one in frames],
+        *_parts(found.parts, numbers),
+        *_findings(found),
+    )
+
+
+def read_frames(found: Columns, subjects: Sequence[Subject]) -> Harmonised:
+    """What was read, equal to what `bal.pipeline.read` would have found.
+
+    Raises ValueError, TypeError or IndexError where the columns don't fit together.
+    """
+    whose, frames, owners, ends, commitments, findings, refused = found
+    if len(whose) != len(frames):
+        raise ValueError("columns of different lengths")
+    return Harmonised(
+        _read_parts(owners, ends, commitments, subjects),
+        [],
+        [Finding(*one) for one in findings],
+        [Finding(*one) for one in refused],
+        [PhasorFrame(subjects[number], *one) for number, one in zip(whose, frames, strict=True)],
     )
 
 
@@ -142,18 +182,43 @@ def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject
     for (*shape, rank), many in shapes:  # mostly two: the readings, and the message's own
         same: Iterable[Any] = map(repeat, (*shape, Rank(rank)))
         drafts += map(Draft, islice(subject, many), *same, islice(record, many))
-    parts = list(map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments))
-    rows = {len(drafts), len(whose), len(records), len(entries)}
-    if len(rows) > 1 or len({len(parts), len(owners), len(ends), len(commitments)}) > 1:
+    if not len(drafts) == len(whose) == len(records) == len(entries):
         raise ValueError("columns of different lengths")
     return Worked(
         message,
         drafts,
         entries,
-        parts,
+        _read_parts(owners, ends, commitments, subjects),
         [Finding(*one) for one in findings],
         [Finding(*one) for one in refused],
     )
+
+
+def _parts(parts: Sequence[Part], numbers: Mapping[int, int]) -> Columns:
+    """Whose each part is, where it ends, and the commitment to it."""
+    ends = [part.end for part in parts]
+    if [part.start for part in parts] != [0, *ends][: len(ends)]:
+        raise ValueError("the parts are not consecutive")
+    return (
+        [numbers[id(part.subject)] for part in parts],
+        ends,
+        [part.commitment for part in parts],
+    )
+
+
+def _read_parts(
+    owners: Sequence[int],
+    ends: Sequence[int],
+    commitments: Sequence[Digest],
+    subjects: Sequence[Subject],
+) -> list[Part]:
+    if not len(owners) == len(ends) == len(commitments):
+        raise ValueError("columns of different lengths")
+    return list(map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments))
+
+
+def _findings(found: Worked | Harmonised) -> Columns:
+    return list(map(_finding, found.findings)), list(map(_finding, found.refused))
 
 
 def _finding(one: Finding) -> tuple[object, ...]:

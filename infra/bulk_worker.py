@@ -1,9 +1,9 @@
-"""Hands bulk messages to processes of their own, ahead of their turn (docs/decisions/0012).
+"""Hands messages to processes of their own, ahead of their turn (docs/decisions/0012).
 
 One interpreter runs one thread at a time. What a message of 1,000 meters costs most, reading and
 committing, is a function of its bytes and of the subjects that it names; so another process can do
-it while the platform seals, stores and publishes. An answer counts only where it is what the worker
-would make at that time; else the worker makes it.
+it while the platform seals, stores and publishes. Smaller messages go together, where many wait. An
+answer counts only where it is what the worker would make at that time; else the worker makes it.
 """
 
 import logging
@@ -17,14 +17,23 @@ from time import monotonic
 
 from bal.errors import GridsealError
 from bal.model import RawMessage, Subject
-from bal.pipeline import Known, Worked, Worker
+from bal.pipeline import WINDOW_FORMATS, Known, Worked, Worker
 from bal.times import year
 from infra.bulk_process import BulkProcess, ProcessGone
-from infra.bulk_wire import UNDER_WAY_MAX, Columns, Row, Task, frame, read_columns, row
+from infra.bulk_wire import (
+    UNDER_WAY_MAX,
+    Columns,
+    Row,
+    Task,
+    frame,
+    read_columns,
+    read_frames,
+    row,
+)
 
 logger = logging.getLogger("gridseal.bulk")
 
-BULK_BYTES_MIN = 64 * 1024  # smaller ones are worked through sooner than sent
+BULK_BYTES_MIN = 64 * 1024  # of one message, or of several: less is done sooner than sent
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
 ANSWER_WITHIN_S = 10.0  # 4 MiB take a quarter of a second
 RESTART_AFTER_S = 10.0
@@ -67,11 +76,17 @@ class _Table:
 
 @dataclass(eq=False, slots=True)
 class _Sent:
-    """A message that a process works on."""
+    """Messages that a process works on together, and what it made of them."""
 
-    message: RawMessage
-    table: _Table
+    messages: list[tuple[RawMessage, _Table]]
     helper: "_Helper"
+    size: int  # of all of them, bytes
+    answers: Sequence[Columns | None] | None = None  # None as long as there is none
+
+    @property
+    def number(self) -> int:
+        """The offset of the first."""
+        return self.messages[0][0].offset
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +100,7 @@ class _Helper:
 
     def has_room(self) -> bool:
         """Whether it may be given another."""
-        size = sum(len(sent.message.raw) for sent in self.under_way)
+        size = sum(sent.size for sent in self.under_way)
         return len(self.under_way) < UNDER_WAY_MAX and size < AHEAD_BYTES_MAX
 
 
@@ -97,7 +112,8 @@ class BulkWorker:
         self._worker, self._processes_max = worker, processes_max
         self._helpers: list[_Helper] = []
         self._waiting: deque[RawMessage] = deque()
-        self._sent: dict[int, _Sent] = {}  # by offset
+        self._waiting_bytes = 0
+        self._sent: dict[int, tuple[_Sent, int]] = {}  # by offset, ascending; which of them
         self._tables: dict[tuple[str, int], _Table] = {}
         self._generation = self._numbered = 0
         self._not_before_s = float("-inf")
@@ -105,14 +121,11 @@ class BulkWorker:
         self.answered = 0  # messages that a process has worked through, for tests and measurements
 
     def ahead(self, messages: Sequence[RawMessage]) -> None:
-        """These come next, in this order: begin with those that are worth it."""
+        """These come next, in this order: begin with them, where they are worth it."""
         if not self._processes_max:
             return
-        self._waiting = deque(
-            one
-            for one in messages
-            if len(one.raw) >= BULK_BYTES_MIN and one.offset not in self._sent
-        )
+        self._waiting = deque(one for one in messages if one.offset not in self._sent)
+        self._waiting_bytes = sum(len(one.raw) for one in self._waiting)
         if messages:
             self._hand_out(messages[0].offset)
 
@@ -124,16 +137,26 @@ class BulkWorker:
         if not (self._sent or self._waiting):
             return None
         while self._waiting and self._waiting[0].offset <= message.offset:
-            self._waiting.popleft()
-        sent = self._sent.get(message.offset)
-        found = None if sent is None else self._answer(sent)
+            self._waiting_bytes -= len(self._waiting.popleft().raw)
+        place = self._sent.get(message.offset)
+        if place is not None and place[0].answers is None:
+            self._answer(place[0])
         self._hand_out(message.offset + 1)
-        if sent is None or found is None or sent.message != message:
+        if place is None:
             return None
-        if not sent.table.counts(self._worker.known(message)):
+        sent, at = place
+        sent_message, table = sent.messages[at]
+        found = sent.answers[at] if sent.answers else None
+        if found is None or sent_message != message:
+            return None
+        if not table.counts(self._worker.known(message)):
             return None  # the registry changed in between
         try:
-            worked = read_columns(message, found, sent.table.subjects)
+            if message.format in WINDOW_FORMATS:
+                read = read_frames(found, table.subjects)
+                worked = self._worker.process(message, read)
+            else:
+                worked = read_columns(message, found, table.subjects)
         except (ValueError, TypeError, IndexError) as error:
             if sent.helper in self._helpers:
                 self._fail(sent.helper, ProcessGone(f"its answer is none: {error}"))
@@ -157,15 +180,17 @@ class BulkWorker:
 
     def _hand_out(self, now: int) -> None:
         """Give out what waits; `now` is the offset of the message that is asked for next."""
+        while self._sent and (oldest := next(iter(self._sent))) < now:
+            del self._sent[oldest]
         for helper in list(self._helpers):
             try:
-                while helper.under_way and helper.under_way[0].message.offset < now:
-                    if self._next_answer(helper, 0) is None:  # of a retry: nobody asked for it
+                while helper.under_way and helper.under_way[0].messages[-1][0].offset < now:
+                    if not self._next_answer(helper, 0):  # of retries: nobody asked for it
                         break
             except ProcessGone as error:
                 self._fail(helper, error)
-        while self._waiting and (free := self._with_room()) is not None:
-            self._give(free, self._waiting.popleft())
+        while self._waiting_bytes >= BULK_BYTES_MIN and (free := self._with_room()) is not None:
+            self._give(free, self._next_messages())
 
     def _with_room(self) -> _Helper | None:
         """The process that has least to do; one more is on its way where all have enough."""
@@ -196,36 +221,49 @@ class BulkWorker:
             self._not_before_s = monotonic() + RESTART_AFTER_S
             logger.warning("no process for bulk messages: %s", error.strerror)
 
-    def _give(self, helper: _Helper, message: RawMessage) -> None:
-        known = None
-        with suppress(GridsealError, KeyError):  # the worker will say so in its turn
-            known = self._worker.known(message)
-        if known is None or not known.subjects:
+    def _next_messages(self) -> list[RawMessage]:
+        """The first ones that wait, as many as are worth a task."""
+        found, size = [], 0
+        while size < BULK_BYTES_MIN:
+            found.append(self._waiting.popleft())
+            size += len(found[-1].raw)
+        self._waiting_bytes -= size
+        return found
+
+    def _give(self, helper: _Helper, messages: Sequence[RawMessage]) -> None:
+        given = [(one, table) for one in messages if (table := self._table_for(one)) is not None]
+        if not given:
             return
-        table = self._table(message, known)
         forget = helper.generation != self._generation
         if forget:
             helper.told.clear()
             helper.generation = self._generation
-        new = table.rows(helper.told.get(table.number, 0))
-        helper.told[table.number] = len(table.subjects)
+        told: list[tuple[int, list[Row]]] = []
+        for table in dict.fromkeys(table for _, table in given):
+            if new := table.rows(helper.told.get(table.number, 0)):
+                told.append((table.number, new))
+            helper.told[table.number] = len(table.subjects)
+        sent = _Sent(given, helper, sum(len(one.raw) for one, _ in given))
         task = Task(
-            message.offset,
+            sent.number,
             forget,
-            table.number,
-            new,
-            message.format,
-            message.received_us,
-            message.raw,
+            told,
+            [(table.number, one.format, one.received_us, one.raw) for one, table in given],
         )
-        sent = self._sent[message.offset] = _Sent(message, table, helper)
+        self._sent |= {one.offset: (sent, at) for at, (one, _) in enumerate(given)}
         helper.under_way.append(sent)
         try:
             helper.process.send(frame(tuple(task)))
         except ProcessGone as error:
             self._fail(helper, error)
 
-    def _table(self, message: RawMessage, known: Known) -> _Table:
+    def _table_for(self, message: RawMessage) -> _Table | None:
+        """What a message is worked with; None where the platform must see for itself."""
+        known = None
+        with suppress(GridsealError, KeyError):  # the worker will say so in its turn
+            known = self._worker.known(message)
+        if known is None or not known.subjects:
+            return None
         key = (message.credential, year(message.received_us))
         table = self._tables.get(key)
         if table is not None and table.counts(known):
@@ -238,29 +276,30 @@ class BulkWorker:
         self._tables[key] = table
         return table
 
-    def _answer(self, wanted: _Sent) -> Columns | None:
-        """What the process makes of a message; answers before it that nobody asks for go."""
+    def _answer(self, wanted: _Sent) -> None:
+        """What the process makes of these messages; answers before theirs come first."""
         helper = wanted.helper
         try:
-            while helper.under_way:
-                first = helper.under_way[0]
-                found = self._next_answer(helper, ANSWER_WITHIN_S)
-                if first is wanted:
-                    return None if found is None else found[1]
+            while wanted.answers is None and helper.under_way:
+                self._next_answer(helper, ANSWER_WITHIN_S)
         except ProcessGone as error:
             self._fail(helper, error)
-        return None
 
-    def _next_answer(self, helper: _Helper, within_s: float) -> tuple[int, Columns | None] | None:
-        """Of the message that it was given first; None where `within_s` is 0 and it is not here."""
-        found: tuple[int, Columns | None] | None = helper.process.answer(within_s)
-        if found is not None:
-            offset = helper.under_way[0].message.offset
-            if not isinstance(found, tuple) or len(found) != 2 or found[0] != offset:
-                raise ProcessGone(f"it does not answer about message {offset}")
-            helper.under_way.popleft()
-            del self._sent[offset]
-        return found
+    def _next_answer(self, helper: _Helper, within_s: float) -> bool:
+        """Of what it was given first; False where `within_s` is 0 and it is not here."""
+        found = helper.process.answer(within_s)
+        if found is None:
+            return False
+        sent = helper.under_way[0]
+        try:
+            number, answers = found
+            if number != sent.number or len(answers) != len(sent.messages):
+                raise ValueError
+        except (TypeError, ValueError) as error:
+            raise ProcessGone(f"it does not answer about message {sent.number}") from error
+        sent.answers = answers
+        helper.under_way.popleft()
+        return True
 
     def _fail(self, helper: _Helper, error: ProcessGone) -> None:
         """Go on without it, and with another one after a while."""
@@ -272,5 +311,5 @@ class BulkWorker:
     def _drop(self, helper: _Helper) -> None:
         self._helpers.remove(helper)
         for sent in helper.under_way:
-            del self._sent[sent.message.offset]
+            sent.answers = ()
         helper.process.close()

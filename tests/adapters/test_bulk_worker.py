@@ -212,6 +212,57 @@ def test_good_messages_are_answered_by_the_process(two: Two) -> None:
     assert {len(one.drafts) for one in worked} == {21}  # and the message's own
 
 
+def der(meter: str, value: int) -> bytes:
+    reading = {"begin": "2026-01-15T10:00:00Z", "end": "2026-01-15T10:15:00Z", "unit": "Wh",
+               "measurand": "activeEnergyExport", "value": str(value)}  # fmt: skip
+    return json.dumps([{"device": meter, "readings": [reading]}]).encode()
+
+
+def frames(meter: str, first: int, many: int = 10) -> bytes:
+    """Of a stream of 50 a second."""
+    reading = {"component": "c", "measurand": "frequency", "phase": "A", "data": 50.25}
+    return json.dumps([
+        {"device": meter, "readings": [reading],
+         "timestamp": f"2026-01-15T10:00:{n // 50:02d}.{n % 50 * 20:03d}000+00:00"}
+        for n in range(first, first + many)
+    ]).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("together", [1, 2_000, 40_000])
+def test_small_messages_of_every_format_go_together(
+    two: Two, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_worker, "BULK_BYTES_MIN", together)
+    sent = [
+        one
+        for n in range(40)
+        for one in [
+            ("headend", "der", der(f"m-{n % 20}", n)),
+            ("headend", "pmu", frames("m-1", 10 * n)),
+            ("headend", "pmu", b"[" if n == 7 else frames(f"m-{n % 2}", 10 * n - 3)),
+            *headend(readings(3, str(n))),
+        ]
+    ]
+    taken = two.play(*sent)
+    assert two.bulk.answered > 100
+    assert {one.message.format for one in taken if one.findings} == {"pmu"}  # doubled frames
+    assert sum(one.taken for one in taken) >= 600
+    assert {draft.kind for one in taken for draft in one.drafts} >= {"phasors", "telemetry"}
+
+
+def test_a_message_that_is_no_longer_the_next_one(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was given out together is asked for one by one, or not at all."""
+    monkeypatch.setattr(bulk_worker, "BULK_BYTES_MIN", 2_000)
+    messages = two.messages(*(("headend", "der", der("m-1", n)) for n in range(200)))
+    two.bulk.ahead(messages)
+    for message in messages[::3]:
+        two.take(message)
+    assert two.bulk.answered > 20
+    assert len(two.bulk._sent) < 40
+
+
 def test_two_processes_answer_in_order(tmp_path: Path, small: None) -> None:
     two = Two(tmp_path, processes=2)
     two.play(*headend(readings(50)), *headend(readings(50, "0")))
@@ -356,10 +407,12 @@ def test_a_process_that_takes_nothing_is_given_up(
 LIES = {
     "another message": "c.Answers.to = lambda self, task: (task.number + 1, None)",
     "no pair": "c.Answers.to = lambda self, task: 7",
-    "no columns": "c.Answers.to = lambda self, task: (task.number, 7)",
+    "no list": "c.Answers.to = lambda self, task: (task.number, 7)",
+    "no columns": "c.Answers.to = lambda self, task: (task.number, [7])",
+    "one too many": "c.Answers.to = lambda self, task: (task.number, [None, None])",
     "a column too short": (
-        "true = c.Answers.to; c.Answers.to = lambda self, task: (lambda told:"
-        " (told[0], told[1] and (*told[1][:3], [], *told[1][4:])))(true(self, task))"
+        "true = c.Answers.to; c.Answers.to = lambda self, task: (lambda number, told: (number,"
+        " [one and (*one[:3], [], *one[4:]) for one in told]))(*true(self, task))"
     ),
     "no frame": "c.Places.put = lambda self, answer: b'\\0\\0\\0\\4junk'",
     "half a frame": "c.Places.put = lambda self, answer: b'\\0\\0\\0\\1('",
