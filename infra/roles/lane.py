@@ -31,7 +31,9 @@ from infra.roles.rows_item import encode as encode_rows
 from infra.roles.trail import Trail
 from infra.roles.windows_again import WindowsAgain
 
-IN_FLIGHT_MAX = 64  # messages of a lane that are offered and not yet announced
+# Messages of a lane that are offered and not yet announced: so many, or while they are small ones,
+# of few entries together, more; else single readings would wait for the next checkpoint by the 64.
+IN_FLIGHT_MAX, IN_FLIGHT_ENTRIES, SMALL_IN_FLIGHT_MAX = 64, 4_096, 1_024
 AHEAD_MAX = 200_000  # entries that the log may be ahead of what is stored
 STEP_MESSAGES = 64
 STEP_BYTES = 1024 * 1024  # of raw messages: most of a second's work, and other lanes wait
@@ -88,6 +90,7 @@ class Lane:
         self._left: deque[tuple[RawMessage, int]] = deque()  # read, and not worked yet
         self._mean_bytes = READ_BYTES // 8  # of a message
         self._at_end = False
+        self._offered: deque[tuple[int, int]] = deque()  # not taken yet: offset, entries
         self._recent: dict[Key, int] = {}  # what the archive may not have yet
         self._recents: deque[tuple[int, Key]] = deque()
         self._asked = -1  # the last own batch that changes the registry
@@ -199,7 +202,7 @@ class Lane:
 
     def _take(self, trail: Trail) -> bool:
         """Make the batches of some messages; False where there are none, or they have to wait."""
-        room = IN_FLIGHT_MAX - (self.next - 1 - trail.taken)
+        room = self._room(trail)
         self.state = LaneState.WORKING
         if room <= 0:
             self.state = LaneState.IN_FLIGHT
@@ -209,7 +212,7 @@ class Lane:
             self.state = LaneState.REGISTRY
         if self.state is not LaneState.WORKING or not self._read():
             return False
-        messages = list(self._due(room))
+        messages = list(self._due(min(room, STEP_MESSAGES)))
         if not messages:
             self.state = LaneState.REGISTRY
             return False
@@ -223,6 +226,14 @@ class Lane:
         trail.mark(self.next - 1, self._windows.needed_from(self.next))
         self._send()
         return True
+
+    def _room(self, trail: Trail) -> int:
+        """How many messages more may be offered before some are taken."""
+        offered = self._offered
+        while offered and offered[0][0] <= trail.taken:
+            offered.popleft()
+        small = sum(entries for _, entries in offered) < IN_FLIGHT_ENTRIES
+        return (SMALL_IN_FLIGHT_MAX if small else IN_FLIGHT_MAX) - len(offered)
 
     def _read(self) -> bool:
         """Whether there is a message to work."""
@@ -240,10 +251,10 @@ class Lane:
             self._left.extend(found)
         return bool(found)
 
-    def _due(self, room: int) -> Iterator[RawMessage]:
+    def _due(self, limit: int) -> Iterator[RawMessage]:
         """Messages for one step, as far as the registry knows what their collectors knew."""
         size = 0
-        for message, registry in islice(self._left, min(room, STEP_MESSAGES)):
+        for message, registry in islice(self._left, limit):
             if registry > self._bench.size or size >= STEP_BYTES:
                 return
             size += len(message.raw)
@@ -262,6 +273,7 @@ class Lane:
             if not worked.again:
                 rows += [encode_rows(worked, batch) for batch in batches]
             offered += [encode_offer(one) for one in offers(batches, self.generation)]
+            self._offered.append((message.offset, len(worked.entries)))
             self._left.popleft()
             self.next = message.offset + 1
             self.worked += 1
