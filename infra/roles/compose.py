@@ -143,7 +143,8 @@ def _sequencer(process: Process, _: Wanted) -> Role:
 
 
 def _storer(process: Process, _: Wanted) -> Role:
-    from infra.roles.storer import ROLE, storer_role  # noqa: PLC0415 - as above
+    from infra.roles.storer import ROLE, StorerRole  # noqa: PLC0415 - as above
+    from infra.roles.storing import StorerPorts  # noqa: PLC0415
 
     made, clock = process.made, process.clock
 
@@ -153,9 +154,30 @@ def _storer(process: Process, _: Wanted) -> Role:
             opened.callback(views.close)
             positions = SqlitePositions(made.folder.root)
             opened.callback(positions.close)
-            role = storer_role(views.stores, views.channels, positions, clock)
+            stores = views.stores
+            ports = StorerPorts(
+                channels=views.channels,
+                log=stores.log,
+                vault=stores.vault,
+                projector=stores.projector,
+                days=stores.day_sources(),
+                positions=positions,
+                elapsed_s=time.monotonic,
+            )
+            role = StorerRole(ports, views.channels.members(ROLE, 1))
             close = opened.pop_all().close
-        return Loop(role.run, role.health, role.gauges, close=close)
+
+        def gauges() -> Mapping[str, float]:
+            status = role.status
+            if not status.active:
+                return {"storer_active": 0}
+            return {
+                "storer_active": 1,
+                "stored_entries": status.size,
+                "synced_entries": status.synced,
+            }
+
+        return Loop(role.run, lambda: {"storer": role.status.trouble or "ok"}, gauges, close=close)
 
     return ThreadRole(process, make)
 
