@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 
-from bal.errors import Unavailable
+from bal.errors import Stop, Unavailable
 from infra.roles.ports import Members
 from infra.roles.storing import StorerPorts, Storing
 
@@ -68,7 +68,7 @@ class StorerRole:
         try:
             self._look_at_share()
             if self._storing is not None:
-                busy = self._storing.step()
+                busy = self._step(self._storing)
         except Unavailable as error:
             self._wait_s = min(float(error.retry_after_s), AWAY_MAX_S)
             if not self._trouble:
@@ -89,6 +89,16 @@ class StorerRole:
                 self._storing.sync()
         self._storing = None
         self._members.close()
+
+    def _step(self, storing: Storing) -> bool:
+        try:
+            return storing.step()
+        except Stop as stop:
+            if stop.code != "bus-trimmed" or not storing.is_overtaken():
+                raise
+        logger.warning("another storer went on, this one begins behind it")
+        self._storing = None
+        return True
 
     def _look_at_share(self) -> None:
         """Begin anew from what is synced whenever the share was another's meanwhile."""

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Protocol
 
 from bal import jcs
+from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED, ClosedDay
 from bal.errors import Stop, Unavailable
 from bal.ports import Heads, TileReader, Vault
@@ -128,6 +129,12 @@ class Storing:
         }
         offset = min(waiting, default=self._announcements_at)
         self._save(ANNOUNCEMENTS_POSITION, offset, ports.channels.announcements)
+
+    def is_overtaken(self) -> bool:
+        """Whether another storer let go of what this one has not read yet."""
+        places = {ANNOUNCEMENTS_POSITION: self._announcements_at}
+        places |= {rows_position(partition): at for partition, at in enumerate(self._rows_at)}
+        return any(self._ports.positions.get(name).offset > at for name, at in places.items())
 
     @property
     def held(self) -> int:
@@ -292,7 +299,7 @@ def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
         data = jcs.decode(header)
         source = f"{data['epoch']}/{data['partition']}"
         last = place[0]
-        if source not in seen:
+        if source not in seen and data["epoch"] != OWN_SOURCE:
             seen.add(source)
             taken[source] = int(data["prev"])
     if last != heads.version:

@@ -166,7 +166,8 @@ class Played:
         """Until nobody has anything to do for a while."""
         quiet = 0
         for _ in range(rounds):
-            quiet = 0 if any([step() for step in steps]) else quiet + 1
+            busy = [step() for step in steps]  # each of them, every time
+            quiet = 0 if any(busy) else quiet + 1
             if quiet > 12:
                 return
             self.clock.pass_(0.05)

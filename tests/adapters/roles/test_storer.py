@@ -1,0 +1,381 @@
+"""The storer over real files: whatever happens on the way, everything is stored once."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from folder_kit import ManualClock, Played
+from lane_kit import Faults, MemoryTopic
+from storer_child import Fuse
+from storer_ground import PARTITIONS, Ground, check, digest, make_ground, rows_of
+
+from bal import jcs
+from bal.errors import Stop, Unavailable
+from bal.model import StoredRecord
+from infra.fsck import fsck
+from infra.log_reader import batch_headers
+from infra.roles import storing
+from infra.roles.ports import Position
+from infra.roles.positions import SqlitePositions
+from infra.roles.storer import StorerRole
+from infra.roles.storing import rows_position, storer_ports, taken_at
+
+pytestmark = pytest.mark.xdist_group("roles")
+CHILD = Path(__file__).with_name("storer_child.py")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return make_ground(tmp_path_factory.mktemp("ground") / "data")
+
+
+@pytest.fixture(scope="module")
+def expected(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Digest of the rows that one storer stores, whom nothing disturbs."""
+    root = tmp_path_factory.mktemp("expected") / "data"
+    shutil.copytree(ground.root, root)
+    played = Played(root, PARTITIONS, ManualClock(ground.clock_us))
+    storer, _ = played.storer()
+    played.settle(storer.step)
+    storer.close()
+    played.close()
+    return digest(check(ground, root))
+
+
+class Copy:
+    """A copy of the ground that a test plays on."""
+
+    def __init__(self, ground: Ground, root: Path) -> None:
+        shutil.copytree(ground.root, root)
+        self.ground, self.root = ground, root
+        self.played = Played(root, PARTITIONS, ManualClock(ground.clock_us))
+
+    def check(self, expected: str) -> list[StoredRecord]:
+        rows = check(self.ground, self.root)
+        assert digest(rows) == expected
+        return rows
+
+
+@pytest.fixture
+def copy(ground: Ground, tmp_path: Path) -> Iterator[Copy]:
+    one = Copy(ground, tmp_path / "data")
+    yield one
+    one.played.close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little in one go."""
+    monkeypatch.setattr(storing, "VERSIONS_AT_ONCE", 2)
+    monkeypatch.setattr(storing, "READ_ITEMS", 5)
+    monkeypatch.setattr(storing, "SYNC_EVERY_S", 0.4)
+
+
+def test_everything_is_stored_once(copy: Copy, expected: str) -> None:
+    played, ground = copy.played, copy.ground
+    assert 0 < ground.stored < ground.size
+    storer, _ = played.storer()
+    played.settle(storer.step)
+    played.clock.pass_(2)
+    storer.step()
+    status = storer.status
+    assert (status.active, status.size, status.held) == (True, ground.size, 0)
+    assert status.dropped == 0
+    storer.close()
+    seen = played.stores("gateway")
+    assert seen.stored.size() == ground.size
+    records = seen.stored.registry_records(ground.size)
+    assert list(records) == sorted(records)
+    assert len(seen.book.closes()) == 1
+    rows = copy.check(expected)
+    assert {row.index: row.record for row in rows if row.index in records} == records
+    assert len({row.shard for row in rows if row.kind == "reading"}) == 1
+
+
+def test_what_is_stored_is_trimmed_and_not_read_again(copy: Copy, slow: None) -> None:
+    played = copy.played
+    storer, _ = played.storer()
+    played.settle(storer.step)
+    storer.close()
+    topics = [played.channels.rows(p) for p in range(PARTITIONS)]
+    topics.append(played.channels.announcements)
+    for topic in topics:
+        end = topic.end()
+        assert end > 0
+        assert topic.read(end, 9) == []
+        with pytest.raises(Stop, match="bus-trimmed"):
+            topic.read(end - 1, 9)
+    version = played.stores("gateway").log.heads().version
+    for partition in range(PARTITIONS):
+        at = played.positions.get(rows_position(partition))
+        assert at == Position(topics[partition].end(), version)
+        needed = played.positions.get(f"worker.{partition}").offset
+        assert 0 < needed <= played.channels.raw.ends()[partition]
+        played.channels.raw.read(partition, needed, 1)
+        with pytest.raises(Stop, match="bus-trimmed"):
+            played.channels.raw.read(partition, needed - 1, 1)
+    again, _ = played.storer()
+    assert not again.step()
+    again.close()
+
+
+def test_raw_messages_stay_that_a_worker_needs(copy: Copy) -> None:
+    """Where none has saved a position, all of them."""
+    played = copy.played
+    kept = played.positions.get("worker.1").offset
+    played.positions._file.close()
+    (copy.root / "roles.db").rename(copy.root / "roles.db.away")
+    without = SqlitePositions(copy.root)
+    for name in ("storer.announcements", *map(rows_position, range(PARTITIONS))):
+        without.save(name, Position(_first(played, name)))
+    stores = played.stores("storer")
+    ports = storer_ports(stores, played.channels, without, played.clock.elapsed_s)
+    storer = StorerRole(ports, played.storer()[1])
+    played.settle(storer.step)
+    storer.close()
+    assert played.channels.raw.ends()[1] > kept + 1
+    played.channels.raw.read(1, kept, 1)
+    without.close()
+
+
+def _first(played: Played, name: str) -> int:
+    """The first position of a topic that is still there."""
+    channels = played.channels
+    partition = name.rpartition(".")[2]
+    topic = channels.rows(int(partition)) if partition.isdigit() else channels.announcements
+    for position in range(topic.end()):
+        with suppress(Stop):
+            topic.read(position, 1)
+            return position
+    return topic.end()
+
+
+# -- who takes over ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storer_that_takes_over(copy: Copy, expected: str, slow: None, seed: int) -> None:
+    """Turn and turn about: each begins with what the other has synced."""
+    played, dice = copy.played, Random(seed)
+    storers = [played.storer(), played.storer()]
+    for _, members in storers:
+        members.shares.clear()
+    for number in range(8):
+        storer, members = storers[number % 2]
+        members.shares[0] = 100 + number
+        for _ in range(dice.randrange(1, 12)):
+            storer.step()
+            played.clock.pass_(0.05)
+        members.shares.clear()
+    storer, members = storers[0]
+    members.shares[0] = 1000
+    played.settle(storer.step)
+    for storer, _ in storers:
+        storer.close()
+    copy.check(expected)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 9, 17])
+def test_a_storer_that_was_stopped_within_a_store_goes_on_late(
+    copy: Copy, expected: str, slow: None, at: int
+) -> None:
+    """Meanwhile another stored everything. Neither rows, nor progress, nor positions go back."""
+    played = copy.played
+    late, late_members = played.storer()
+    other, _ = played.storer()
+
+    def stopped() -> None:
+        played.settle(other.step)
+        other.close()
+
+    _at_call(late, at, stopped)
+    played.settle(late.step)  # it does not know that it lost its share
+    played.clock.pass_(1)
+    late.step()
+    late_members.shares[0] = 99
+    played.settle(late.step)
+    late.close()
+    seen = played.stores("gateway")
+    assert seen.projector.progress().size == copy.ground.size
+    copy.check(expected)
+
+
+def _at_call(storer: StorerRole, at: int, do: Any) -> None:
+    """Before the call of that number, of those that store or sync, do that."""
+    ports = storer._ports
+    projector = ports.projector
+
+    class Stopping(Fuse):
+        def _count(self) -> None:
+            self.calls += 1
+            if self.calls == self.at:
+                do()
+
+    fuse = Stopping(at)
+    fuse.on(projector._customer_db, "store")
+    fuse.on(projector._archive, "put_many", "sync")
+    fuse.on(projector._book, "touch", "add")
+    fuse.on(projector, "_note")
+
+
+def test_one_that_stands_by_does_nothing(copy: Copy) -> None:
+    storer, members = copy.played.storer()
+    members.shares.clear()
+    assert not storer.step()
+    assert not storer.status.active
+    assert copy.played.stores("gateway").stored.size() == copy.ground.stored
+    storer.close()
+
+
+# -- what may happen to it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 4, 7, 10, 17, 30, 55])
+def test_killed_within_a_store(ground: Ground, expected: str, tmp_path: Path, seed: int) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(ground.root, root)
+    killed = _child(root, ground, seed)
+    assert killed.returncode == -9
+    done = _child(root, ground, 10**9)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("done")
+    assert digest(check(ground, root)) == expected
+
+
+def _child(root: Path, ground: Ground, seed: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CHILD), str(root), str(ground.clock_us), str(seed)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_topics_that_repeat_and_mix(copy: Copy, expected: str, slow: None, seed: int) -> None:
+    """Items twice, announcements in any order, rows in any order of theirs."""
+    played, dice = copy.played, Random(seed)
+    at = [played.positions.get(rows_position(p)).offset for p in range(PARTITIONS)]
+    announced_at = played.positions.get("storer.announcements").offset
+    rows = [played.channels.rows(p).read(at[p], 10**6) for p in range(PARTITIONS)]
+    announced = played.channels.announcements.read(announced_at, 10**6)
+    stores = played.stores("storer")
+    topics = [_mixed(items, dice) for items in [announced, *rows]]
+
+    class Mixed:
+        raw, announcements = played.channels.raw, topics[0]
+
+        def rows(self, partition: int) -> MemoryTopic:
+            return topics[1 + partition]
+
+    nowhere = Played(copy.root.with_name("other"), PARTITIONS)  # positions in other topics
+    ports = storer_ports(stores, Mixed(), nowhere.positions, played.clock.elapsed_s)  # type: ignore[arg-type]
+    _, members = played.storer()
+    storer = StorerRole(ports, members)
+    played.settle(storer.step)
+    played.clock.pass_(2)
+    storer.step()
+    assert storer.status.dropped > 0
+    storer.close()
+    nowhere.close()
+    copy.check(expected)
+
+
+def _mixed(items: list[tuple[int, bytes]], dice: Random) -> MemoryTopic:
+    topic = MemoryTopic("mixed", Faults())
+    found = [item for _, item in items]
+    found += dice.sample(found, len(found) // 2)
+    for start in range(0, len(found), 9):  # late by a little, as in life
+        some = found[start : start + 9]
+        dice.shuffle(some)
+        topic.append(some)
+    return topic
+
+
+def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: None) -> None:
+    played, dice = copy.played, Random(3)
+    storer, _ = played.storer()
+    projector = storer._ports.projector
+    refused = [0]
+
+    def refusing(call: Any) -> Any:
+        def maybe(*args: Any, **named: Any) -> Any:
+            if dice.random() < 0.3:
+                refused[0] += 1
+                raise Unavailable("the disk is full", retry_after_s=1)
+            return call(*args, **named)
+
+        return maybe
+
+    for owner, name in (
+        (projector._archive, "put_many"), (projector._archive, "sync"),
+        (projector._customer_db, "store"), (projector._book, "touch"), (projector, "_note"),
+        (played.positions, "save"), (played.channels.announcements, "read"),
+    ):  # fmt: skip
+        setattr(owner, name, refusing(getattr(owner, name)))
+    played.settle(storer.step)
+    while played.stores("gateway").projector.progress().size < copy.ground.size:
+        played.clock.pass_(1)
+        storer.step()
+    assert refused[0] > 5
+    storer.close()
+    copy.check(expected)
+
+
+def test_rows_that_are_gone_stop_it(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And fsck says so."""
+    played = copy.played
+    topic = played.channels.rows(1)
+    lost = topic.read(played.positions.get(rows_position(1)).offset, 10**6)[-3][0]
+    read = topic.read
+    monkeypatch.setattr(topic, "read", lambda *args: [one for one in read(*args) if one[0] != lost])
+    storer, _ = played.storer()
+    played.settle(storer.step)
+    with pytest.raises(Stop, match=r"bus-went-backwards: the rows of batch .*/1/\d+ can't be"):
+        _let_pass(storer, played)
+    storer.close()
+    topic.trim(lost + 1)
+    codes = {one.check for one in fsck(copy.root).differences}
+    assert "rows-missing" in codes
+
+
+def _let_pass(storer: StorerRole, played: Played) -> None:
+    for _ in range(20):
+        played.clock.pass_(1)
+        storer.step()
+
+
+def test_a_projection_older_than_what_was_let_go_stops_it(copy: Copy, tmp_path: Path) -> None:
+    played = copy.played
+    old = tmp_path / "old"
+    shutil.copytree(copy.root / "scd", old)
+    storer, _ = played.storer()
+    played.settle(storer.step)
+    storer.close()
+    played.close()
+    shutil.rmtree(copy.root / "scd")
+    shutil.copytree(old, copy.root / "scd")
+    copy.played = Played(copy.root, PARTITIONS, ManualClock(copy.ground.clock_us))
+    storer, _ = copy.played.storer()
+    with pytest.raises(Stop, match="projection-differs"):
+        storer.step()
+
+
+def test_what_was_taken_as_of_a_version(copy: Copy) -> None:
+    """By the headers alone, compared with each row that there was."""
+    stores = copy.played.stores("gateway")
+    heads = stores.log.heads()
+
+    taken: dict[str, int] = {}
+    at = 0
+    for place, header in batch_headers(stores.log, last=heads.version):
+        if place[0] != at:
+            assert taken_at(stores.log, at, heads) == taken
+            at = place[0]
+        data = jcs.decode(header)
+        if data["epoch"] != "sequencer":
+            taken[f"{data['epoch']}/{data['partition']}"] = int(data["offset"])
+    assert taken_at(stores.log, heads.version, heads) == taken == dict(heads.taken)
+    assert rows_of(copy.root)
