@@ -21,13 +21,20 @@ _FUNDS_WEI = 10**21
 _FUNDING = {"anvil": "anvil_setBalance", "ganache": "evm_setAccountBalance"}
 
 
-def local(data: Path, config: Config, *, topic: str = "", make: bool = True) -> Config:
+def local(
+    data: Path,
+    config: Config,
+    *,
+    topic: str = "",
+    principal: str = PRINCIPAL,
+    make: bool = True,
+) -> Config:
     """The configuration, completed by where the servers are; tables that name one stay.
 
-    topic: of raw messages, where others make it; make: whether to make what is missing. That is
-    Kafka's topic, Cassandra's tables, the funds of the platform's accounts on the development
-    chain. Raises Stop("servers-state") where none were started, and Unavailable
-    where one does not answer.
+    topic: of raw messages, where others make it; principal: who enters Kafka (docs/kafka.md);
+    make: whether to make what is missing: Kafka's topic, Cassandra's tables, the funds of the
+    platform's accounts on the development chain. Raises Stop("servers-state") where none were
+    started, and Unavailable where one does not answer.
     """
     servers = read(data)
     missing = [name for name in ("kafka", "cassandra", "mosquitto") if not getattr(servers, name)]
@@ -38,7 +45,7 @@ def local(data: Path, config: Config, *, topic: str = "", make: bool = True) -> 
     assert servers.cassandra is not None
     assert servers.mosquitto is not None
     if not config.kafka.bootstrap:
-        config = replace(config, kafka=_kafka(servers.kafka, topic, make=make))
+        config = replace(config, kafka=_kafka(servers.kafka, topic, principal, make=make))
     if not config.cassandra.hosts:
         found = _cassandra(servers.cassandra, config.cassandra, make=make)
         config = replace(config, cassandra=found)
@@ -50,7 +57,7 @@ def local(data: Path, config: Config, *, topic: str = "", make: bool = True) -> 
     return config
 
 
-def _kafka(at: KafkaAt, topic: str, *, make: bool) -> KafkaConfig:
+def _kafka(at: KafkaAt, topic: str, principal: str, *, make: bool) -> KafkaConfig:
     from infra.consumers_local import admin_access  # noqa: PLC0415 - only here are they needed
     from infra.kafka_bus import ensure_topic  # noqa: PLC0415
     from infra.kafka_feed_topics import ensure_feed  # noqa: PLC0415
@@ -59,7 +66,7 @@ def _kafka(at: KafkaAt, topic: str, *, make: bool) -> KafkaConfig:
     topic = topic or ensure_topic(access)
     if make:
         ensure_feed(access)
-    own = at.principals[PRINCIPAL]
+    own = at.principals[principal]
     return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
 
 

@@ -1,8 +1,7 @@
-"""The role `anchorer`: what the platform tells those outside it. One is active, others stand by.
+"""The role `anchorer`: brings checkpoints and closes to the contract; one is active.
 
-It brings checkpoints and closes to the contract and, where there is a Kafka, rows and checkpoints
-to its consumers. The platform's own chain runs in this process: gateways and the operator's
-commands reach it by a socket in the folder `chain`.
+The platform's own chain runs in the process of the one that is: gateways and the operator's
+commands reach it by a socket in the folder `chain`. The others stand by.
 """
 
 import asyncio
@@ -15,14 +14,12 @@ from bal.errors import GridsealError, Stop
 from bal.model import Anchor
 from infra.anchorer import Anchorer
 from infra.control import ControlServer
-from infra.feeder import Feeder
 from infra.files import make_private
 from infra.metrics import Metrics
 from infra.roles.anchors_seen import journal_of
-from infra.roles.follow import Follower
 from infra.roles.role import Process
+from infra.roles.stores import open_stores
 from infra.roles.turn import Turn
-from infra.roles.views import Views, open_views
 from infra.stores import Stores
 
 logger = logging.getLogger("gridseal.roles")
@@ -43,9 +40,7 @@ class AnchorerRole:
         self._task: asyncio.Task[None] | None = None
         self._alarm_text = ""
         self._anchorer: Anchorer | None = None
-        self._feeder: Feeder | None = None
-        self._follower: Follower | None = None
-        self._views: Views | None = None
+        self._stores: Stores | None = None
         self._control: ControlServer | None = None
         self._close_chain: Callable[[], None] = lambda: None
         self._changing, self._stopping = Lock(), False
@@ -66,9 +61,7 @@ class AnchorerRole:
 
     def ready(self) -> Mapping[str, str]:
         """One that stands by is ready to take over."""
-        chain = self._alarm_text or "ok"
-        feed = (self._feeder.alarm or "ok") if self._feeder is not None else "ok"
-        return {"chain": chain, "feed": feed}
+        return {"chain": self._alarm_text or "ok"}
 
     # -- within -----------------------------------------------------------------------------
 
@@ -98,7 +91,7 @@ class AnchorerRole:
 
         made, clock = self._process.made, self._process.clock
         facts, config = made.facts, made.config.anchor
-        self._views = views = open_views(made, clock, ROLE)
+        self._stores = stores = open_stores(made.folder, clock, ROLE)
         chain = open_chain(config, made.folder, facts.origin, facts.contract)
         self._close_chain, self._chain_rpc = chain.close, chain.rpc
         if chain.contract.chain_id != facts.chain_id:
@@ -111,8 +104,8 @@ class AnchorerRole:
             log=log_id(facts.origin),
             anchorer_key=chain.anchorer_key,
             journal=journal,
-            newest=views.stores.log.checkpoint,
-            consistency=views.stores.receipts().consistency,
+            newest=stores.log.checkpoint,
+            consistency=stores.receipts().consistency,
             interval_s=config.interval_s,
             depth=config.depth,
             own=chain.kind == "own",
@@ -120,40 +113,9 @@ class AnchorerRole:
             on_anchored=self._anchored,
             on_alarm=self._alarm,
             on_clear=self._cleared,
-            closes=views.stores.book.closes,
+            closes=stores.book.closes,
         )
-        if made.config.kafka.bootstrap:
-            self._begin_feed(views.stores)
         self._anchorer.start()
-
-    def _begin_feed(self, stores: Stores) -> None:
-        from infra.kafka_readings import KafkaReadings  # noqa: PLC0415 - embedded starts without
-        from infra.outside import kafka_access  # noqa: PLC0415
-        from infra.services import client_of  # noqa: PLC0415
-
-        process = self._process
-        self._follower = follower = Follower(
-            stored=stores.projector,
-            log=stores.log,
-            archive=stores.archive,
-            registry=stores.registry,
-            clock=process.clock,
-            on_stop=process.fail,
-        )
-        follower.start()
-        readings = KafkaReadings(
-            kafka_access(process.made.config.kafka),
-            customer_db=stores.customer_db,
-            vault=stores.vault,
-            client=lambda client_id: client_of(stores.registry, client_id),
-        )
-        self._feeder = Feeder(
-            readings,
-            visible=lambda: follower.visible_size,
-            checkpoint=stores.log.checkpoint,
-            on_stop=process.fail,
-        )
-        self._feeder.start()
 
     def _stop(self) -> None:
         self._stopping = True
@@ -161,15 +123,11 @@ class AnchorerRole:
             self._end()
 
     def _end(self) -> None:
-        if self._feeder is not None:
-            self._feeder.stop()
-        if self._follower is not None:
-            self._follower.stop()
         if self._anchorer is not None:
             self._anchorer.stop(timeout_s=STOP_S)
         self._close_chain()
-        if self._views is not None:
-            self._views.close()
+        if self._stores is not None:
+            self._stores.close()
         self._turn.release()
 
     # -- who asks ---------------------------------------------------------------------------
@@ -203,8 +161,7 @@ class AnchorerRole:
         return {name: value for name, value in found.items() if isinstance(value, int)}
 
     def _alarms(self) -> list[str]:
-        feed = self._feeder.alarm if self._feeder is not None else ""
-        return [code for code in (self._alarm_text.partition(":")[0], feed) if code]
+        return [self._alarm_text.partition(":")[0]] if self._alarm_text else []
 
     # -- what happens -----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bal.errors import GridsealError
 from infra.config import Config
@@ -24,6 +25,9 @@ from infra.roles.threads import Loop, ThreadRole
 from infra.roles.views import open_views
 from infra.rules import running_rules
 from infra.system_clock import SystemClock
+
+if TYPE_CHECKING:
+    from infra.roles.feed import Feed
 
 STOP_WITHIN_S = 5
 
@@ -143,6 +147,7 @@ def _sequencer(process: Process, _: Wanted) -> Role:
 
 
 def _storer(process: Process, _: Wanted) -> Role:
+    """With the feed of Kafka's consumers, where there is a Kafka."""
     from infra.roles.storer import ROLE, StorerRole  # noqa: PLC0415 - as above
     from infra.roles.storing import StorerPorts  # noqa: PLC0415
 
@@ -165,6 +170,10 @@ def _storer(process: Process, _: Wanted) -> Role:
                 elapsed_s=time.monotonic,
             )
             role = StorerRole(ports, views.channels.members(ROLE, 1))
+            feed = _feed(process)
+            if feed is not None:
+                opened.callback(feed.stop)
+                feed.start()
             close = opened.pop_all().close
 
         def gauges() -> Mapping[str, float]:
@@ -177,9 +186,23 @@ def _storer(process: Process, _: Wanted) -> Role:
                 "synced_entries": status.synced,
             }
 
-        return Loop(role.run, lambda: {"storer": role.status.trouble or "ok"}, gauges, close=close)
+        def alarms() -> list[str]:
+            return [feed.alarm] if feed is not None and feed.alarm else []
+
+        def health() -> Mapping[str, str]:
+            return {"storer": role.status.trouble or "ok", "feed": "".join(alarms()) or "ok"}
+
+        return Loop(role.run, health, gauges, alarms, close)
 
     return ThreadRole(process, make)
+
+
+def _feed(process: Process) -> "Feed | None":
+    if not process.made.config.kafka.bootstrap:
+        return None
+    from infra.roles.feed import Feed  # noqa: PLC0415 - embedded goes without
+
+    return Feed(process)
 
 
 _ROLES: Mapping[str, Callable[[Process, Wanted], Role]] = {
@@ -241,7 +264,7 @@ def _completed(wanted: Wanted, config: Config, layout: Layout, *, first: bool) -
     from infra.profile_local import local  # noqa: PLC0415 - embedded goes without
 
     make = first or wanted.role == "anchorer"  # whose account a chain that began anew must fund
-    return local(wanted.data, config, topic=layout.topic, make=make)
+    return local(wanted.data, config, topic=layout.topic, principal=wanted.role, make=make)
 
 
 def _drawn_epoch(wanted: Wanted, partitions: int) -> str:
