@@ -23,7 +23,7 @@ DEPLOY_CACHE = REPOSITORY / ".cache" / "deploy"
 DEPLOY_PROGRAMS = {
     "helm": "helm.sh/helm/v3/cmd/helm",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
-    "compose": "github.com/compose-spec/compose-go/v2/cmd",
+    "compose": "./compose",
 }
 
 
