@@ -70,6 +70,15 @@ def _kafka(at: KafkaAt, topic: str, principal: str, *, make: bool) -> KafkaConfi
     return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
 
 
+def as_principal(data: Path, config: Config, principal: str) -> Config:
+    """The configuration with another one's certificate for Kafka."""
+    at = read(data).kafka
+    assert at is not None
+    own = at.principals[principal]
+    kafka = replace(config.kafka, certificate=str(own.certificate), key=str(own.key))
+    return replace(config, kafka=kafka)
+
+
 def role_topics(data: Path, partitions: int) -> str:
     """The epoch of the roles' topics at Kafka, which are made where there are none.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from infra.roles.feed import Feed
 
 STOP_WITHIN_S = 5
+AUDITOR = "worker"  # whose rights at Kafka are enough to look at all topics
 
 logger = logging.getLogger("gridseal.roles")
 
@@ -240,6 +241,7 @@ async def run(wanted: Wanted) -> GridsealError | None:
         partitions=wanted.partitions,
         complete=lambda config, layout, first: _completed(wanted, config, layout, first=first),
         draw_epoch=lambda partitions: _drawn_epoch(wanted, partitions),
+        own=lambda config: _own(wanted, config),
     )
     role = _ROLES[wanted.role](Process(made, clock, fail), wanted)
     status = _status(wanted, role)
@@ -264,7 +266,16 @@ def _completed(wanted: Wanted, config: Config, layout: Layout, *, first: bool) -
     from infra.profile_local import local  # noqa: PLC0415 - embedded goes without
 
     make = first or wanted.role == "anchorer"  # whose account a chain that began anew must fund
-    return local(wanted.data, config, topic=layout.topic, principal=wanted.role, make=make)
+    return local(wanted.data, config, topic=layout.topic, principal=AUDITOR, make=make)
+
+
+def _own(wanted: Wanted, config: Config) -> Config:
+    """With the role's own certificate for Kafka, which says what it may do there."""
+    if not wanted.local or wanted.config.kafka.bootstrap:
+        return config
+    from infra.profile_local import as_principal  # noqa: PLC0415 - as above
+
+    return as_principal(wanted.data, config, wanted.role)
 
 
 def _drawn_epoch(wanted: Wanted, partitions: int) -> str:

@@ -86,11 +86,13 @@ def begin(
     partitions: int | None = None,
     complete: Complete = lambda config, layout, first: config,
     draw_epoch: Callable[[int], str] = lambda _: secrets.token_hex(8),
+    own: Callable[[Config], Config] = lambda config: config,
 ) -> Made:
     """Make what is missing, hold the folder with the other roles, and tell what it is.
 
     partitions: for the first start; draw_epoch: where so many partitions are those of Kafka, it may
-    have them already. Raises Stop: stores-differ for a folder of `gridseal up` or
+    have them already; own: how this role enters servers, where an audit by what `outside.json`
+    keeps does otherwise. Raises Stop: stores-differ for a folder of `gridseal up` or
     where an earlier start kept things elsewhere, config-invalid, data-folder, data-folder-in-use.
     """
     folder = DataFolder(root)
@@ -118,7 +120,7 @@ def begin(
             folder.write_facts(facts)
         else:
             _check(facts, config)
-    return Made(folder, config, facts, layout, outside)
+    return Made(folder, own(config), facts, layout, outside)
 
 
 def note_ready(folder: DataFolder, **values: object) -> dict[str, Any]:
