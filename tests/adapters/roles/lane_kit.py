@@ -499,11 +499,22 @@ def cim(*meters: str, value: int = 1) -> bytes:
 
 def frames(device: str, second: int, numbers: Iterable[int] = range(10)) -> bytes:
     """Ten frames of a second behind BEGIN_US, or some of them."""
+    begin_us = BEGIN_US + second * S
+    return _frames(device, [begin_us + number * S // 10 for number in numbers])
+
+
+def frames_at(device: str, time_us: int, count: int) -> bytes:
+    """Frames from a time on, 20 ms apart."""
+    begin_us = time_us - time_us % 20_000
+    return _frames(device, [begin_us + number * 20_000 for number in range(count)])
+
+
+def _frames(device: str, times_us: Iterable[int]) -> bytes:
     made = []
-    for number in numbers:
-        time_us = BEGIN_US + second * S + number * S // 10
+    for time_us in times_us:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
-        one = {"component": "B", "measurand": "frequency", "phase": "A", "data": 50 + number / 100}
+        data = 50 + time_us // 1000 % 1000 / 1000
+        one = {"component": "B", "measurand": "frequency", "phase": "A", "data": data}
         stamp = at.isoformat(timespec="microseconds")
         made.append({"device": device, "timestamp": stamp, "readings": [one]})
     return json.dumps(made).encode()
