@@ -4,8 +4,8 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -13,7 +13,6 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from bal.collect.partition import key_of
 from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
@@ -24,9 +23,10 @@ from infra.kafka_client import (
     administration,
     create_topic,
     cut_off,
+    one_at_a_time,
     open_producer,
 )
-from infra.kafka_partition import HEADERS, PartitionReader
+from infra.kafka_partition import PartitionReader, facts_of, parser, record_of
 
 logger = logging.getLogger("gridseal.bus")
 
@@ -124,7 +124,7 @@ class KafkaBus:
         self._append_lock, self._read_lock, self._trim_lock = Lock(), Lock(), Lock()
         self._producer: AIOKafkaProducer | None = None
         self._doubt: _Sent | None = None
-        self._reader = PartitionReader(access, self._at, self._epoch)
+        self._reader = PartitionReader(access, self._at, parser(self._epoch, partition))
         self._loop = LoopThread()
         try:
             self.end()
@@ -162,7 +162,7 @@ class KafkaBus:
         if not messages:
             return []
         assert not self._read_only, "opened to look at only"
-        with self._one_at_a_time(self._append_lock):
+        with one_at_a_time(self._append_lock, 8 * self._access.timeout_s):
             first = self._loop.call(self._append(messages), 8 * self._access.timeout_s)
         return list(range(first, first + len(messages)))
 
@@ -182,13 +182,8 @@ class KafkaBus:
     async def _send(self, producer: AIOKafkaProducer, messages: Sequence[Intake]) -> int:
         batch = producer.create_batch()
         for m in messages:
-            values = (m.credential.encode(), m.format.encode(), b"%d" % m.received_us)
-            added = batch.append(
-                key=key_of(m, self._is_bulk).encode(),
-                value=m.raw,
-                timestamp=None,
-                headers=list(zip(HEADERS, values, strict=True)),
-            )
+            key, value, headers = record_of(m, self._is_bulk)
+            added = batch.append(key=key, value=value, timestamp=None, headers=headers)
             assert added is not None, "the limit on a group's bytes keeps it within a batch"
         batch.close()
         sent = await producer.send_batch(batch, self._at.topic, partition=self._at.partition)
@@ -212,7 +207,9 @@ class KafkaBus:
         found: int | None = first
         if first < 0:
             await self._drop_producer()
-            found = await self._reader.find(sent.messages, sent.mark)
+            found = await self._reader.find(
+                [facts_of(one) for one in sent.messages], facts_of, sent.mark
+            )
         self._doubt = None
         if found is not None:
             self._advance(found, sent)
@@ -254,20 +251,20 @@ class KafkaBus:
         a later one is missing or one is not as it was written, Stop("bus-went-backwards") where
         what was seen is gone, Unavailable when Kafka does not answer.
         """
-        with self._one_at_a_time(self._read_lock):
+        with one_at_a_time(self._read_lock, 8 * self._access.timeout_s):
             coroutine = self._reader.read(offset, limit)
             return self._loop.call(coroutine, 6 * self._access.timeout_s)
 
     def end(self) -> int:
         """The offset of the next message. Raises as `read`."""
-        with self._one_at_a_time(self._read_lock):
+        with one_at_a_time(self._read_lock, 8 * self._access.timeout_s):
             return self._loop.call(self._reader.look_at_end(), 6 * self._access.timeout_s)
 
     # -- trim ----------------------------------------------------------------------------------
 
     def trim(self, offset: int) -> None:
         """Have Kafka delete what lies below `offset`; the disk is free once a segment is."""
-        with self._one_at_a_time(self._trim_lock):
+        with one_at_a_time(self._trim_lock, 8 * self._access.timeout_s):
             self._loop.call(self._trim(offset), 2 * self._access.timeout_s)
 
     async def _trim(self, offset: int) -> None:
@@ -277,15 +274,6 @@ class KafkaBus:
         async with administration(self._access) as client:
             await client.delete_records({self._at: RecordsToDelete(wanted)})
         self._reader.low = wanted
-
-    @contextmanager
-    def _one_at_a_time(self, lock: Lock) -> Iterator[None]:
-        if not lock.acquire(timeout=8 * self._access.timeout_s):
-            raise Unavailable("Kafka does not answer in time", retry_after_s=RETRY_S)
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _count(sent: _Sent) -> int:

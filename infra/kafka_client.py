@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -141,6 +141,17 @@ async def cut_off(producer: AIOKafkaProducer, timeout_s: float) -> None:
     for step in (producer.client.close, producer._sender.close):
         with suppress(KafkaError, TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(step(), timeout_s)
+
+
+@contextmanager
+def one_at_a_time(lock: Lock, timeout_s: float) -> Iterator[None]:
+    """Hold a lock. Raises Unavailable where another call has it for that long."""
+    if not lock.acquire(timeout=timeout_s):
+        raise Unavailable("Kafka does not answer in time", retry_after_s=RETRY_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -58,17 +58,20 @@ RIGHTS: dict[str, list[Right]] = {
     ],
     "worker": [
         *_topics("read", "bal.raw", "bal.rows", "bal.commitments", "bal.announcements"),
-        *_topics("write", "bal.rows", "bal.commitments"),
+        *_topics("write", "bal.raw", "bal.rows", "bal.commitments"),  # raw: flushes of its own
         _group("worker"),
     ],
     "sequencer": [
         *_topics("read", "bal.commitments", "bal.announcements"),
         *_topics("write", "bal.announcements"),
+        *_topics("delete", "bal.commitments"),  # it alone knows what is needed no more
         _group("sequencer"),
     ],
     "storer": [
         *_topics("read", "bal.rows", "bal.announcements", READINGS, CHECKPOINTS),
         *_topics("write", READINGS, CHECKPOINTS),
+        # It trims what is stored; commitments by the sequencers' saved position.
+        *_topics("delete", "bal.raw", "bal.rows", "bal.commitments", "bal.announcements"),
         _group("storer"),
     ],
     "anchorer": [*_topics("read", "bal.announcements", CHECKPOINTS), _group("anchorer")],

@@ -11,7 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from infra.kafka_bus import SETTINGS, KafkaBus, ensure_topic
+from infra.kafka_channels import KafkaChannels
 from infra.kafka_client import KafkaAccess, administration, delete_topic
+from infra.kafka_topic import ensure_role_topics
 from infra.servers.connect import KafkaAt
 
 
@@ -39,6 +41,33 @@ def noted(folder: Path) -> KafkaAccess:
 def open_bus(folder: Path, at: KafkaAccess | None = None) -> KafkaBus:
     at = at or noted(folder)
     return KafkaBus(at, ensure_topic(at, prefix=prefix_of(folder)))
+
+
+def suffix_of(folder: Path) -> str:
+    """Role topics of a test's own; rights on `bal.raw…` are rights on them."""
+    return f"-test-{sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
+def open_channels(
+    folder: Path,
+    at: KafkaAccess | None = None,
+    is_bulk: Callable[[str], bool] = lambda credential: False,
+) -> KafkaChannels:
+    """Those of a folder: `channels.json` says which."""
+    epoch, partitions = json.loads((folder / "channels.json").read_text())
+    at = at or noted(folder)
+    return KafkaChannels(at, epoch, partitions, is_bulk=is_bulk, suffix=suffix_of(folder))
+
+
+def make_channels(folder: Path, at: KafkaAccess, partitions: int) -> str:
+    epoch = ensure_role_topics(at, partitions, suffix=suffix_of(folder))
+    (folder / "channels.json").write_text(json.dumps([epoch, partitions]))
+    return epoch
+
+
+def delete_role_topics(folder: Path, at: KafkaAccess) -> None:
+    for name in ("raw", "rows", "commitments", "announcements"):
+        delete_topics(at, f"bal.{name}{suffix_of(folder)}.")
 
 
 def administer(

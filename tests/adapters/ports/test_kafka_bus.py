@@ -188,7 +188,7 @@ def test_a_collector_writes_and_reads_with_its_own_rights(
         with closing(KafkaBus(access(kafka_server, "worker"), topic, read_only=True)) as bus:
             assert bus.read(0, 10) == [expected(bus, at, at) for at in range(2)]
         with (
-            closing(KafkaBus(access(kafka_server, "worker"), topic)) as bus,
+            closing(KafkaBus(access(kafka_server, "storer"), topic)) as bus,
             pytest.raises(Unavailable, match="AuthorizationFailed"),
         ):
             bus.append([intake(2)])

@@ -11,7 +11,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from bal.ports import Intake
 from infra.kafka_client import KafkaAccess
-from infra.kafka_partition import HEADERS, PartitionReader
+from infra.kafka_partition import HEADERS, PartitionReader, facts_of, parser
 
 AT = TopicPartition("bal.raw.0123456789abcdef", 0)
 
@@ -53,11 +53,12 @@ def test_a_group_in_doubt_is_looked_for_where_something_is_left(
     low: int, found: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = Path()
-    reader = PartitionReader(KafkaAccess("", nowhere, nowhere, nowhere), AT, "0123456789abcdef")
+    access = KafkaAccess("", nowhere, nowhere, nowhere)
+    reader = PartitionReader(access, AT, parser("0123456789abcdef", 0))
 
     async def opened() -> Consumer:
         return Consumer(low)
 
     monkeypatch.setattr(reader, "_opened", opened)
     group = [Intake("a", "cim", 1, b"5"), Intake("a", "cim", 1, b"6")]
-    assert asyncio.run(reader.find(group, 4)) == found
+    assert asyncio.run(reader.find([facts_of(one) for one in group], facts_of, 4)) == found
