@@ -7,6 +7,7 @@ none of.
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -18,8 +19,9 @@ from bal.model import Pseudonym
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Intake
 from bal.subjects import identity_of_name
-from infra.data_folder import DataFolder, Facts
+from infra.data_folder import OUTSIDE, DataFolder, Facts
 from infra.key_signer import CheckpointSigner, KeySigner
+from infra.outside import Outside
 from infra.public_records import write_public_records
 from infra.roles.bench import WorkerPorts
 from infra.roles.positions import SqlitePositions
@@ -66,10 +68,12 @@ class Given:
     def close(self) -> None: ...
 
 
-def make_folder(root: Path, partitions: int) -> DataFolder:
+def make_folder(root: Path, partitions: int, outside: Outside) -> DataFolder:
     """As infra/roles/making.py makes it, without CA and contract."""
     folder = DataFolder(root)
     folder.create()
+    if any(outside.servers):
+        (root / OUTSIDE).write_text(json.dumps(asdict(outside)))
     log, intake = (
         KeySigner(name, folder.seed(seed))
         for name, seed in ((ORIGIN, "log"), (f"{ORIGIN}/intake", "intake"))
@@ -87,12 +91,18 @@ def make_folder(root: Path, partitions: int) -> DataFolder:
 class Played:
     """The roles of one folder; each with stores of its own, as processes have them."""
 
-    def __init__(self, root: Path, partitions: int = 3, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        partitions: int = 3,
+        clock: ManualClock | None = None,
+        outside: Outside = Outside(),  # noqa: B008 - frozen
+    ) -> None:
         self.root = root
         self.folder = DataFolder(root)
         self.partitions = partitions
         if not (root / "facts.json").exists():
-            make_folder(root, partitions)
+            make_folder(root, partitions, outside)
         self.clock = clock or ManualClock()
         self._opened = ExitStack()
         self.channels = SqliteChannels.open(self.folder.bus, epoch=EPOCH)

@@ -14,6 +14,7 @@ from bal.model import RawMessage, StoredRecord
 from bal.pipeline import Worker
 from bal.registry import Registry
 from infra.fsck import fsck
+from infra.outside import Outside
 from infra.replay import replay
 from infra.roles.rows_item import encode
 from infra.stores import Stores
@@ -32,9 +33,9 @@ class Ground:
     stored: int  # of it
 
 
-def make_ground(root: Path) -> Ground:
+def make_ground(root: Path, outside: Outside = Outside()) -> Ground:  # noqa: B008 - frozen
     """Devices, readings, phasors, retries, a close and a loser's rows; half of it not stored."""
-    played = Played(root, PARTITIONS)
+    played = Played(root, PARTITIONS, outside=outside)
     storer, _ = played.storer()
     workers = played.worker(0, 1), played.worker(2)
     sequencing, seen = played.sequencing(), played.stores("gateway")

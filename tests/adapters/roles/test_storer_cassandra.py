@@ -1,0 +1,91 @@
+"""The storer where the customer database is Cassandra."""
+
+import time
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+from cassandra_support import address
+from folder_kit import ManualClock, Played
+from storer_ground import PARTITIONS, check, make_ground
+
+from bal.errors import Unavailable
+from infra.cassandra_schema import migrate
+from infra.config import CassandraConfig
+from infra.outside import Outside
+from infra.roles import storing
+from infra.roles.storer import StorerRole
+from infra.roles.stores import open_stores
+from infra.servers.connect import CassandraAt
+
+WAIT_S = 90
+
+
+def outside_of(at: CassandraAt) -> Outside:
+    migrate(address(at, "migrator"), "customer")
+    found = CassandraConfig(
+        hosts=at.host,
+        port=at.port,
+        ca=str(at.ca),
+        certificate=str(at.client.certificate),
+        key=str(at.client.key),
+        passwords=str(at.roles["reader"].password_file.parent),
+    )
+    return Outside(cassandra=found, scd=token_hex(8))
+
+
+def test_two_storers_turn_about(
+    cassandra_server: CassandraAt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "VERSIONS_AT_ONCE", 3)
+    monkeypatch.setattr(storing, "SYNC_EVERY_S", 0.4)
+    ground = make_ground(tmp_path / "data", outside_of(cassandra_server))
+    assert 0 < ground.stored < ground.size
+    played = Played(ground.root, PARTITIONS, ManualClock(ground.clock_us))
+    storers = [played.storer(), played.storer()]
+    for _, members in storers:
+        members.shares.clear()
+    for number in range(4):
+        storer, members = storers[number % 2]
+        members.shares[0] = 100 + number
+        for _ in range(4):
+            storer.step()
+            played.clock.pass_(0.05)
+        members.shares.clear()
+    storer, members = storers[0]
+    members.shares[0] = 1000
+    _until_stored(played, storer, ground.size)
+    for storer, _ in storers:
+        storer.close()
+    played.close()
+    check(ground, ground.root)
+
+
+def _until_stored(played: Played, storer: StorerRole, size: int) -> None:
+    seen = played.stores("gateway")
+    deadline = time.monotonic() + WAIT_S
+    while seen.projector.progress().size < size:
+        assert time.monotonic() < deadline, storer.status
+        storer.step()
+        played.clock.pass_(0.05)
+
+
+def test_a_role_starts_while_cassandra_is_away(tmp_path: Path) -> None:
+    """A collector does not need it; a gateway says that it is away; the storer waits."""
+    for name in ("ca", "certificate", "key"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "reader").write_text("p")
+    nowhere = CassandraConfig(
+        hosts="127.0.0.1",
+        port=1,
+        **{name: str(tmp_path / name) for name in ("ca", "certificate", "key")},
+        passwords=str(tmp_path),
+    )
+    played = Played(tmp_path / "data", outside=Outside(cassandra=nowhere, scd="x"))
+    for role in ("collector", "worker", "gateway"):
+        stores = open_stores(played.folder, played.clock, role)
+        assert stores.stored.size() == 0
+        stores.close()
+        with pytest.raises(Unavailable, match="closed"):
+            stores.customer_db.size()
+    played.close()
