@@ -14,6 +14,7 @@ from datetime import date
 from threading import Event, Thread
 
 from bal.certify.log import Sequencer
+from bal.closing import ClosedDay
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Close
 from bal.ports import Book, Clock, DayRows, LogStore, Vault
@@ -314,11 +315,13 @@ def sequencer_role(
     book: Book,
     clock: Clock,
     measured: Callable[[LogStore], LogStore] = lambda log: log,
+    on_closed: Callable[[ClosedDay], None] = lambda _: None,
 ) -> SequencerRole:
     """The role on a data folder (infra/roles/making.py).
 
-    stored: as the storer tells it; rows, vault, book: what closes are made from. Raises Stop where
-    the log or its key can't be opened, so that one that stands by does not find out too late.
+    stored: as the storer tells it; rows, vault, book: what closes are made from; measured: as
+    SequencerRole; on_closed: told of each close that was committed. Raises Stop where the log or
+    its key can't be opened, so that one that stands by does not find out too late.
     """
     rules = running_rules()
     new = replace(facts, rules=rules)
@@ -349,6 +352,7 @@ def sequencer_role(
             grace_s=config.day.grace_h * 3600,
             back_days=config.day.back_days,
             now_s=time.monotonic,
+            on_closed=on_closed,
         ),
         write_public=write_public,
         measured=measured,

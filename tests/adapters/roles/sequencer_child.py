@@ -21,7 +21,8 @@ from infra.config import load
 from infra.file_log import FileLog
 from infra.roles import sequencer as module
 from infra.roles.channels import open_channels
-from infra.roles.making import begin
+from infra.roles.making import Made, begin
+from infra.roles.ports import Channels
 from infra.roles.positions import SqlitePositions
 from infra.roles.sequencer import SequencerRole, sequencer_role
 from infra.roles.stores import open_stores
@@ -88,6 +89,16 @@ def watch_signer(data: Path, signer: GuardedSigner, line: Line) -> GuardedSigner
     return signer
 
 
+def channels_of(made: Made) -> Channels:
+    """Kafka's, where the test made topics there; else files."""
+    if not (made.folder.root.parent / "channels.json").exists():
+        return open_channels(made)
+    sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "ports")]
+    from kafka_support import open_channels as on_kafka
+
+    return on_kafka(made.folder.root.parent)
+
+
 def role_of(data: Path, config: Path | None, line: Line) -> SequencerRole:
     open_log, log_signer = module.open_log, module.log_signer
     module.open_log = lambda *a, **k: watch_log(data, open_log(*a, **k), line)  # type: ignore[assignment]
@@ -99,7 +110,7 @@ def role_of(data: Path, config: Path | None, line: Line) -> SequencerRole:
         made.folder,
         made.config,
         made.facts,
-        channels=open_channels(made),
+        channels=channels_of(made),
         positions=SqlitePositions(data),
         stored=stores.projector,
         rows=stores.customer_db,
