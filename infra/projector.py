@@ -165,10 +165,7 @@ class Projector:
         return Progress(*row) if row else Progress(0, 0, 0, 0)
 
     def size(self) -> int:
-        """Size of the log below which rows, archive and registry records are there.
-
-        As another process sees it, where `applies`. A power cut may take back what is not synced.
-        """
+        """Size of the log below which rows, archive and registry records are there (Stored)."""
         sql = "SELECT max(ifnull((SELECT size FROM stored), 0), ifnull(max(size), 0)) FROM progress"
         with self._lock, translated(_FILE):
             found: int = self._db.execute(sql).fetchone()[0]
@@ -386,15 +383,18 @@ class Projector:
     def _message(self, header: dict[str, Any]) -> RawMessage:
         """From the bus or, where it is forgotten there, from the archive."""
         place = (header["epoch"], int(header["partition"]), int(header["offset"]))
-        epoch, _, offset = place
-        if self._bus is not None and epoch == self._bus.epoch:
+        if self._bus is not None and place[0] == self._bus.epoch:
             with suppress(Stop):  # trimmed
-                for message in self._bus.read(offset, 1):
+                for message in self._bus.read(place[2], 1):
                     return message
         if "again" in header:  # never archived, and nothing is made of it
             return RawMessage(*place, "", "", 0, b"")
-        archived = self._archive.raw(*place)
-        if archived is None:
+        return self.archived(*place)
+
+    def archived(self, epoch: str, partition: int, offset: int) -> RawMessage:
+        """A message that the log took. Raises Stop("bus-went-backwards")."""
+        found = self._archive.raw(epoch, partition, offset)
+        if found is None:
             text = f"the log took message {offset}, which bus and archive no longer have"
             raise Stop("bus-went-backwards", text)
-        return archived
+        return found

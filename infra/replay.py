@@ -5,7 +5,7 @@ rules made the entries and the ones of this version lead elsewhere, the entries 
 log, and what the registry needs from the rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,15 +19,14 @@ from bal.certify.tree import leaf_hash
 from bal.closing import DERIVED, is_close
 from bal.errors import GridsealError, Unavailable
 from bal.model import PHASORS, Digest, Draft, Identity, Pseudonym, TreeHead
-from bal.pipeline import Worker
-from bal.registry import KINDS, Registry
+from bal.registry import KINDS
 from infra.audit import Audit
 from infra.log_reader import Entries, batch_headers
 from infra.rules import described, parse_rules, running_rules
+from infra.source_workers import SourceWorkers
 from infra.sqlite_vault import SqliteVault
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
-
 
 _ALL = 1 << 62  # beyond every size
 
@@ -104,33 +103,6 @@ def _rows(entries: Sequence[bytes]) -> str:
     return sha256(b"".join(entries)).hexdigest()
 
 
-class _Workers:
-    """One a source, with windows of its own, and the registry as of what a header names."""
-
-    def __init__(self, vault: _KeptVault) -> None:
-        self._vault = vault
-        self._records: list[tuple[int, bytes]] = []  # the registry's, by index
-        self._workers: dict[str, tuple[Worker, Registry]] = {}
-        self._applied: dict[str, int] = {}  # of the records
-
-    def note(self, records: Iterable[tuple[int, bytes]]) -> None:
-        """Records of the registry that the log has next."""
-        self._records += records
-
-    def of(self, source: str, size: int) -> Worker:
-        """That of a source; its registry knows all records below `size`."""
-        if source not in self._workers:
-            registry = Registry()
-            self._workers[source] = Worker(self._vault, registry), registry
-        worker, registry = self._workers[source]
-        at = self._applied.get(source, 0)
-        while at < len(self._records) and self._records[at][0] < size:
-            registry.apply(self._records[at][1])
-            at += 1
-        self._applied[source] = at
-        return worker
-
-
 class _Replay:
     """One run."""
 
@@ -139,7 +111,7 @@ class _Replay:
         self._stores = stores
         self._audit = audit
         self._has_roles = has_roles
-        self._workers = _Workers(_KeptVault(stores.vault))
+        self._workers = SourceWorkers(_KeptVault(stores.vault))
         self._sources = stores.day_sources(_KeptVault(stores.vault))
         self._heads = stores.log.heads()
         self._frontier = Frontier.empty()

@@ -11,7 +11,8 @@ from threading import Event
 
 from bal.errors import Stop, Unavailable
 from infra.roles.ports import Members
-from infra.roles.storing import StorerPorts, Storing
+from infra.roles.remaking import Remaking
+from infra.roles.storing import Lost, StorerPorts, Storing
 
 ROLE = "storer"
 IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.02  # who sent a message waits for what is stored
@@ -43,7 +44,8 @@ class StorerRole:
         """members: of `channels.members(ROLE, 1)`; closed with this."""
         self._ports, self._members = ports, members
         self._storing: Storing | None = None
-        self._number: int | None = None  # of the share that `_storing` is for
+        self._remaking: Remaking | None = None
+        self._number: int | None = None  # of the share, while this is the active one
         self._trouble = ""
         self._wait_s = 0.0
         self._status_s = float("-inf")
@@ -66,9 +68,7 @@ class StorerRole:
         """Do what can be done now; whether there may be more at once. Raises Stop."""
         self._wait_s, busy = 0.0, False
         try:
-            self._look_at_share()
-            if self._storing is not None:
-                busy = self._step(self._storing)
+            busy = self._work()
         except Unavailable as error:
             self._wait_s = min(float(error.retry_after_s), AWAY_MAX_S)
             if not self._trouble:
@@ -90,34 +90,52 @@ class StorerRole:
         self._storing = None
         self._members.close()
 
-    def _step(self, storing: Storing) -> bool:
+    def _work(self) -> bool:
+        self._look_at_share()
         try:
-            return storing.step()
+            if self._number is None:
+                return False
+            if self._remaking is not None:
+                return self._remake(self._remaking)
+            if self._storing is None:
+                self._storing = Storing(self._ports)
+                version = self._storing.stored.version
+                logger.info("stores, from version %d of the log on", version)
+            return self._storing.step()
+        except Lost as lost:
+            logger.warning("%s; it is made again from raw messages", lost)
+            self._storing, self._remaking = None, Remaking(self._ports)
         except Stop as stop:
-            if stop.code != "bus-trimmed" or not storing.is_overtaken():
+            if stop.code != "bus-trimmed" or not (self._storing and self._storing.is_overtaken()):
                 raise
-        logger.warning("another storer went on, this one begins behind it")
-        self._storing = None
+            logger.warning("another storer went on, this one begins behind it")
+            self._storing = None
+        return True
+
+    def _remake(self, remaking: Remaking) -> bool:
+        self._remaking = None  # where it fails, another one begins
+        if remaking.step():
+            self._remaking = remaking
         return True
 
     def _look_at_share(self) -> None:
         """Begin anew from what is synced whenever the share was another's meanwhile."""
         number = self._members.mine().get(0)
-        if number is None:
-            if self._storing is not None:
+        if number != self._number:
+            if self._number is not None:
                 logger.warning("another storer goes on")
-            self._storing, self._number = None, None
+            self._storing, self._remaking, self._number = None, None, number
+        if number is None:
             self._wait_s = STANDBY_S
-        elif self._storing is None or number != self._number:
-            self._storing = None
-            self._storing = Storing(self._ports)
-            self._number = number
-            logger.info("stores, from version %d of the log on", self._storing.stored.version)
 
     def _tell(self) -> None:
         self._status_s, storing = self._ports.elapsed_s(), self._storing
         if storing is None:
-            self.status = StorerStatus(trouble=self._trouble)
+            projector, active = self._ports.projector, self._number is not None
+            self.status = StorerStatus(
+                active, size=projector.size(), synced=projector.progress().size,
+                trouble=self._trouble,
+            )  # fmt: skip
             return
         self.status = StorerStatus(
             active=True,

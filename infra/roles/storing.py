@@ -5,7 +5,7 @@ when. It does what the model in tests/simulation/storer.py does: it may end anyw
 anywhere while another goes on, since whatever it stores may be stored again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -69,7 +69,7 @@ class Storing:
     """One active storer; all calls in one thread."""
 
     def __init__(self, ports: StorerPorts) -> None:
-        """Take over from what is synced. Raises Unavailable, Stop as Projector.check."""
+        """Take over from what is synced. Raises Unavailable, Stop as Projector.check, Lost."""
         self._ports, projector = ports, ports.projector
         heads = ports.log.heads()
         try:
@@ -83,8 +83,8 @@ class Storing:
         self._taken = taken_at(ports.log, progress.version, heads)  # as of what is stored
         self._merge: Merge[Held] = Merge(progress.version, self._taken, _has_rows)
         self._rows = [ports.channels.rows(p) for p in range(ports.channels.raw.partitions)]
-        self._rows_at = [self._begin(name) for name in map(rows_position, range(len(self._rows)))]
-        self._announcements_at = self._begin(ANNOUNCEMENTS_POSITION)
+        self._rows_at = [self._begin(rows_position(p), t) for p, t in enumerate(self._rows)]
+        self._announcements_at = self._begin(ANNOUNCEMENTS_POSITION, ports.channels.announcements)
         self._announced_at: dict[int, int] = {}  # by version its place in the topic
         self._given: list[Merged[Held]] = []  # of the merge, and not stored yet
         self.stored = progress
@@ -97,7 +97,7 @@ class Storing:
     def step(self) -> bool:
         """Read, store, and now and then sync; whether there may be more at once.
 
-        Raises Unavailable: the same step may be tried again; Stop.
+        Raises Unavailable: the same step may be tried again; Stop, Lost.
         """
         busy = self._read()
         self._give_out()
@@ -143,17 +143,16 @@ class Storing:
 
     # -- reading ----------------------------------------------------------------------------
 
-    def _begin(self, name: str) -> int:
-        """Where a topic is read from. Raises Stop where what is synced is older than that."""
+    def _begin(self, name: str, topic: Topic) -> int:
+        """Where a topic is read from. Raises Lost where what is synced is older than that."""
         saved, synced = self._ports.positions.get(name), self._merge.version
+        if saved.version > self._ports.log.heads().version:
+            text = f"{name} in roles.db is of version {saved.version}, which the log has not"
+            raise Stop("projection-ahead", text)
         if saved.version > synced:
-            text = (
-                f"progress.db says that version {synced} of the log is stored, and rows up to"
-                f" version {saved.version} were let go: it was replaced by an older one. Restore"
-                " the one that belongs to roles.db"
-            )
-            raise Stop("projection-differs", text)
-        return saved.offset
+            text = f"version {synced} of the log is stored, and the topics begin behind"
+            raise Lost(f"{text} version {saved.version}")
+        return first_kept(topic, saved.offset)
 
     def _read(self) -> bool:
         busy = False
@@ -204,8 +203,7 @@ class Storing:
         if not missing and self._announcements_at >= announcements.end():
             missing = [f"the announcement of version {self._merge.version + 1}"]
         if missing:
-            text = f"{missing[0]} can't be found, and the log has it: a topic lost what it took"
-            raise Stop("bus-went-backwards", f"{text}. Restore it, with roles.db and progress.db")
+            raise Lost(f"{missing[0]} can't be found, and the log has it: a topic lost what it had")
 
     # -- storing ----------------------------------------------------------------------------
 
@@ -235,7 +233,7 @@ class Storing:
         place = parts[0][0]
         items = [held.item for _, held in parts if held is not None]
         if _is_close(place):
-            closed = self._close(place)
+            closed = close_again(self._ports.days, place.inputs)
             if closed.row_digests() != [one.rows for one, _ in parts]:
                 text = f"close {closed.k} leads to other device-days than those in the log"
                 raise Stop("worker-differs", text)
@@ -253,13 +251,6 @@ class Storing:
                 ) from error
             digest = sha256(worked.message.raw).digest()
             commits.append(Committed(worked, place.first, digest))
-
-    def _close(self, place: Place) -> ClosedDay:
-        try:
-            return self._ports.days.again({"inputs": place.inputs})
-        except (ValueError, KeyError) as error:
-            text = f"the close that the log has at {place.first} can't be made again: {error}"
-            raise Stop("projection-differs", text) from error
 
     # -- letting go -------------------------------------------------------------------------
 
@@ -280,6 +271,38 @@ class Storing:
         if offset > self._saved.get(name, 0):
             self._saved[name] = offset
             raw.trim(partition, offset)
+
+
+class Lost(Stop):
+    """Rows that the log took, and that are not stored, are no longer in their topics."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("bus-went-backwards", text)
+
+
+def close_again(days: DaySources, inputs: Mapping[str, str]) -> ClosedDay:
+    """The close that a derived batch's header names. Raises Stop("projection-differs")."""
+    try:
+        return days.again({"inputs": inputs})
+    except (ValueError, KeyError) as error:
+        text = f"close {inputs.get('k')}, which the log has, can't be made again: {error}"
+        raise Stop("projection-differs", text) from error
+
+
+def first_kept(topic: Topic, position: int) -> int:
+    """The first position from that one on below which all is trimmed."""
+    low, high = position, topic.end()
+    while low < high:  # to try is all that a topic offers
+        middle = (low + high) // 2 if low > position else low
+        try:
+            topic.read(middle, 1)
+        except Stop as stop:
+            if stop.code != "bus-trimmed":
+                raise
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def rows_position(partition: int) -> str:

@@ -20,7 +20,7 @@ from bal.errors import Stop, Unavailable
 from bal.model import StoredRecord
 from infra.fsck import fsck
 from infra.log_reader import batch_headers
-from infra.roles import storing
+from infra.roles import remaking, storing
 from infra.roles.ports import Position
 from infra.roles.positions import SqlitePositions
 from infra.roles.storer import StorerRole
@@ -324,30 +324,46 @@ def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: No
     copy.check(expected)
 
 
-def test_rows_that_are_gone_stop_it(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And fsck says so."""
+# -- what is made again of raw messages ---------------------------------------------------------
+
+
+def test_rows_that_are_gone_are_made_again(
+    copy: Copy, expected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And fsck says that they are gone."""
     played = copy.played
     topic = played.channels.rows(1)
-    lost = topic.read(played.positions.get(rows_position(1)).offset, 10**6)[-3][0]
+    lost = topic.read(played.positions.get(rows_position(1)).offset, 10**6)[-5][0]
     read = topic.read
     monkeypatch.setattr(topic, "read", lambda *args: [one for one in read(*args) if one[0] != lost])
     storer, _ = played.storer()
     played.settle(storer.step)
-    with pytest.raises(Stop, match=r"bus-went-backwards: the rows of batch .*/1/\d+ can't be"):
-        _let_pass(storer, played)
-    storer.close()
-    topic.trim(lost + 1)
+    assert played.stores("gateway").stored.size() < copy.ground.size
     codes = {one.check for one in fsck(copy.root).differences}
-    assert "rows-missing" in codes
-
-
-def _let_pass(storer: StorerRole, played: Played) -> None:
+    assert codes <= {"rows-missing"}
     for _ in range(20):
         played.clock.pass_(1)
         storer.step()
+    played.settle(storer.step)
+    assert any("made again from raw" in one.getMessage() for one in caplog.records)
+    storer.close()
+    copy.check(expected)
 
 
-def test_a_projection_older_than_what_was_let_go_stops_it(copy: Copy, tmp_path: Path) -> None:
+def test_fsck_tells_of_rows_that_nobody_can_store(copy: Copy) -> None:
+    topic = copy.played.channels.rows(1)
+    assert fsck(copy.root).differences == []
+    topic.trim(topic.end() - 3)
+    found = fsck(copy.root).differences
+    assert {one.check for one in found} == {"rows-missing"}
+    assert all("/1/" in one.where for one in found)
+
+
+@pytest.mark.parametrize("gone", ["projection", "half of it"])
+def test_a_projection_that_is_lost_is_made_again(
+    copy: Copy, expected: str, tmp_path: Path, gone: str
+) -> None:
+    """From the archive and the raw messages: topics of rows have let go of what was stored."""
     played = copy.played
     old = tmp_path / "old"
     shutil.copytree(copy.root / "scd", old)
@@ -356,10 +372,43 @@ def test_a_projection_older_than_what_was_let_go_stops_it(copy: Copy, tmp_path: 
     storer.close()
     played.close()
     shutil.rmtree(copy.root / "scd")
-    shutil.copytree(old, copy.root / "scd")
+    if gone != "projection":
+        shutil.copytree(old, copy.root / "scd")
     copy.played = Played(copy.root, PARTITIONS, ManualClock(copy.ground.clock_us))
     storer, _ = copy.played.storer()
-    with pytest.raises(Stop, match="projection-differs"):
+    copy.played.settle(storer.step)
+    storer.close()
+    copy.check(expected)
+
+
+def test_making_again_goes_on_where_it_was_stopped(
+    copy: Copy, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remaking, "CATCH_UP_MESSAGES", 5)
+    played, dice = copy.played, Random(2)
+    for partition in range(PARTITIONS):
+        topic = played.channels.rows(partition)
+        topic.trim(topic.end())
+    storer, _ = played.storer()
+    store = storer._ports.projector._customer_db.store
+
+    def refusing(*args: Any) -> None:
+        if dice.random() < 0.2:
+            raise Unavailable("full", retry_after_s=1)
+        store(*args)
+
+    monkeypatch.setattr(storer._ports.projector._customer_db, "store", refusing)
+    for _ in range(600):
+        played.clock.pass_(0.5)
+        storer.step()
+    storer.close()
+    copy.check(expected)
+
+
+def test_a_log_that_is_older_stops_it(copy: Copy) -> None:
+    copy.played.positions.save(rows_position(0), Position(10**6, 10**6))
+    storer, _ = copy.played.storer()
+    with pytest.raises(Stop, match="projection-ahead"):
         storer.step()
 
 
