@@ -18,7 +18,7 @@ from bal.certify.order import encode as encode_offer
 from bal.errors import Stop, Unavailable
 from bal.harmonise.phasors import rate_of
 from bal.model import RawMessage
-from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worked
+from bal.pipeline import FLUSH_FORMAT, OPERATOR, WINDOW_FORMATS, Worked
 from bal.ports import Heads, Intake
 from bal.registry import KINDS
 from bal.store.merge import Announced
@@ -36,11 +36,12 @@ from infra.roles.windows_again import WindowsAgain
 IN_FLIGHT_MAX, IN_FLIGHT_ENTRIES, SMALL_IN_FLIGHT_MAX = 64, 4_096, 1_024
 AHEAD_MAX = 200_000  # entries that the log may be ahead of what is stored
 STEP_MESSAGES = 64
-STEP_BYTES = 1024 * 1024  # of raw messages: most of a second's work, and other lanes wait
+STEP_BYTES = 512 * 1024  # of raw messages: a quarter of a second's work, and other lanes wait
 READ_BYTES = 4 * 1024 * 1024  # about so much is read at once
 APPEND_BYTES = 8 * 1024 * 1024  # in one append of rows
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 SAVE_EVERY_S = 1.0
+STUCK_S = 60.0  # the log goes on and takes nothing of what is offered: the partition has halted
 
 
 class LaneState(Enum):
@@ -60,6 +61,7 @@ class Ended(Enum):
 
     SUPERSEDED = "another worker claimed it"
     HALF_DONE = "a message was left half done"  # its frames are perhaps in the windows
+    STUCK = "the log goes on and takes nothing of it"  # a claim lets a halted partition go on
 
 
 class Lane:
@@ -91,6 +93,8 @@ class Lane:
         self._mean_bytes = READ_BYTES // 8  # of a message
         self._at_end = False
         self._offered: deque[tuple[int, int]] = deque()  # not taken yet: offset, entries
+        self._moved = -1  # `taken`, when it last was looked at whether that moves
+        self._told_s: float | None = None  # the first version that was told of since
         self._recent: dict[Key, int] = {}  # what the archive may not have yet
         self._recents: deque[tuple[int, Key]] = deque()
         self._asked = -1  # the last own batch that changes the registry
@@ -105,6 +109,8 @@ class Lane:
 
     def announced(self, announced: Announced) -> None:
         """A version of the log, in the order in which they are told."""
+        if self._told_s is None:
+            self._told_s = self._ports.elapsed_s()
         for place in announced.places:
             if self.ended is not None:
                 return
@@ -131,7 +137,7 @@ class Lane:
         if self._ports.elapsed_s() - self._saved_s >= SAVE_EVERY_S:
             self.save()
         self._flush()
-        return self._take(self._trail)
+        return not self._is_stuck(self._trail) and self._take(self._trail)
 
     def save(self) -> None:
         """Save from where on whoever goes on needs messages: only of what is *taken*.
@@ -218,11 +224,7 @@ class Lane:
             return False
         keys = [(one.credential, sha256_of(one.raw)) for one in messages]
         kept = self._ports.archive.summaries({key for key in keys if key not in self._recent})
-        try:
-            self._work(messages, keys, kept)
-        except Unavailable:
-            self.ended = Ended.HALF_DONE
-            raise
+        self._work(messages, keys, kept)
         trail.mark(self.next - 1, self._windows.needed_from(self.next))
         self._send()
         return True
@@ -234,6 +236,14 @@ class Lane:
             offered.popleft()
         small = sum(entries for _, entries in offered) < IN_FLIGHT_ENTRIES
         return (SMALL_IN_FLIGHT_MAX if small else IN_FLIGHT_MAX) - len(offered)
+
+    def _is_stuck(self, trail: Trail) -> bool:
+        """Whether nothing is taken of what was offered long ago, while others' batches are."""
+        if trail.taken != self._moved or trail.taken + 1 == self.next:
+            self._moved, self._told_s = trail.taken, None
+        elif self._told_s is not None and self._ports.elapsed_s() - self._told_s > STUCK_S:
+            self.ended = Ended.STUCK
+        return self.ended is not None
 
     def _read(self) -> bool:
         """Whether there is a message to work."""
@@ -263,12 +273,22 @@ class Lane:
     def _work(
         self, messages: Sequence[RawMessage], keys: Sequence[Key], kept: Mapping[Key, bytes]
     ) -> None:
-        """Make rows and batches of these, or of those up to one that changes the registry."""
+        """Make rows and batches of these, or of those up to one that changes the registry.
+
+        Or up to one that the vault can't be asked about now; Unavailable where that is the first.
+        """
         rows: list[bytes] = []
         offered: list[bytes] = []
         inputs = {"registry": str(self._bench.size), "rules": self._ports.rules}
         for message, key in zip(messages, keys, strict=True):
-            worked = self._worked(message, key, kept)
+            try:
+                worked = self._worked(message, key, kept)
+            except Unavailable:
+                if message.format in WINDOW_FORMATS:
+                    self.ended = Ended.HALF_DONE
+                if self.ended is not None or not offered:
+                    raise
+                break
             batches = worked.batches(message.offset - 1, inputs)
             if not worked.again:
                 rows += [encode_rows(worked, batch) for batch in batches]

@@ -59,6 +59,7 @@ class WorkerRole:
         """members: of `channels.members(ROLE, raw.partitions)`; closed with this."""
         self._ports, self._members = ports, members
         self._bench = Bench(ports.vault, ports.stored)
+        self._stopping = Event()
         self._shares: dict[int, _Share] = {}
         self._heard: int | None = None  # up to where the announcements are heard
         self._begun = 0
@@ -69,7 +70,7 @@ class WorkerRole:
 
     def run(self, stopping: Event) -> None:
         """Work until told to stop. Raises Stop."""
-        idle_s = IDLE_MIN_S
+        idle_s, self._stopping = IDLE_MIN_S, stopping
         try:
             while not stopping.is_set():
                 if self.step():
@@ -91,7 +92,8 @@ class WorkerRole:
             self._bench.refresh()
         if self._heard is not None:
             for partition, share in self._shares.items():
-                busy |= self._step(partition, share)
+                if not self._stopping.is_set():
+                    busy |= self._step(partition, share)
         if self._ports.elapsed_s() - self._status_s >= STATUS_EVERY_S:
             self._tell()
         return busy
@@ -148,6 +150,8 @@ class WorkerRole:
             logger.warning("partition %d: %s", partition, ended.value)
             self._wait(share, CONTESTED_S)
         else:
+            if ended is Ended.STUCK:
+                logger.error("partition %d: %s; it is claimed anew", partition, ended.value)
             self._wait(share, share.away_s)
             share.away_s = min(2 * share.away_s, AWAY_MAX_S)
 

@@ -1,12 +1,14 @@
 """Workers over partitions that are claimed (docs/decisions/0017): infra/roles/{worker,lane}.py."""
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 from lane_kit import EPOCH, World, cim, frames
 
 from bal.certify.order import Outcome
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
+from bal.model import Identity, Pseudonym
 from bal.pipeline import FLUSH_FORMAT
 from infra.roles import lane as lanes
 from infra.roles import worker as workers
@@ -458,7 +460,9 @@ def test_what_a_topic_refuses_is_appended_again(fault: str) -> None:
     assert role.status.troubles == {}
 
 
-def test_a_message_that_the_vault_left_half_done_begins_the_lane_anew() -> None:
+@pytest.mark.parametrize("form", ["pmu", "cim"])
+def test_a_message_that_the_vault_left_half_done_is_worked_again(form: str) -> None:
+    """The lane is begun anew where windows may have half of it."""
     world = World()
     role = world.begun()
     world.clock.us += 3_000_000
@@ -466,16 +470,61 @@ def test_a_message_that_the_vault_left_half_done_begins_the_lane_anew() -> None:
         world.send("pmu-1", "pmu", frames("pmu-1", second))
     world.settle()
     world.faults.next["vault away"] = 3
-    world.send("headend", "cim", cim("m1"))
+    if form == "pmu":
+        world.send("pmu-1", "pmu", frames("pmu-1", 4))
+    else:
+        world.send("headend", "cim", cim("m1"))
     role.step()
-    assert not has_lane(role)
+    assert has_lane(role) == (form == "cim")
     assert role._troubles == {"partition 0": "the vault does not answer"}
     for _ in range(10):
         world.settle()
         world.clock.sleep(1)
-    assert world.check() == 3
-    assert 1 < len(world.claims()) <= 4
+    world.check()
+    assert world.log.row.taken[SOURCE] >= 5
+    assert len(world.claims()) == (1 if form == "cim" else 2)
     assert role._troubles == {}
+
+
+def test_what_was_made_before_the_vault_was_away_goes_out() -> None:
+    world = World()
+    role = world.begun()
+    for value in range(4):
+        world.send("headend", "cim", cim("pmu-1", value=value))
+    real, calls = world.vault.pseudonyms, [0]
+
+    def pseudonyms(wanted: Sequence[Identity]) -> dict[Identity, Pseudonym]:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise Unavailable("the vault does not answer")
+        return real(wanted)
+
+    world.vault.pseudonyms = pseudonyms  # type: ignore[method-assign]
+    role.step()
+    assert 2 < lane_of(role).next < 6
+    world.settle()
+    assert world.log.row.taken[SOURCE] == 5
+    assert len(world.claims()) == 1
+    world.check()
+
+
+def test_a_partition_of_which_nothing_is_taken_any_more_is_claimed_anew() -> None:
+    """As where an item of the commitments was lost on the way: the sequencer halts it."""
+    world = World()
+    role = world.begun()
+    world.send("headend", "cim", cim("pmu-1"))
+    role.step()
+    world.channels.commitments.items.pop()
+    for _ in range(100):
+        world.clock.sleep(1)
+        world.log.tick()
+        role.step()
+        world.storer.step(world.vault)
+    assert len(world.claims()) == 1
+    world.settle()
+    assert world.log.row.taken[SOURCE] == 2
+    assert len(world.claims()) == 2
+    world.check()
 
 
 def test_who_was_stopped_until_the_announcements_were_trimmed_begins_anew() -> None:
