@@ -46,10 +46,11 @@ def _check(value: object, depth: int) -> None:
     if depth > DEPTH_MAX:
         raise ValueError(f"nested more than {DEPTH_MAX} deep")
     if isinstance(value, dict):
-        for key, member in value.items():
-            if not isinstance(key, str) or not key.isascii():
-                raise ValueError("a member's name is not ASCII")
-            _check(member, depth + 1)
+        if not all(map(str.__instancecheck__, value)) or not "".join(value).isascii():
+            raise ValueError("a member's name is not ASCII")
+        for member in value.values():
+            if type(member) is not str:
+                _check(member, depth + 1)
     elif isinstance(value, list):
         for member in value:
             _check(member, depth + 1)

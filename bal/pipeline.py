@@ -87,19 +87,23 @@ class Worked:
     def rows(self, first: int) -> list[StoredRecord]:
         """The database rows, once the log gave the first entry its index."""
         received = year(self.message.received_us)
+        new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
         return [
-            StoredRecord(
-                draft.subject.pseudonym,
-                draft.end_us,
-                draft.kind,
-                draft.register,
-                draft.begin_us,
-                index,
-                draft.rank,
-                TYPE_RECORD,
-                received,
-                draft.record + b"\n" + draft.frames if draft.frames else draft.record,
-                draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
+            new(
+                StoredRecord,
+                (
+                    draft.subject.pseudonym,
+                    draft.end_us,
+                    draft.kind,
+                    draft.register,
+                    draft.begin_us,
+                    index,
+                    draft.rank,
+                    TYPE_RECORD,
+                    received,
+                    draft.record + b"\n" + draft.frames if draft.frames else draft.record,
+                    draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
+                ),
             )
             for index, draft in enumerate(self.drafts, first)
         ]

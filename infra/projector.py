@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,6 +35,7 @@ from infra.sqlite_file import translated
 CATCH_UP_MESSAGES = 256  # stored in one go
 
 _FILE = "progress.db"
+_kind_and_period, _index = itemgetter(2, 4, 1), itemgetter(5)  # of a StoredRecord
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
@@ -96,7 +98,7 @@ class Committed:
             "batch": self.batch,
             "first_index": self.first,
             "count": len(self.worked.entries),
-            "good": sum(draft.kind in SLOT_KINDS for draft in self.worked.drafts)
+            "good": sum([draft.kind in SLOT_KINDS for draft in self.worked.drafts])
             + self.worked.taken,
             "findings": [finding.as_json() for finding in self.worked.findings],
             "refused": [finding.as_json() for finding in self.worked.refused],
@@ -193,15 +195,19 @@ class Projector:
                 continue
             items.append(commit.archived())
             rows += self._rows(commit)
-            registry += [
-                (commit.first + i, draft.record)
-                for i, draft in enumerate(worked.drafts)
-                if draft.kind in KINDS
-            ]
+            if not KINDS.isdisjoint(draft.kind for draft in worked.drafts):
+                registry += [
+                    (commit.first + i, draft.record)
+                    for i, draft in enumerate(worked.drafts)
+                    if draft.kind in KINDS
+                ]
         if items:
             self._archive.put_many(items)
+        newest = dict(zip(map(_kind_and_period, rows), map(_index, rows), strict=True))  # ascending
         slots = (
-            (row.begin_us, row.end_us, row.index) for row in rows if row.kind in KINDS_OF_SLOTS
+            (begin_us, end_us, index)
+            for (kind, begin_us, end_us), index in newest.items()
+            if kind in KINDS_OF_SLOTS
         )
         dates = touched_dates(slots, self._registry.zones)
         for close in closes:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256, sha512
 from hmac import digest as hmac_digest
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -331,28 +332,20 @@ def _by_owner(
 
     Raises ValueError for gaps.
     """
-    keys: dict[Pseudonym, bytes] = {}
-    numbers: dict[Pseudonym, int] = {}
-    pieces: list[list[bytes]] = []
-    owner_of: list[int] = []
-    at = 0
-    for start, end, subject in parts:
-        if start != at or end < start:
-            at = -1
-            break
-        at = end
-        name = subject.pseudonym
-        if name in numbers:
-            number = numbers[name]
-            pieces[number].append(raw[start:end])
-        else:
-            number = numbers[name] = len(pieces)
-            keys[name] = subject.salt_key
-            pieces.append([raw[start:end]])
-        owner_of.append(number)
-    if at != len(raw):
+    ends = [end for _, end, _ in parts]
+    starts = [0, *ends]
+    consecutive = [start for start, _, _ in parts] == starts[:-1] and sorted(ends) == ends
+    if not consecutive or starts[-1] != len(raw):
         raise ValueError("the parts of a message are not consecutive or do not cover it")
-    return keys, pieces, owner_of
+    owners = [subject for _, _, subject in parts]
+    keys = {owner.pseudonym: owner.salt_key for owner in reversed(owners)}
+    names = [owner.pseudonym for owner in owners]
+    numbers = dict(zip(dict.fromkeys(names), count(), strict=False))
+    owner_of = list(map(numbers.__getitem__, names))
+    pieces: list[list[bytes]] = [[] for _ in numbers]
+    for number, start, end in zip(owner_of, starts, ends, strict=False):
+        pieces[number].append(raw[start:end])
+    return {name: keys[name] for name in numbers}, pieces, owner_of
 
 
 def _place(epoch: str, partition: int, offset: int) -> str:
@@ -364,7 +357,11 @@ def _encode_layout(layout: _Layout) -> bytes:
     parts x u32 owner, big-endian.
     """
     owners, parts = len(layout.owners), len(layout.ends)
-    names = "".join([name.ljust(DEVICE_BYTES, "\0") for name in layout.owners]).encode("ascii")
+    names = "".join(layout.owners).encode("ascii")
+    if set(map(len, layout.owners)) != {DEVICE_BYTES}:
+        names = b"".join(
+            [name.encode("ascii").ljust(DEVICE_BYTES, b"\0") for name in layout.owners]
+        )
     numbers = struct.pack(f">{owners + 2 * parts}I", *layout.sizes, *layout.ends, *layout.owner_of)
     return struct.pack(">II", owners, parts) + names + numbers
 

@@ -40,6 +40,7 @@ _DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
 _FORM = 1
 _PAGE_BYTES = 8192
 _kind, _begin_us, _index = itemgetter(2), itemgetter(4), itemgetter(5)
+_end_and_shard = itemgetter(1, 10)
 _DEVICES_KNOWN_MAX = 1 << 18  # in memory, about 150 bytes each
 
 _SCHEMA = """
@@ -105,21 +106,25 @@ class SqliteCustomerDb:
         """
         shards: dict[str, int] = {}
         seen: dict[int, set[Pseudonym]] = {}
-        homes: dict[Home, list[StoredRecord]] = defaultdict(list)
-        places: list[tuple[int, Home]] = []
         with self._file.writing() as db:
             stored = _progress(db)[0]
             if size <= stored:
                 return
-            for item in rows:
-                if stored <= item.index < size:
-                    shard = self._shards.get(item.shard) or shards.get(item.shard)
-                    if shard is None:
-                        shard = shards[item.shard] = _shard_number(db, item.shard)
-                    home = shard, item.end_us // DAY_US
-                    homes[home].append(item)
-                    places.append((item.index, home))
-            for home, members in homes.items():
+            rows = [item for item in rows if stored <= item[5] < size]
+            slices = [(shard, end_us // DAY_US) for end_us, shard in map(_end_and_shard, rows)]
+            in_slice: dict[tuple[str, int], list[StoredRecord]] = defaultdict(list)
+            for where, item in zip(slices, rows, strict=True):
+                in_slice[where].append(item)
+            for shard, _ in in_slice:
+                if shard not in self._shards and shard not in shards:
+                    shards[shard] = _shard_number(db, shard)
+            numbers = self._shards | shards
+            home_of: dict[tuple[str, int], Home] = {
+                (shard, day): (numbers[shard], day) for shard, day in in_slice
+            }
+            places = list(zip(map(_index, rows), map(home_of.__getitem__, slices), strict=True))
+            for where, members in in_slice.items():
+                home = home_of[where]
                 self._note_devices(db, members, home[0], seen)
                 self._insert(db, home, 0, encode(members))
                 self._merge(db, home, members[0].shard)
