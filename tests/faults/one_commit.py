@@ -1,4 +1,4 @@
-"""`python -m tests.faults.one_commit`: one message's whole way on a real data folder, and a look at it.
+"""`python -m tests.faults.one_commit`: one message's whole way on a data folder, and a look at it.
 
 It imports once and forks for each command, a line on standard input; each answer is a line:
 

@@ -35,16 +35,17 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path) -> None:
         try:
             files = running.enrol("meter-1")
             caller = running.client("auditor", "readings.read", "--all-devices")
-            sender = Sender(files, "meter-1", running.mqtt_at)
-            for cut in range(CUTS):
-                sender.more("accepted", chance.randint(1, 30))
-                time.sleep(chance.uniform(0, 0.2))
-                running.kill()
-                lost.append(disk.cut(chance.choice(("none", "some")), chance.randrange(1 << 30)))
-                running.start()
-                check_stores(running.data)
-                assert check_receipts(running.data, list(sender.receipts)) > cut
-            sender.finish()
+            with Sender(files, "meter-1", running.mqtt_at) as sender:
+                for cut in range(CUTS):
+                    sender.more("accepted", chance.randint(1, 30))
+                    time.sleep(chance.uniform(0, 0.2))
+                    running.kill()
+                    how = chance.choice(("none", "some"))
+                    lost.append(disk.cut(how, chance.randrange(1 << 30)))
+                    running.start()
+                    check_stores(running.data)
+                    assert check_receipts(running.data, list(sender.receipts)) > cut
+                sender.finish()
             caller.forget()
             check_readings(sender, caller.readings(versions="all", limit=10_000))
             assert running.stop() == 0

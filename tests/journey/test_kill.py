@@ -21,6 +21,8 @@ SEED = 20260115
 class Meter:
     """A foreign client that sends numbered readings, resends what has no receipt, keeps a book."""
 
+    pace_s = 0.01  # from one reading to the next
+
     def __init__(self, files: Path, name: str, address: str) -> None:
         self.name = name
         self.sent: dict[str, bytes] = {}  # message → raw
@@ -84,7 +86,7 @@ class Meter:
             self._client.publish(f"in/{self.name}/cim", raw, qos=1)
             while not self._client.is_connected() and not self._stop.is_set():
                 time.sleep(0.01)  # what is under way when the kill comes is enough
-            time.sleep(0.01)
+            time.sleep(self.pace_s)
 
 
 def context(files: Path) -> ssl.SSLContext:

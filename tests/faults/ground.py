@@ -1,0 +1,166 @@
+"""A platform on servers of its own, with a bad network between all of them, and small disks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+
+from infra.config import Config
+from infra.files import make_folder
+from infra.profile_local import local
+from infra.servers import kafka, process
+from infra.servers.place import kept_ports, write_state
+from tests.faults.disks import Small, small
+from tests.faults.link import Link
+from tests.faults.load import Sender, check_receipts, check_stores
+from tests.journey.conftest import Running
+from tests.servers_fixture import REPOSITORY, start
+
+SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
+DISKS = {"kafka": 256, "cassandra": 640}  # mebibytes
+PATIENCE_S = 240
+
+
+class Ground:
+    """The platform, its servers, the links by whom they lead to, and two senders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self.links: dict[str, Link] = {}
+        self.senders: list[Sender] = []
+        make_folder(self.data)
+        make_folder(self.data / "servers")
+        guard = [sys.executable, "-m", "tests.servers_fixture", str(self.data), str(os.getpid())]
+        subprocess.Popen(
+            guard, cwd=REPOSITORY, start_new_session=True, stdin=subprocess.DEVNULL
+        ).returncode = 0  # not waited for: it ends what a killed session leaves
+        self._kafka_behind_a_link()
+        start(self.data, *SERVERS)
+        self.platform = Running(folder, self._config(), profile="local", data=self.data)
+
+    def _kafka_behind_a_link(self) -> None:
+        """Kafka tells its clients where to go: to the link."""
+        entry = dict(kept_ports({}, kafka.PORTS, set()))
+        self.links["kafka"] = Link("127.0.0.1", entry["port"])
+        entry["advertised_port"] = self.links["kafka"].port
+        write_state(self.data, {"kafka": entry})
+
+    def _config(self) -> str:
+        """The local profile's, each server by its link."""
+        made = local(self.data, Config())
+        self.links["cassandra"] = Link(made.cassandra.hosts, made.cassandra.port)
+        self.links["mosquitto"] = Link(made.mosquitto.host, made.mosquitto.port)
+        self.links["chain"] = Link("127.0.0.1", int(made.anchor.rpc_url.rsplit(":", 1)[1]))
+        at = {name: link.port for name, link in self.links.items()}
+        made = replace(
+            made,
+            kafka=replace(made.kafka, bootstrap=f"127.0.0.1:{at['kafka']}"),
+            cassandra=replace(made.cassandra, port=at["cassandra"]),
+            mosquitto=replace(made.mosquitto, port=at["mosquitto"]),
+            anchor=replace(made.anchor, rpc_url=f"http://127.0.0.1:{at['chain']}", interval_s=1),
+        )
+        return toml(made)
+
+    def begin(self) -> None:
+        """The platform runs; one sender at its own intake, one at the broker."""
+        self.platform.start()
+        host, port = self.platform.mqtt_at.rsplit(":", 1)
+        self.links["intake"] = Link(host, int(port))
+        for name, link in (("meter-own", "intake"), ("meter-broker", "mosquitto")):
+            files, at = self.platform.enrol(name), f"127.0.0.1:{self.links[link].port}"
+            self.senders.append(Sender(files, name, at, pace_s=0.1))
+
+    def goes_on(self, count: int = 5) -> None:
+        """So many further messages of each sender are certified, and no restart was needed."""
+        assert self.platform.process is not None
+        try:
+            for sender in self.senders:
+                sender.more("certified", count, PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"it does not go on: {self.platform.tail()}") from error
+        assert self.platform.process.poll() is None, self.platform.tail()
+
+    def check(self) -> int:
+        """fsck, and every receipt's message where it says; how many receipts."""
+        check_stores(self.data)
+        told = [receipt for sender in self.senders for receipt in list(sender.receipts)]
+        return check_receipts(self.data, told)
+
+    def finish(self) -> None:
+        """All that was sent gets certified."""
+        for sender in self.senders:
+            sender.finish()
+        assert self.platform.stop() == 0
+        self.check()
+        self.platform.check()
+
+    def close(self) -> None:
+        for sender in self.senders:
+            sender.stop()
+            sender.close()
+        if self.platform.process is not None:
+            self.platform.kill()
+        self.platform.cli("servers", "down", "--data", self.data, "--only", ",".join(SERVERS))
+        for link in self.links.values():
+            link.close()
+
+    # -- faults -----------------------------------------------------------------------------
+
+    def child(self, server: str) -> process.Child:
+        found = process.found(self.data / "servers" / server)
+        assert found is not None, f"{server} does not run"
+        return found
+
+    def kill(self, server: str) -> None:
+        """SIGKILL, and what `gridseal servers up` does."""
+        process.send(self.child(server), signal.SIGKILL)
+        self.up()
+
+    def restart(self, server: str) -> None:
+        """An orderly end, as by `gridseal servers down`, and up."""
+        self.platform.cli("servers", "down", "--data", self.data, "--only", server)
+        self.up()
+
+    def pause(self, server: str, pause_s: float) -> None:
+        child = self.child(server)
+        process.send(child, signal.SIGSTOP)
+        try:
+            time.sleep(pause_s)
+        finally:
+            process.send(child, signal.SIGCONT)
+
+    def up(self) -> None:
+        start(self.data, *SERVERS)
+
+
+@contextmanager
+def ground(folder: Path) -> Iterator[tuple[Ground, dict[str, Small]]]:
+    """It all, under way; the disks of Kafka and Cassandra where they can be mounted."""
+    with ExitStack() as opened:
+        disks = {}
+        for server, mebibytes in DISKS.items():
+            at = folder / "data" / "servers" / server / "data"
+            disks[server] = opened.enter_context(small(at, mebibytes=mebibytes))
+        made = Ground(folder)
+        opened.callback(made.close)
+        made.begin()
+        yield made, disks
+
+
+def toml(config: Config) -> str:
+    """A configuration file that says the same."""
+    lines = []
+    for table in fields(config):
+        lines.append(f"[{table.name}]")
+        part = getattr(config, table.name)
+        for key in fields(part):
+            value = getattr(part, key.name)
+            if value != key.default:
+                text = str(value).lower() if isinstance(value, bool | int) else f'"{value}"'
+                lines.append(f"{key.name} = {text}")
+    return "\n".join([*lines, ""])
