@@ -70,7 +70,7 @@ def properties(place: Place, entry: Entry) -> str:
         "node.id": 1,
         "controller.quorum.voters": f"1@{host}:{controller}",
         "listeners": f"SSL://{host}:{broker},CONTROLLER://{host}:{controller}",
-        "advertised.listeners": f"SSL://{host}:{broker}",
+        "advertised.listeners": f"SSL://{host}:{entry.get('advertised_port', broker)}",
         "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "SSL",
