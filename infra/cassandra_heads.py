@@ -34,22 +34,26 @@ _NEXT = (
 class CassandraHeads:
     """HeadsRow (infra.heads_row) over the table `heads`."""
 
-    def __init__(self, log: str, session: CassandraSession) -> None:
-        """log: the origin, by which logs that share a table differ; whoever opened the session
-        closes it. Raises Unavailable, or Stop("store-version") where the table is not made.
+    def __init__(self, log: str, session: CassandraSession, *, serial: bool = True) -> None:
+        """log: by which logs that share a table differ; whoever opened the session closes it.
+
+        serial: of a sequencer. Others see each swap once it was answered, and don't hinder any: a
+        read that takes part in the transactions is one more of them. Raises Unavailable, or
+        Stop("store-version") where the table is not made.
         """
         self._log, self._session = log, session
+        self._reads_at = ConsistencyLevel.SERIAL if serial else ConsistencyLevel.LOCAL_QUORUM
         self._me = secrets.token_hex(16)
         self._swapping = Lock()
         self._opened: CassandraSession | None = None
         check(session, _READ)
 
     @classmethod
-    def connect(cls, log: str, at: CassandraAddress) -> "CassandraHeads":
-        """Over a connection of its own, as the role `sequencer`, which `close` ends."""
+    def connect(cls, log: str, at: CassandraAddress, *, serial: bool = True) -> "CassandraHeads":
+        """Over a connection of its own, which `close` ends: as `sequencer`, or to read only."""
         session = CassandraSession(at, request_timeout_s=REQUEST_TIMEOUT_S)
         try:
-            made = cls(log, session)
+            made = cls(log, session, serial=serial)
         except BaseException:
             session.close()
             raise
@@ -62,7 +66,7 @@ class CassandraHeads:
             self._opened.close()
 
     def read(self) -> Heads:
-        """The heads row, by a read that takes part in the transactions."""
+        """The heads row; of a sequencer by a read that takes part in the transactions."""
         return self._read()[0]
 
     def swap(self, old: Heads, new: Heads) -> None:
@@ -99,8 +103,7 @@ class CassandraHeads:
         return bool(rows[0][0])
 
     def _read(self) -> tuple[Heads, str]:
-        serial = ConsistencyLevel.SERIAL
-        rows = self._session.rows(_READ, (self._log,), consistency=serial)
+        rows = self._session.rows(_READ, (self._log,), consistency=self._reads_at)
         if not rows:
             return FIRST, ""
         version, size, root, taken, by = rows[0]

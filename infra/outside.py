@@ -161,7 +161,8 @@ def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False)
     from infra.cassandra_heads import CassandraHeads  # noqa: PLC0415 - as above
 
     address = _cassandra_as("reader" if read_only else "sequencer", at)
-    return CassandraHeads.connect(outside.log, replace(address, keyspace=at.log_keyspace))
+    address = replace(address, keyspace=at.log_keyspace)
+    return CassandraHeads.connect(outside.log, address, serial=not read_only)
 
 
 def open_log(folder: DataFolder, clock: Clock, *, read_only: bool = False) -> FileLog:
