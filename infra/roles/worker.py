@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from threading import Event
 
-from bal.certify.order import CLAIM
+from bal import jcs
+from bal.certify.order import CLAIM, announcement
 from bal.errors import Stop, Unavailable
-from bal.store.merge import parse
+from bal.store.merge import Announced, parse
+from infra.log_reader import batch_headers
 from infra.roles.bench import Bench, WorkerPorts
 from infra.roles.lane import Ended, Lane, LaneState
 from infra.roles.ports import Members
@@ -62,6 +65,7 @@ class WorkerRole:
         self._stopping = Event()
         self._shares: dict[int, _Share] = {}
         self._heard: int | None = None  # up to where the announcements are heard
+        self._version = 0  # of the log, the newest that was heard of
         self._begun = 0
         self._gone: Counter[str] = Counter()  # what lanes counted that are no more
         self._troubles: dict[str, str] = {}
@@ -176,33 +180,47 @@ class WorkerRole:
         """Pass on what was announced; whether there may be more."""
         topic = self._ports.channels.announcements
         if self._heard is None:  # before any lane claims: what takes the claim stands behind it
+            self._version = self._ports.log.heads().version
             self._heard = topic.end()
         try:
             found = topic.read(self._heard, ANNOUNCEMENTS_AT_ONCE)
         except Stop as error:
             if error.code != "bus-trimmed":
                 raise
-            self._begin_all_anew()  # this process was stopped for long
+            self._read_headers()
             return True
         for position, item in found:
-            self._pass_on(item)
+            try:
+                self._pass_on(parse(item))
+            except ValueError as error:
+                text = f"announcement {position} can't be read: {error}"
+                raise Stop("store-damaged", text) from error
             self._heard = position + 1
         return bool(found)
 
-    def _pass_on(self, item: bytes) -> None:
-        try:
-            announced = parse(item)
-        except ValueError as error:
-            raise Stop("store-damaged", f"an announcement can't be read: {error}") from error
+    def _read_headers(self) -> None:
+        """Pass on what the log's headers say: it was announced, and trimmed before it was heard.
+
+        The storer trims what it has stored, and this thread may have been at a message meanwhile.
+        """
+        end = self._ports.channels.announcements.end()
+        if any(share.lane is not None for share in self._shares.values()):
+            found = batch_headers(self._ports.log, after=self._version)
+            for version, some in groupby(found, key=lambda one: one[0][0]):
+                headers = [header for _, header in some]
+                last = jcs.decode(headers[-1])
+                size = int(last["first"]) + int(last["count"])
+                self._pass_on(parse(announcement(version, size, headers)))
+        else:
+            self._version = self._ports.log.heads().version
+        self._heard = end
+
+    def _pass_on(self, announced: Announced) -> None:
+        self._version = max(self._version, announced.version)
         self._bench.log_size = max(self._bench.log_size, announced.size)
         for share in self._shares.values():
             if share.lane is not None:
                 share.lane.announced(announced)
-
-    def _begin_all_anew(self) -> None:
-        for share in self._shares.values():
-            self._drop(share)
-        self._heard = None
 
     # -- what the operator sees -------------------------------------------------------------
 

@@ -197,16 +197,16 @@ class MemoryLog:
         self._commitments, self._announcements = commitments, announcements
         self.row = Heads(0, 0, EMPTY_ROOT, {})
         self.kept: list[tuple[tuple[int, int], bytes]] = []
-        self.reads = 0
+        self.asked = 0  # for headers
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self._order = Order({})
         self._position = 0
 
     def heads(self) -> Heads:
-        self.reads += 1
         return self.row
 
     def headers(self, after: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], bytes]]:
+        self.asked += 1
         return [one for one in self.kept if one[0] > after][:limit]
 
     def tile(self, level: int, n: int, width: int) -> bytes:
@@ -298,6 +298,10 @@ class MemoryStorer:
                     self._store(place.first, f"{place.source}/{place.offset}", payload, vault)
             self._size = found.size
         return True
+
+    def trim(self) -> None:
+        """Forget the announcements that were read here."""
+        self._announcements.trim(self._heard)
 
     def _store(self, first: int, batch: str, item: rows_item.RowsItem, vault: MemoryVault) -> None:
         worked = rows_item.worked_of([item], vault)

@@ -527,24 +527,57 @@ def test_a_partition_of_which_nothing_is_taken_any_more_is_claimed_anew() -> Non
     world.check()
 
 
-def test_who_was_stopped_until_the_announcements_were_trimmed_begins_anew() -> None:
+def test_announcements_that_were_trimmed_before_they_were_heard_are_made_up_for() -> None:
+    """The storer trims what it has stored while a worker is at a long message."""
+    world = World()
+    role = world.begun()
+    for value in range(3):
+        world.send("headend", "cim", cim("m1", value=value))
+        role.step()
+        world.log.step()
+        world.storer.step(world.vault)
+        world.storer.trim()
+    world.settle()
+    assert len(world.claims()) == 1
+    assert lane_of(role).next == world.log.row.taken[SOURCE] + 1 == 5
+    world.check()
+
+
+def test_who_was_stopped_until_the_announcements_were_trimmed_learns_of_the_other_claim() -> None:
     world = World()
     first = world.begun()
     world.send("headend", "cim", cim("m1"))
     second, members = world.worker()
     world.give(members)
     world.settle(second)
-    world.clock.sleep(2)
-    second.step()
-    world.raw.trim(0, world.positions.get(position_name(0)).offset)
-    world.channels.announcements.trim(world.channels.announcements.end())
+    world.storer.trim()
+    first.step()
+    assert not has_lane(first)
     members.shares.clear()
     world.send("headend", "cim", cim("m1", value=2))
     world.settle()
+    world.clock.sleep(10)
+    world.settle()
     assert len(world.claims()) == 3
-    assert has_lane(first)
     assert world.log.row.taken[SOURCE] == 3
     world.check()
+
+
+def test_who_has_no_partition_reads_no_headers_of_what_was_trimmed() -> None:
+    world = World()
+    world.begun()
+    idle, members = world.worker()
+    idle.step()
+    world.send("headend", "cim", cim("m1"))
+    world.settle(world.workers[0])
+    world.storer.trim()
+    asked = world.log.asked
+    idle.step()
+    assert world.log.asked == asked
+    world.give(members)
+    world.settle(idle)
+    world.check()
+    assert len(world.claims()) == 2
 
 
 def test_who_was_stopped_until_the_messages_were_trimmed_is_superseded() -> None:
@@ -609,6 +642,8 @@ def test_two_workers_in_any_order_make_one_chain(seed: int) -> None:
             world.log.step()
             if dice.random() < 0.7:
                 world.storer.step(world.vault)
+            if dice.random() < 0.05:
+                world.storer.trim()
         else:
             world.clock.sleep(dice.choice([0.1, 1, 4]))
     world.faults.often = 0
