@@ -213,7 +213,7 @@ class FileLog:
                 sync_file(self._folder / "headers.db-wal")  # a reader may keep the checkpoint back
                 for path in dirty:
                     sync_file(path)
-                for folder in {path.parent for path in dirty}:
+                for folder in self._folders(dirty):
                     sync_folder(folder)
                 for path in settled:
                     path.unlink(missing_ok=True)
@@ -230,6 +230,11 @@ class FileLog:
             for folder in {path.parent for path in superseded}:
                 with suppress(OSError):
                     folder.rmdir()  # where the tile is full and no partial one is left
+
+    def _folders(self, files: set[Path]) -> list[Path]:
+        """Those that hold them, the innermost first: one that is new is a name in the next."""
+        found = {one for path in files for one in path.parents if one.is_relative_to(self._folder)}
+        return sorted(found, key=lambda folder: -len(folder.parts))
 
     # -- files ------------------------------------------------------------------------------
 

@@ -240,3 +240,31 @@ def test_files_that_are_fsynced_and_staging_make_the_whole_log(
         if path.is_file() and synced.get(path) != path.read_bytes():
             path.write_bytes(b"")  # its name survived, its content did not
     check(tmp_path, expected)
+
+
+def test_the_names_of_new_folders_are_fsynced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsync of a file promises its content: a name is kept by fsync of the folder that has it."""
+    from bal.certify.log import Batch
+    from infra import file_log
+
+    kept: dict[Path, set[str]] = {}
+    sync = file_log.sync_folder
+
+    def noting(path: Path) -> None:
+        sync(path)
+        kept[path] = {one.name for one in path.iterdir()}
+
+    monkeypatch.setattr(file_log, "sync_folder", noting)
+    folder = tmp_path / "log"
+    log = FileLog(folder, child.Still())
+    sequencer = Sequencer(log, log, child.NotingSigner(tmp_path), child.ORIGIN)
+    for offset, count in enumerate((3, 300, 2, 900, 4)):
+        found = child.entries(offset, count, "a")
+        sequencer.commit([Batch(child.EPOCH, 0, offset, offset - 1, found, {"rules": "r"})])
+        log.settle()
+        for path in (folder / "tile").rglob("*"):
+            assert path.name in kept[path.parent], path
+        assert "tile" in kept[folder]
+    log.close()
