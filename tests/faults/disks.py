@@ -3,7 +3,7 @@
 Each belongs to a child process that mounts it and takes it away at its end, however the test ends:
 
     with small(folder, mebibytes=16) as disk: disk.fill(); disk.free()
-    with lossy(folder) as disk: disk.cut("all", seed)
+    with lossy(folder) as disk: disk.cut("none", seed)
 
 Mounting is for root; where it is refused the test skips, and says so.
 """
@@ -85,6 +85,10 @@ class Lossy(Mounted):
         kept: "none" of what was not fsynced, or "some" of it, by `seed`.
         """
         return self.ask("cut", kept, seed)
+
+    def lie(self) -> None:
+        """From now on fsync keeps nothing."""
+        self.ask("lie", "none", 0)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ installed. Commands on standard input:
     cut none SEED    what was not fsynced is gone: content of files, and names in folders
     cut some SEED    any part of it is gone: of a file each page and the length by chance, of the
                      changes of names all behind a point by chance, as a journal would keep them
+    lie none 0       from now on fsync keeps nothing, and says that all is well
 
 A file's content is kept by fsync of the file, its name by fsync of its folder: the least that POSIX
 promises. It ends with standard input.
@@ -173,6 +174,7 @@ class Server:
     def __init__(self, disk: Disk, target: str) -> None:
         self._disk, self._target = disk, target
         self.device = -1
+        self.lies = False
         self._answers: dict[int, Callable[[Node, bytes, tuple[int, int]], bytes]] = {
             1: self._lookup, 3: self._getattr, 4: self._setattr, 8: self._mknod, 9: self._mkdir,
             10: self._unlink, 11: self._rmdir, 12: self._rename, 13: self._link, 14: self._open,
@@ -328,11 +330,13 @@ class Server:
         return numbers.ljust(80, b"\0")
 
     def _fsync(self, node: Node, _: bytes, __: tuple[int, int]) -> bytes:
-        node.sync()
+        if not self.lies:
+            node.sync()
         return b""
 
     def _fsyncdir(self, folder: Node, _: bytes, __: tuple[int, int]) -> bytes:
-        self._disk.sync_folder(folder)
+        if not self.lies:
+            self._disk.sync_folder(folder)
         return b""
 
     def _readdir(self, folder: Node, body: bytes, _: tuple[int, int]) -> bytes:
@@ -368,10 +372,14 @@ def main() -> None:
             elif not (line := sys.stdin.readline()):
                 return
             else:
-                _, kept, seed = line.split()
-                server.unmount()
-                pages, names = disk.cut(kept, int(seed))
-                server.mount()
+                what, kept, seed = line.split()
+                pages = names = 0
+                if what == "lie":
+                    server.lies = True
+                else:
+                    server.unmount()
+                    pages, names = disk.cut(kept, int(seed))
+                    server.mount()
                 print(f"{pages}/{names}", flush=True)
     finally:
         server.unmount()

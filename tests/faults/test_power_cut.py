@@ -11,6 +11,8 @@ from random import Random
 
 import pytest
 
+from bal.errors import Stop
+from infra.control import settle
 from infra.files import sync_folder
 from tests.faults.disks import lossy
 from tests.faults.load import Sender, check_receipts, check_stores
@@ -38,6 +40,9 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path) -> None:
             with Sender(files, "meter-1", running.mqtt_at) as sender:
                 for cut in range(CUTS):
                     sender.more("accepted", chance.randint(1, 30))
+                    if chance.random() < 0.6:
+                        settle(running.data)  # as by itself each five seconds
+                        sender.more("accepted", chance.randint(1, 30))
                     time.sleep(chance.uniform(0, 0.2))
                     running.kill()
                     how = chance.choice(("none", "some"))
@@ -55,3 +60,26 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path) -> None:
             if running.process is not None:
                 running.kill()
     print(f"{CUTS} cuts, {len(sender.receipts)} receipts; lost pages/names: {lost}")
+
+
+def test_a_disk_that_lies_is_found(tmp_path: Path) -> None:
+    """That the test above can fail: where fsync keeps nothing, receipts are missed."""
+    with lossy(tmp_path / "disk") as disk:
+        (disk.at / "data").mkdir()
+        sync_folder(disk.at)
+        running = Running(tmp_path, data=disk.at / "data")
+        running.start()
+        try:
+            with Sender(running.enrol("meter-1"), "meter-1", running.mqtt_at) as sender:
+                sender.more("certified", 3)
+                assert check_receipts(running.data, list(sender.receipts))
+                disk.lie()
+                sender.more("certified", 3)
+                told = list(sender.receipts)
+                running.kill()
+            disk.cut("none", 0)
+            with pytest.raises((AssertionError, Stop)):
+                check_receipts(running.data, told)
+        finally:
+            if running.process is not None:
+                running.kill()
