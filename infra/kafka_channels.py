@@ -7,10 +7,17 @@ from threading import Lock
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from bal.errors import Stop, Unavailable
-from infra.kafka_client import KafkaAccess, LoopThread, administration
+from infra.kafka_client import KafkaAccess, administration
 from infra.kafka_members import KafkaMembers
-from infra.kafka_partition import Looker
-from infra.kafka_topic import ANNOUNCEMENTS, COMMITMENTS, RAW, ROWS, KafkaRawTopic, KafkaTopic
+from infra.kafka_topic import (
+    ANNOUNCEMENTS,
+    COMMITMENTS,
+    RAW,
+    ROWS,
+    Entered,
+    KafkaRawTopic,
+    KafkaTopic,
+)
 
 
 class KafkaChannels:
@@ -34,21 +41,16 @@ class KafkaChannels:
         is_bulk: whether a credential's messages need no order. Raises Unavailable where Kafka does
         not answer, Stop("bus-went-backwards") where the announcements are gone.
         """
-        self._access, self._epoch, self._partitions = access, epoch, partitions
-        self._suffix = suffix
+        self._access, self._epoch, self._suffix = access, epoch, suffix
         self._lock = Lock()
         self._rows: dict[int, KafkaTopic] = {}
         self._members: list[KafkaMembers] = []
-        self._loop = LoopThread()
-        self._looker = Looker(access)
-        self._raw = KafkaRawTopic(
-            access, self._loop, self._looker,
-            topic=self._name(RAW), partitions=partitions, is_bulk=is_bulk,
-        )  # fmt: skip
+        self._kafka = Entered(access)
+        self._raw = KafkaRawTopic(self._kafka, self._name(RAW), partitions, is_bulk)
         self._commitments = self._topic(COMMITMENTS)
         self._announcements = self._topic(ANNOUNCEMENTS)
         try:
-            self._loop.call(self._check(), access.timeout_s)
+            self._kafka.loop.call(self._check(), access.timeout_s)
         except BaseException:
             self.close()
             raise
@@ -78,7 +80,7 @@ class KafkaChannels:
     def members(self, role: str, shares: int) -> KafkaMembers:
         """Join the processes of a role, by the group `<role>.<epoch>`."""
         group, topic = f"{role}.{self._epoch}", self._name(ANNOUNCEMENTS)
-        member = KafkaMembers(self._access, self._loop, group, topic, shares)
+        member = KafkaMembers(self._access, self._kafka.loop, group, topic, shares)
         with self._lock:
             self._members.append(member)
         return member
@@ -91,15 +93,13 @@ class KafkaChannels:
         for topic in (*self._rows.values(), self._commitments, self._announcements):
             topic.close()
         self._raw.close()
-        with suppress(Unavailable):
-            self._loop.call(self._looker.close(), self._access.timeout_s)
-        self._loop.close()
+        self._kafka.close()
 
     def _name(self, topic: str) -> str:
         return f"{topic}{self._suffix}.{self._epoch}"
 
     def _topic(self, topic: str, partition: int = 0) -> KafkaTopic:
-        return KafkaTopic(self._access, self._loop, self._looker, self._name(topic), partition)
+        return KafkaTopic(self._kafka, self._name(topic), partition)
 
     async def _check(self) -> None:
         async with administration(self._access) as client:

@@ -9,7 +9,9 @@ from threading import Lock
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import KafkaError
 
 from bal.collect.partition import key_of, partition_of
 from bal.errors import Stop, Unavailable
@@ -67,19 +69,50 @@ def ensure_role_topics(access: KafkaAccess, partitions: int, *, suffix: str = ""
         loop.close()
 
 
-class Partition:
-    """Reads and trims one partition; the calling threads share the loop of `loop`."""
+class Entered:
+    """Kafka as one process entered it: what its topics share."""
 
-    def __init__(
-        self,
-        access: KafkaAccess,
-        loop: LoopThread,
-        at: TopicPartition,
-        parse: Callable[[Any], Any],
-        looker: Looker,
-    ) -> None:
-        self._access, self._loop, self._at = access, loop, at
-        self._reader = PartitionReader[Any](access, at, parse, looker)
+    def __init__(self, access: KafkaAccess) -> None:
+        """Connects when it is used first."""
+        self.access = access
+        self.loop = LoopThread()
+        self.looker = Looker(access)
+        self._trimming = asyncio.Lock()
+        self._administrator: AIOKafkaAdminClient | None = None
+
+    async def trim(self, at: TopicPartition, position: int) -> None:
+        """Have Kafka delete what lies below; one at a time."""
+        async with self._trimming:
+            try:
+                if self._administrator is None:
+                    self._administrator = AIOKafkaAdminClient(**self.access.options())
+                    await self._administrator.start()
+                await self._administrator.delete_records({at: RecordsToDelete(position)})
+            except BaseException:
+                await self._end_administrator()
+                raise
+
+    def close(self) -> None:
+        """Let go of Kafka; topics are closed by then."""
+        for ending in (self.looker.close, self._end_administrator):
+            with suppress(Unavailable):
+                self.loop.call(ending(), self.access.timeout_s)
+        self.loop.close()
+
+    async def _end_administrator(self) -> None:
+        client, self._administrator = self._administrator, None
+        if client is not None:
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(client.close(), self.access.timeout_s)
+
+
+class Partition:
+    """Reads and trims one partition; any number of threads may ask, one at a time reads."""
+
+    def __init__(self, kafka: Entered, at: TopicPartition, parse: Callable[[Any], Any]) -> None:
+        self._kafka, self._at = kafka, at
+        self._access, self._loop = kafka.access, kafka.loop
+        self._reader = PartitionReader[Any](kafka.access, at, parse, kafka.looker)
         self._lock = Lock()
 
     def read(self, position: int, limit: int, wait_s: float) -> list[Any]:
@@ -97,12 +130,7 @@ class Partition:
         wanted = min(position, max(self._reader.known_end, self.end()))
         if wanted <= self._reader.low:
             return
-
-        async def trim() -> None:
-            async with administration(self._access) as client:
-                await client.delete_records({self._at: RecordsToDelete(wanted)})
-
-        self._loop.call(trim(), self._access.timeout_s)
+        self._loop.call(self._kafka.trim(self._at, wanted), self._access.timeout_s)
         self._reader.low = max(wanted, self._reader.low)
 
     def close(self) -> None:
@@ -114,9 +142,9 @@ class Partition:
 class _Writer:
     """An appender and its lock."""
 
-    def __init__(self, access: KafkaAccess, loop: LoopThread, topic: str) -> None:
-        self._access, self._loop = access, loop
-        self._appender, self._lock = Appender(access, topic), Lock()
+    def __init__(self, kafka: Entered, topic: str) -> None:
+        self._access, self._loop = kafka.access, kafka.loop
+        self._appender, self._lock = Appender(kafka.access, topic), Lock()
 
     def append(self, groups: dict[int, list[Record]]) -> dict[int, int]:
         limit_s = 2 * self._access.timeout_s
@@ -135,12 +163,10 @@ class KafkaTopic:
     may run beside it.
     """
 
-    def __init__(
-        self, access: KafkaAccess, loop: LoopThread, looker: Looker, topic: str, partition: int
-    ) -> None:
+    def __init__(self, kafka: Entered, topic: str, partition: int) -> None:
         self._number = partition
-        self._writer = _Writer(access, loop, topic)
-        self._partition = Partition(access, loop, TopicPartition(topic, partition), _item, looker)
+        self._writer = _Writer(kafka, topic)
+        self._partition = Partition(kafka, TopicPartition(topic, partition), _item)
 
     def append(self, items: Sequence[bytes]) -> None:
         """All are durable, in this order, when it returns; see infra/kafka_append.py."""
@@ -179,25 +205,16 @@ class KafkaRawTopic:
     """
 
     def __init__(
-        self,
-        access: KafkaAccess,
-        loop: LoopThread,
-        looker: Looker,
-        *,
-        topic: str,
-        partitions: int,
-        is_bulk: Callable[[str], bool],
+        self, kafka: Entered, topic: str, partitions: int, is_bulk: Callable[[str], bool]
     ) -> None:
         """is_bulk: whether a credential's messages need no order."""
-        self._access, self._loop, self._is_bulk = access, loop, is_bulk
+        self._kafka, self._is_bulk = kafka, is_bulk
         self._epoch = topic.rpartition(".")[2]
-        self._writer = _Writer(access, loop, topic)
+        self._writer = _Writer(kafka, topic)
         self._at = [TopicPartition(topic, number) for number in range(partitions)]
         self._partitions = [
-            Partition(access, loop, at, parser_with_registry(self._epoch, at.partition), looker)
-            for at in self._at
+            Partition(kafka, at, parser_with_registry(self._epoch, at.partition)) for at in self._at
         ]
-        self._looker = looker
         self._ends = [0] * partitions
 
     @property
@@ -241,11 +258,11 @@ class KafkaRawTopic:
 
     def ends(self) -> list[int]:
         """By partition the offset of the next message."""
-        return self._loop.call(self._look_at_ends(), self._access.timeout_s)
+        return self._kafka.loop.call(self._look_at_ends(), self._kafka.access.timeout_s)
 
     async def _look_at_ends(self) -> list[int]:
         """All in one question; as PartitionReader.look_at_end."""
-        async with self._looker.consuming() as consumer:
+        async with self._kafka.looker.consuming() as consumer:
             for look in range(LOOKS):
                 await asyncio.sleep(LOOK_AGAIN_S if look else 0)
                 known = list(self._ends)

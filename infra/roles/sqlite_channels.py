@@ -18,7 +18,8 @@ from bal.ports import Intake
 from infra.roles.sqlite_members import SqliteMembers
 from infra.sqlite_file import SqliteFile
 
-TRIM_STEP = 200  # items in one transaction: who appends waits for no more than that
+TRIM_STEP = 200  # items in one transaction: who appends waits for no more than that,
+TRIM_BYTES = 8 * 1024 * 1024  # nor for more than one item beyond so many bytes
 READ_BYTES = 32 * 1024 * 1024  # a read ends with the item that reaches it
 PARTITION_BITS = 16
 _POLLS_S = (0.001, 0.001, 0.002, 0.002, 0.005)  # then the last again; idle costs little
@@ -47,6 +48,7 @@ class _Journal:
             text = f"{folder.name} lacks {path.name}: it is gone, or was never made"
             raise Stop("bus-went-backwards", text)
         self._name, self._columns = name, len(columns)
+        self._bytes = columns[-1].split()[0]
         self._file = SqliteFile(path, "", form=1, wipe=True)  # rows and messages name meters
         with self._file.reading() as db:
             found, self.epoch = db.execute("SELECT name, epoch FROM topic").fetchone()
@@ -135,9 +137,17 @@ class _Journal:
             with self._file.writing() as db:
                 low, end = self._ends(db, partition)
                 until = max(low, min(position, end, low + TRIM_STEP))
-                rowid = partition << _SHIFT
-                sql = "DELETE FROM items WHERE id >= ? AND id < ?"
-                db.execute(sql, (rowid + low, rowid + until))
+                rowid, size = partition << _SHIFT, 0
+                span = (rowid + low, rowid + until)
+                sql = f"SELECT id, length({self._bytes}) FROM items WHERE id >= ? AND id < ?"  # noqa: S608
+                for at, length in db.execute(f"{sql} ORDER BY id", span):
+                    size += length
+                    if size >= TRIM_BYTES:
+                        until = at - rowid + 1
+                        break
+                db.execute(
+                    "DELETE FROM items WHERE id >= ? AND id < ?", (rowid + low, rowid + until)
+                )
                 db.execute("UPDATE ends SET low = ? WHERE partition = ?", (until, partition))
 
     def close(self) -> None:

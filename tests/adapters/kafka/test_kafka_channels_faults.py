@@ -3,6 +3,7 @@
 With GRIDSEAL_SOAK=1 there are 20 faults of each kind and a pause is 45 s.
 """
 
+import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,12 +11,13 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from channels_suite import Other, read_all, settled, until
+from channels_suite import Other, append_surely, intake, read_all, settled, until
 from kafka_support import access, make_channels, note, open_channels
 from test_kafka_faults import FAULTS, kill, own_kafka, pause
 
 from bal.errors import Unavailable
 from infra.kafka_channels import KafkaChannels
+from infra.servers import process
 from infra.servers.connect import KafkaAt
 
 __all__ = ["own_kafka"]
@@ -101,6 +103,35 @@ def test_the_topics_outlast_faults_of_the_broker(
         assert len(firsts) > writer.told[-1]
     followed = [told.encode() for told in others[-1].told]
     assert followed == items[: len(followed)]
+
+
+def test_what_is_in_doubt_and_appended_again_is_there_once(
+    own_kafka: KafkaAt,
+    tmp_path: Path,
+) -> None:
+    at = access(own_kafka, timeout_s=3)
+    make_channels(tmp_path, at, 2)
+    group = [intake(number) for number in range(20)]
+    child = process.found(own_kafka.place.folder)
+    assert child is not None
+    with closing(open_channels(tmp_path, at)) as channels:
+        topic, raw = channels.commitments, channels.raw
+        topic.append([b"before"])
+        raw.append(group, 0)
+        process.send(child, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable):
+                topic.append([b"one", b"two"])
+            with pytest.raises(Unavailable):
+                raw.append(group, 1)
+        finally:
+            process.send(child, signal.SIGCONT)
+        append_surely(topic, [b"one", b"two"])
+        topic.append([b"three"])
+        assert read_all(topic) == [b"before", b"one", b"two", b"three"]
+        places = raw.append(group, 1)
+        assert len(set(places)) == 20
+        assert sum(raw.ends()) == 40
 
 
 def go_on(others: list[Other]) -> None:

@@ -66,6 +66,20 @@ def test_a_file_of_another_platform_stops(tmp_path: Path) -> None:
         SqliteChannels.open(tmp_path / "two", epoch=EPOCH)
 
 
+def test_large_items_are_trimmed_in_steps(tmp_path: Path) -> None:
+    SqliteChannels.make(tmp_path, EPOCH, 1)
+    with closing(SqliteChannels.open(tmp_path)) as channels:
+        rows = channels.rows(0)
+        for number in range(5):
+            rows.append([bytes([number]) * 5_000_000])
+        rows.trim(4)
+        assert [(at, item[:1]) for at, item in rows.read(4, 9)] == [(4, b"\4")]
+        with pytest.raises(Stop, match="bus-trimmed"):
+            rows.read(3, 1)
+        rows.trim(99)
+        assert rows.read(5, 1) == []
+
+
 def test_positions_go_forward_alone(tmp_path: Path) -> None:
     with closing(SqlitePositions(tmp_path)) as positions, closing(SqlitePositions(tmp_path)) as two:
         assert positions.get("worker/0") == Position(0)
