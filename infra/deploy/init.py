@@ -178,10 +178,14 @@ def toml(config: Config) -> str:
         default = asdict(getattr(Config(), table.name))
         changed = {key: value for key, value in values.items() if value != default[key]}
         if changed:
-            # JSON's strings, whole numbers and booleans are TOML's, too.
-            named = (f"{key} = {json.dumps(value)}" for key, value in changed.items())
+            named = (f"{key} = {_toml_value(value)}" for key, value in changed.items())
             lines += [f"[{table.name}]", *named, ""]
     return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    """JSON's whole numbers, booleans and strings are TOML's, but for DEL (TOML 1.0, String)."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def wanted(environment: Mapping[str, str]) -> tuple[Config, int]:
