@@ -1,6 +1,8 @@
 """`gridseal run ROLE`: one process of a platform that is several (docs/roles.md)."""
 
 import argparse
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,11 +70,15 @@ def _run(arguments: argparse.Namespace) -> int:
         status=address(arguments.status) if arguments.status else None,
         issuer=_issuer(arguments.issuer),
     )
-    failure = asyncio.run(run(wanted))
-    if failure is not None:
-        sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
-        return 1
-    return 0
+    with asyncio.Runner() as runner:
+        failure = runner.run(run(wanted))
+        if failure is not None:
+            sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        # All is closed. Python would wait for every thread that a client of a server has left.
+        os._exit(0 if failure is None else 1)
 
 
 def _issuer(text: str) -> str:

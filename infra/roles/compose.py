@@ -221,7 +221,10 @@ NAMES = tuple(_ROLES)
 
 
 async def run(wanted: Wanted) -> GridsealError | None:
-    """Run a role until SIGTERM or SIGINT; what made it stop by itself is returned."""
+    """Run a role until SIGTERM or SIGINT; what made it stop by itself is returned.
+
+    Then all is closed, and threads of clients of servers may be left: end the process.
+    """
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     failures: list[GridsealError] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -232,6 +235,30 @@ async def run(wanted: Wanted) -> GridsealError | None:
         failures.append(error)
         loop.call_soon_threadsafe(stopped.set)
 
+    starting = asyncio.create_task(_started(wanted, fail))
+    told = asyncio.create_task(stopped.wait())
+    await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # nothing is begun that a kill would not leave as well
+        return failures[0] if failures else None
+    made, role, status = await starting
+    await told
+    began = time.monotonic()
+    try:
+        await asyncio.wait_for(role.stop(), timeout=STOP_WITHIN_S - 0.5)
+    except TimeoutError:
+        logger.critical("not everything ended in time; what was answered for is on disk")
+        os._exit(1)
+    if status is not None:
+        status.stop()
+    made.folder.unlock()
+    logger.info("the %s ended, after %.1f s", wanted.role, time.monotonic() - began)
+    return failures[0] if failures else None
+
+
+async def _started(
+    wanted: Wanted, fail: Callable[[GridsealError], None]
+) -> tuple[Made, Role, StatusServer | None]:
+    """Make what the folder lacks, open what the role needs, begin."""
     clock = SystemClock()
     made = await asyncio.to_thread(
         begin,
@@ -245,18 +272,8 @@ async def run(wanted: Wanted) -> GridsealError | None:
     )
     role = _ROLES[wanted.role](Process(made, clock, fail), wanted)
     status = _status(wanted, role)
-    told = await role.start()
-    _tell(wanted, made, status, told)
-    await stopped.wait()
-    try:
-        await asyncio.wait_for(role.stop(), timeout=STOP_WITHIN_S - 0.5)
-    except TimeoutError:
-        logger.critical("not everything ended in time; what was answered for is on disk")
-        os._exit(1)
-    if status is not None:
-        status.stop()
-    made.folder.unlock()
-    return failures[0] if failures else None
+    _tell(wanted, made, status, await role.start())
+    return made, role, status
 
 
 def _completed(wanted: Wanted, config: Config, layout: Layout, *, first: bool) -> Config:
