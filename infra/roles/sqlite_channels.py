@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 from bal.collect.partition import key_of, partition_of
@@ -135,26 +136,28 @@ class _Journal:
             if low >= min(position, end):
                 return
             with self._file.writing() as db:
-                low, end = self._ends(db, partition)
-                until = max(low, min(position, end, low + TRIM_STEP))
-                rowid, size = partition << _SHIFT, 0
-                span = (rowid + low, rowid + until)
-                sql = f"SELECT id, length({self._bytes}) FROM items WHERE id >= ? AND id < ?"  # noqa: S608
-                for at, length in db.execute(f"{sql} ORDER BY id", span):
-                    size += length
-                    if size >= TRIM_BYTES:
-                        until = at - rowid + 1
-                        break
-                db.execute(
-                    "DELETE FROM items WHERE id >= ? AND id < ?", (rowid + low, rowid + until)
-                )
-                db.execute("UPDATE ends SET low = ? WHERE partition = ?", (until, partition))
+                self._trim(db, partition, position)
+
+    def _trim(self, db: Connection, partition: int, position: int) -> None:
+        """One step."""
+        low, end = self._ends(db, partition)
+        until = max(low, min(position, end, low + TRIM_STEP))
+        rowid, size = partition << _SHIFT, 0
+        lengths = f"SELECT id, length({self._bytes}) FROM items WHERE id >= ? AND id < ?"  # noqa: S608
+        for at, length in db.execute(f"{lengths} ORDER BY id", (rowid + low, rowid + until)):
+            size += length
+            if size >= TRIM_BYTES:
+                until = at - rowid + 1
+                break
+        span = (rowid + low, rowid + until)
+        db.execute("DELETE FROM items WHERE id >= ? AND id < ?", span)
+        db.execute("UPDATE ends SET low = ? WHERE partition = ?", (until, partition))
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
 
-    def _ends(self, db: Any, partition: int) -> tuple[int, int]:
+    def _ends(self, db: Connection, partition: int) -> tuple[int, int]:
         row = db.execute("SELECT low, next FROM ends WHERE partition = ?", (partition,)).fetchone()
         if row is None:
             raise self._file.damaged(f"it has no partition {partition}")
