@@ -8,6 +8,7 @@ says is the business of harmonise. It keeps nothing and returns nothing; see doc
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import NoReturn
@@ -16,6 +17,7 @@ from xml.parsers import expat
 import msgspec
 from lxml import etree
 
+from bal.collect import regular
 from bal.errors import Rejected
 
 
@@ -113,6 +115,14 @@ def _check_xml(raw: bytes, limits: Limits) -> None:
         _check_no_doctype(raw)
     if raw.count(b"<") > limits.items_max:
         _refuse_items(limits)
+    if len(raw) >= regular.MESSAGE_MIN and (short := regular.condensed(text)) is not None:
+        with suppress(Rejected):  # the whole message says where
+            _check_tree(short.encode(), limits)
+            return
+    _check_tree(raw, limits)
+
+
+def _check_tree(raw: bytes, limits: Limits) -> None:
     root = _parse_xml(raw, limits)
     if root.getroottree().docinfo.doctype:  # what the scan above cannot see must not pass either
         _refuse_dtd(None)
