@@ -36,6 +36,7 @@ class ControlServer:
         self._folder = folder
         self._handlers = handlers
         self._server: asyncio.Server | None = None
+        self._inode = 0
 
     async def start(self) -> None:
         """Listen; the folder's lock makes sure that nobody else does."""
@@ -45,16 +46,19 @@ class ControlServer:
         mask = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_MAX)
+            self._inode = (self._folder / SOCKET).stat().st_ino
         finally:
             os.umask(mask)
             os.close(descriptor)
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening; who listens there by now goes on."""
         if self._server is not None:
             self._server.close()
+        path = self._folder / SOCKET
         with suppress(FileNotFoundError):
-            (self._folder / SOCKET).unlink()
+            if path.stat().st_ino == self._inode:
+                path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

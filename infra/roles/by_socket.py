@@ -1,18 +1,22 @@
 """Parts of the platform that the operator's commands ask for and that are other processes'."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from bal.errors import GridsealError, Rejected, Unavailable
-from bal.model import Anchor, Close
+from bal.errors import GridsealError, Rejected, Stop, Unavailable
+from bal.model import Anchor, Close, Digest
 from bal.ports import Book
 from infra.control import call
 
 ANCHOR_WAIT_S = 70
 STATUS_WAIT_S = 5
+DAY_WAIT_S = 600  # a country's device-days take minutes
 
 
 class ChainBySocket:
@@ -48,18 +52,17 @@ class ChainBySocket:
         )
 
 
-class DaysBySchedule:
-    """Days (infra/operator.py): the active sequencer closes them when they are due."""
+class DaysBySocket:
+    """Days (infra/operator.py): the active sequencer closes them."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, folder: Path, book: Book) -> None:
+        """folder: the data folder's `log`, where the active sequencer has its socket."""
+        self._folder, self._book = folder, book
 
     def close(self, day: date, now_us: int) -> "Future[Close]":
-        """Fails with Rejected("day-not-closed")."""
-        del day, now_us
+        """Close one day now; fails with Rejected, or Unavailable where no sequencer answers."""
         answer: Future[Close] = Future()
-        text = "days are closed by schedule where roles run"
-        answer.set_exception(Rejected("day-not-closed", text, field="date"))
+        Thread(target=self._ask, args=(day, now_us, answer), name="day-close", daemon=True).start()
         return answer
 
     def status(self, now_us: int) -> dict[str, Any]:
@@ -70,3 +73,25 @@ class DaysBySchedule:
         return {
             "newest": last and {"k": str(last.k), "date": last.date, "prefix": str(last.prefix)}
         }
+
+    def _ask(self, day: date, now_us: int, answer: "Future[Close]") -> None:
+        try:
+            found: dict[str, Any] = call(
+                self._folder, "day-close", DAY_WAIT_S, date=day.isoformat(), now_us=now_us
+            )
+        except Stop as error:
+            answer.set_exception(Rejected(error.code, error.text, field="date"))
+        except (Unavailable, OSError):
+            answer.set_exception(Unavailable("no sequencer answers", retry_after_s=5))
+        else:
+            books = {name: Digest(bytes.fromhex(found[name])) for name in ("day_book", "book")}
+            answer.set_result(Close(**{**found, **books}))
+
+
+async def close_day(
+    close: "Callable[[date, int], Future[Close]]", request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the active sequencer answers to DaysBySocket."""
+    closing = close(date.fromisoformat(request["date"]), int(request["now_us"]))
+    made = await asyncio.wait_for(asyncio.wrap_future(closing), DAY_WAIT_S)
+    return {**asdict(made), "day_book": made.day_book.hex(), "book": made.book.hex()}

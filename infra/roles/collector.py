@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bal.errors import GridsealError, Stop, Unavailable
 from infra.addresses import host_in_url
@@ -23,7 +24,7 @@ from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
 from infra.mosquitto_intake import Broker, MosquittoIntake
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.operator import Operator
-from infra.roles.by_socket import ChainBySocket, DaysBySchedule
+from infra.roles.by_socket import ChainBySocket, DaysBySocket
 from infra.roles.front import Front
 from infra.roles.gateway import server_files
 from infra.roles.making import note_ready
@@ -107,7 +108,11 @@ class CollectorRole:
 
     async def _listen(self, mqtt: MqttServer) -> str:
         host, port = self._mqtt_at
-        certificate, key = server_files(self.process, [host])
+        url = self.process.made.config.mqtt.url
+        named = urlsplit(url).hostname
+        if url and (not url.startswith("mqtts://") or named is None):
+            raise Stop("config-invalid", "mqtt.url is a URL like mqtts://gridseal.example:8883")
+        certificate, key = server_files(self.process, [host, *([named] if named else [])])
         try:
             ca = self.process.made.folder.keys / "ca.crt"
             bound = await mqtt.start(host, port, server_context(certificate, key, ca))
@@ -116,7 +121,7 @@ class CollectorRole:
         finally:
             certificate.unlink()
             key.unlink()
-        return f"mqtts://{host_in_url(host)}:{bound}"
+        return url or f"mqtts://{host_in_url(host)}:{bound}"
 
     def _interested(self) -> list[str]:
         """Senders who may read their receipts now, or later at the broker."""
@@ -223,7 +228,7 @@ class CollectorRole:
             mqtt=self._mqtt,
             broker=_BrokerSide(self) if at.host else None,
             accounts=self._new_accounts() if at.host and at.accounts else None,
-            deriver=DaysBySchedule(front.stores.book),
+            deriver=DaysBySocket(folder.log, front.stores.book),
             anchorer=ChainBySocket(folder.chain),
             end_requests=lambda _: 0,
             visible_size=lambda: front.follower.visible_size,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,8 @@ def _worker(process: Process, _: Wanted) -> Role:
 
 
 def _sequencer(process: Process, _: Wanted) -> Role:
-    from infra.roles.sequencer import ROLE, sequencer_role  # noqa: PLC0415 - as above
+    from infra.roles.by_socket import close_day  # noqa: PLC0415 - as above
+    from infra.roles.sequencer import ROLE, sequencer_role  # noqa: PLC0415
 
     made, clock = process.made, process.clock
 
@@ -142,9 +144,17 @@ def _sequencer(process: Process, _: Wanted) -> Role:
                 measured=lambda log: MeasuredLog(log, metrics),
             )
             close = opened.pop_all().close
-        return Loop(role.run, role.health, role.gauges, role.alarms, close)
+        return Loop(
+            role.run,
+            role.health,
+            role.gauges,
+            role.alarms,
+            handlers={"day-close": partial(close_day, role.close_day)},
+            active=lambda: role.active,
+            close=close,
+        )
 
-    return ThreadRole(process, make)
+    return ThreadRole(process, make, made.folder.log)
 
 
 def _storer(process: Process, _: Wanted) -> Role:
@@ -193,7 +203,7 @@ def _storer(process: Process, _: Wanted) -> Role:
         def health() -> Mapping[str, str]:
             return {"storer": role.status.trouble or "ok", "feed": "".join(alarms()) or "ok"}
 
-        return Loop(role.run, health, gauges, alarms, close)
+        return Loop(role.run, health, gauges, alarms, close=close)
 
     return ThreadRole(process, make)
 

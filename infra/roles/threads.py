@@ -4,14 +4,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from bal.errors import GridsealError, Stop
+from infra.control import ControlServer, Handler
 from infra.metrics import Metrics
 from infra.roles.role import Process
 
 JOIN_S = 4.0
+LOOK_S = 0.5  # between two looks at whether this process is the active one
 
 logger = logging.getLogger("gridseal.roles")
 
@@ -24,15 +27,23 @@ class Loop:
     health: Callable[[], Mapping[str, str]]
     gauges: Callable[[], Mapping[str, float]] = dict
     alarms: Callable[[], Iterable[str]] = tuple
+    handlers: Mapping[str, Handler] = field(default_factory=dict)  # on `control`, while active
+    active: Callable[[], bool] = lambda: True
     close: Callable[[], None] = field(default=lambda: None)
 
 
 class ThreadRole:
     """Role (infra/roles/role.py)."""
 
-    def __init__(self, process: Process, make: Callable[[Metrics], Loop]) -> None:
-        """make: opens what the loop works with; may block, and raise GridsealError."""
-        self._process, self._make = process, make
+    def __init__(
+        self, process: Process, make: Callable[[Metrics], Loop], control: Path | None = None
+    ) -> None:
+        """make: opens what the loop works with; may block, and raise GridsealError.
+
+        control: a folder for the socket on which the active process is asked.
+        """
+        self._process, self._make, self._control = process, make, control
+        self._serving: asyncio.Task[None] | None = None
         self.metrics = Metrics()
         self._loop: Loop | None = None
         self._stopping, self._ended = Event(), Event()
@@ -42,17 +53,38 @@ class ThreadRole:
         self._loop = await asyncio.to_thread(self._make, self.metrics)
         self.metrics.observe(self._loop.gauges, self._loop.alarms)
         Thread(target=self._run, args=(self._loop,), name="role", daemon=True).start()
+        if self._control is not None:
+            self._serving = asyncio.create_task(self._serve(self._loop, self._control))
         return {}
 
     async def stop(self) -> None:
         """End after the step at hand; if that takes too long, as a kill would."""
         self._stopping.set()
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
         if self._loop is not None:
             await asyncio.to_thread(self._ended.wait, JOIN_S)
 
     def ready(self) -> Mapping[str, str]:
         """For each part `ok` or what is wrong."""
         return {"role": "it is starting"} if self._loop is None else self._loop.health()
+
+    async def _serve(self, loop: Loop, folder: Path) -> None:
+        """Answer where the others ask, for as long as this process is the active one."""
+        while True:
+            while not loop.active():
+                await asyncio.sleep(LOOK_S)
+            server = ControlServer(folder, loop.handlers)
+            try:
+                await server.start()
+                while loop.active():
+                    await asyncio.sleep(LOOK_S)
+            except OSError as error:
+                logger.warning("nobody can ask this process: %s", error)
+                await asyncio.sleep(LOOK_S)
+            finally:
+                await server.stop()
 
     def _run(self, loop: Loop) -> None:
         try:
