@@ -120,6 +120,13 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """[mqtt]: what the collectors are to their devices; counts for `gridseal run collector`."""
+
+    url: str = ""  # mqtts://… that all collectors are reached by; "": each by its own address
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; a missing table or key has its default."""
 
@@ -133,6 +140,7 @@ class Config:
     cassandra: CassandraConfig = field(default_factory=CassandraConfig)
     mosquitto: MosquittoConfig = field(default_factory=MosquittoConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
 
 
 def is_origin(text: str) -> bool:
