@@ -36,7 +36,7 @@ from infra.roles.windows_again import WindowsAgain
 IN_FLIGHT_MAX, IN_FLIGHT_ENTRIES, SMALL_IN_FLIGHT_MAX = 64, 4_096, 1_024
 AHEAD_MAX = 200_000  # entries that the log may be ahead of what is stored
 STEP_MESSAGES = 64
-STEP_BYTES = 512 * 1024  # of raw messages: a quarter of a second's work, and other lanes wait
+STEP_BYTES = 1024 * 1024  # of raw messages: a tenth of a second's work, and other lanes wait
 READ_BYTES = 4 * 1024 * 1024  # about so much is read at once
 APPEND_BYTES = 8 * 1024 * 1024  # in one append of rows
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames

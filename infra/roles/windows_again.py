@@ -4,7 +4,7 @@ Each message is read with the registry that its header in the log names (decisio
 """
 
 from bal import jcs
-from bal.errors import Stop
+from bal.errors import Unavailable
 from bal.harmonise.phasors import rate_of
 from bal.model import RawMessage
 from bal.pipeline import WINDOW_FORMATS, Worker
@@ -37,7 +37,7 @@ class WindowsAgain:
 
         last: version of the log by which that was taken.
 
-        Raises Unavailable, or Stop("log-damaged") where the log lacks a header.
+        Raises Unavailable, also where the log lacks a header.
         """
         self._ports, self._bench, self._partition = ports, bench, partition
         self.windows = Windows(rate_of)
@@ -76,9 +76,9 @@ class WindowsAgain:
                 self.versions.append((offset, version))
             if "again" not in data:
                 self._registries[offset] = int(data["inputs"]["registry"])
-        if missing:
-            text = f"no header behind version {since} is of batch {epoch}/{partition}/"
-            raise Stop("log-damaged", f"{text}{min(missing)}, which the heads row says is taken")
+        if missing:  # after a power cut a sequencer that starts makes them again
+            text = f"the log lacks the header of batch {epoch}/{partition}/{min(missing)}"
+            raise Unavailable(f"{text}, which its heads row says is taken", retry_after_s=5)
 
     def _feed(self, message: RawMessage, size: int) -> None:
         """Let the windows take the frames of a message, as they did with a registry of `size`."""

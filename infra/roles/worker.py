@@ -109,7 +109,8 @@ class WorkerRole:
                 if share.lane is not None:
                     share.lane.save()
         self._shares.clear()
-        self._members.close()
+        with suppress(Unavailable):
+            self._members.close()
 
     # -- partitions -------------------------------------------------------------------------
 

@@ -346,18 +346,26 @@ def test_flushes_of_two_partitions_at_the_same_moment_are_no_retries_of_each_oth
     assert world.check() == 2
 
 
-def test_a_header_that_is_missing_stops_the_worker() -> None:
+def test_a_header_that_is_missing_is_waited_for() -> None:
     world = World()
     first = world.begun()
     world.clock.us += 1_000_000
     world.send("pmu-1", "pmu", frames("pmu-1", 0))
     world.settle(first)
     world.positions.saved.clear()
-    world.log.kept = [one for one in world.log.kept if b'"offset":"1"' not in one[1]]
+    kept = world.log.kept
+    world.log.kept = [one for one in kept if b'"offset":"1"' not in one[1]]
     role, members = world.worker()
     world.give(members)
-    with pytest.raises(Stop, match=f"{EPOCH}/0/1, which the heads row says is taken"):
-        world.settle(role)
+    world.settle(role)
+    text = f"the log lacks the header of batch {SOURCE}/1, which its heads row says is taken"
+    assert role._troubles == {"partition 0": text}
+    world.log.kept = sorted({*kept, *world.log.kept})
+    world.send("pmu-1", "pmu", frames("pmu-1", 2))
+    world.clock.sleep(1)
+    world.settle(role)
+    assert role._troubles == {}
+    assert world.check() == 1
 
 
 # -- the registry ---------------------------------------------------------------------------
