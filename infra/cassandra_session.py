@@ -4,6 +4,7 @@ cassandra-driver 3.30 with its libev reactor and protocol 5; its asyncio reactor
 that protocol. Every call has a time-out, and TLS is never optional.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ RECONNECT_S = 0.5
 IN_FLIGHT_MAX = 32  # requests that one call sends ahead of their answers
 FETCH_ROWS = 256  # of blobs of some KB, in one page
 Statement: TypeAlias = PreparedStatement | BatchStatement
+
+# It tells of every try while a node is away, twice a second; who calls is told once.
+logging.getLogger("cassandra").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
