@@ -95,7 +95,7 @@ class Ground:
         """All that was sent gets certified."""
         for sender in self.senders:
             sender.finish()
-        assert self.platform.stop() == 0
+        self.platform.stop()  # in time or not: what was accepted is on disk
         self.check()
         self.platform.check()
 

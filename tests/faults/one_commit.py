@@ -26,9 +26,9 @@ from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED
 from bal.errors import GridsealError, Unavailable
 from bal.ports import Intake
+from infra.committed import Committed, Progress
 from infra.fsck import fsck
 from infra.log_reader import batch_headers
-from infra.projector import Committed, Progress
 from infra.replay import replay
 from tests.journey.small_platform import Small, cim
 

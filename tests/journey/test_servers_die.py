@@ -1,69 +1,90 @@
-"""Kafka, Cassandra and Mosquitto die under load: nothing with a receipt is lost, all goes on."""
+"""Servers die, stand still, fill up and are badly connected, under load: nothing that has a
+receipt is lost, and all goes on.
 
-import signal
+One platform on servers of its own, with two senders that never stop: one at the platform's intake,
+one at the broker. GRIDSEAL_SOAK=1: 20 faults of each kind, pauses of 45 s.
+"""
+
+import json
+import os
+import time
 from collections.abc import Iterator
-from hashlib import sha256
 
 import pytest
 
-from infra.servers import process
-from tests.journey.conftest import Running, cim
-from tests.journey.test_local_profile import SCOPES, Device, wait_for
-from tests.servers_fixture import start
+from tests.faults.disks import Small
+from tests.faults.ground import DISKS, SERVERS, Ground, ground
+from tests.faults.link import TOXICS
 
-pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.xdist_group("servers"),
+    pytest.mark.slow,
+    # paho drops a socket unclosed where its server dies in the middle of the TLS handshake
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket"),
+]
 
-SERVERS = ("kafka", "cassandra", "mosquitto")
+SOAK = os.environ.get("GRIDSEAL_SOAK") == "1"
+FAULTS = 20 if SOAK else 2
+FILLS = 10 if SOAK else 1
+PAUSE_S = 45 if SOAK else 8
+TOXIC_S = 60 if SOAK else 2
+LINKS = ("intake", "mosquitto", "kafka", "cassandra", "chain")
+Made = tuple[Ground, dict[str, Small]]
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A platform with servers of its own, which a test may kill."""
-    folder = tmp_path_factory.mktemp("dying")
-    start(folder / "data", *SERVERS)
-    platform = Running(folder, profile="local")
-    try:
-        platform.start()
-        yield platform
-    finally:
-        if platform.process is not None:
-            platform.kill()
-        platform.cli("servers", "down", "--data", platform.data, "--only", ",".join(SERVERS))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    with ground(tmp_path_factory.mktemp("dying")) as it:
+        it[0].goes_on()
+        yield it
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_is_killed_and_comes_back(local: Running, server: str) -> None:
-    made = local.enrol(f"head-{server}", "--subjects", "any", "--group", "north", "--bulk")
-    device, first = Device(made), 100 * SERVERS.index(server)
-    try:
-        sent = send(device, first)
-        device.wait("certified", 10)
-        child = process.found(local.data / "servers" / server)
-        assert child is not None
-        process.send(child, signal.SIGKILL)
-        if server != "mosquitto":  # else nothing can be sent
-            sent |= send(device, first + 10)
-        start(local.data, *SERVERS)
-        sent |= send(device, first + 20)
-        wait_for(lambda: {r["message"] for r in device.receipts if r["type"] == "certified"}
-                 >= {r["message"] for r in device.receipts if r["type"] == "accepted"})  # fmt: skip
-        device.wait("certified", 20)
-    finally:
-        device.close()
-    assert local.process is not None
-    assert local.process.poll() is None, local.tail()
-    caller = local.client(f"dso-{server}", SCOPES, "--all-devices")
-    promised = {sent[r["message"]] for r in device.receipts if r["type"] == "certified"}
-    assert len(promised) >= 20
-    assert promised <= {item["record"]["value"] for item in caller.readings(limit=100)}
-    local.check()
+def test_a_server_dies_stands_still_and_is_restarted(made: Made, server: str) -> None:
+    it, _ = made
+    for _ in range(FAULTS):
+        it.kill(server)
+        it.goes_on()
+        it.pause(server, PAUSE_S)
+        it.goes_on()
+        it.restart(server)
+        it.goes_on()
+    assert it.check() > 0
 
 
-def send(device: Device, number: int) -> dict[str, str]:
-    """Ten messages of one reading each; the value of each in Wh, by message."""
-    sent = {}
-    for kwh in range(number + 1, number + 11):
-        raw = cim((device.name, f"2026-01-{1 + kwh % 28:02}T{kwh % 24:02}:00:00Z", str(kwh)))
-        device.send(raw)
-        sent[sha256(raw).hexdigest()] = str(1000 * kwh)
-    return sent
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_is_slow_cut_and_broken(made: Made, link: str) -> None:
+    it, _ = made
+    bad, before = it.links[link], it.links[link].passed
+    for toxic in TOXICS:
+        bad.toxic = toxic
+        try:
+            time.sleep(TOXIC_S)
+        finally:
+            bad.toxic = ""
+        it.goes_on(3)
+    assert bad.passed > before
+    assert it.check() > 0
+
+
+@pytest.mark.parametrize("server", DISKS)
+def test_a_servers_disk_is_full(made: Made, server: str) -> None:
+    """It dies or refuses; once there is room and it runs, the platform goes on by itself."""
+    it, disks = made
+    for _ in range(FILLS):
+        disks[server].fill()
+        sent = [len(sender.sent) + 50 for sender in it.senders]
+        while any(len(s.sent) < n for s, n in zip(it.senders, sent, strict=True)):
+            time.sleep(0.1)
+        disks[server].free()
+        it.up()
+        it.goes_on()
+    assert it.check() > 0
+
+
+def test_at_the_end_all_is_there_and_the_platforms_log_is_its_own(made: Made) -> None:
+    it, _ = made
+    it.finish()
+    log = (it.folder / "stderr").read_text().splitlines()
+    others = [line for line in log if not json.loads(line)["logger"].startswith("gridseal")]
+    assert others == []
