@@ -164,6 +164,10 @@ def test_bus_and_rows_stay_where_they_are(local: Running, tmp_path: Path) -> Non
     assert local.stop() == 0
     embedded = ("up", "--data", local.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
     assert local.refused(*embedded).startswith("gridseal: stores-differ: ")
+    heads = tmp_path / "heads.toml"
+    heads.write_text("[cassandra]\nheads = true\n")
+    elsewhere = (*embedded, "--profile", "local", "--config", heads)
+    assert local.refused(*elsewhere).startswith("gridseal: stores-differ: ")
     assert local.refused("backup", "--data", local.data, "--to", tmp_path / "b.tar").startswith(
         "gridseal: stores-elsewhere: "
     )

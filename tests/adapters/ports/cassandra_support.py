@@ -24,6 +24,15 @@ def address(at: CassandraAt, role: str, keyspace: str = DATA) -> CassandraAddres
     )
 
 
+def configured(at: CassandraAt) -> str:
+    """The table of the configuration for it, heads row included."""
+    return (
+        f'[cassandra]\nhosts = "{at.host}"\nport = {at.port}\nca = "{at.ca}"\n'
+        f'certificate = "{at.client.certificate}"\nkey = "{at.client.key}"\n'
+        f'passwords = "{at.roles["writer"].password_file.parent}"\nheads = true\n'
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """Shared by many databases under test."""

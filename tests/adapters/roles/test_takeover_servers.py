@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cassandra_support import address
+from cassandra_support import address, configured
 from kafka_support import access, delete_role_topics, make_channels, note
 from takeover_kit import Ground, overtaken
 
@@ -33,31 +33,25 @@ def on_kafka(kafka_server: KafkaAt, tmp_path: Path) -> Iterator[Ground]:
     delete_role_topics(tmp_path, at)
 
 
-@pytest.mark.parametrize("point", ["swap", "integrate"])
-def test_members_of_kafka(on_kafka: Ground, point: str) -> None:
-    overtaken(on_kafka, point)
+def test_members_of_kafka(on_kafka: Ground) -> None:
+    overtaken(on_kafka, "integrate")
 
 
 @pytest.fixture
 def on_cassandra(cassandra_server: CassandraAt, tmp_path: Path) -> Iterator[Ground]:
     """Heads row and rows are Cassandra's, all else files."""
-    at, config = cassandra_server, tmp_path / "gridseal.toml"
-    migrate(address(at, "migrator"), "customer")
-    migrate(address(at, "migrator", LOG), "log")
-    config.write_text(
-        f'[cassandra]\nhosts = "{at.host}"\nport = {at.port}\nca = "{at.ca}"\n'
-        f'certificate = "{at.client.certificate}"\nkey = "{at.client.key}"\n'
-        f'passwords = "{at.roles["writer"].password_file.parent}"\nheads = true\n'
-    )
+    migrate(address(cassandra_server, "migrator"), "customer")
+    migrate(address(cassandra_server, "migrator", LOG), "log")
+    config = tmp_path / "gridseal.toml"
+    config.write_text(configured(cassandra_server))
     begin(tmp_path / "data", load(config), SystemClock(), partitions=2).folder.unlock()
     ground = Ground(tmp_path / "data", config)
     yield ground
     ground.close()
 
 
-@pytest.mark.parametrize("point", ["swap", "integrate"])
-def test_heads_row_of_cassandra(on_cassandra: Ground, point: str) -> None:
-    overtaken(on_cassandra, point)
+def test_heads_row_of_cassandra(on_cassandra: Ground) -> None:
+    overtaken(on_cassandra, "swap")
     row = SqliteHeads(on_cassandra.data / "log", read_only=True)
     assert row.read() == FIRST
     row.close()
