@@ -11,11 +11,11 @@ from bal.model import Pseudonym, StoredRecord
 from bal.pipeline import Worker
 from bal.ports import DayRows
 from bal.slots import NO_INDEX
+from infra.committed import CommittedClose
 from infra.data_folder import DataFolder
 from infra.deriver import DaySources
 from infra.drill_victim import Attempt, NothingToAttack, Victim, said
 from infra.key_signer import KeySigner
-from infra.projector import CommittedClose
 from infra.replay import replay
 from infra.stores import Stores
 from infra.system_clock import SystemClock

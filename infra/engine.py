@@ -22,7 +22,8 @@ from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
 from bal.ports import Bus, Clock, RawArchive
 from infra.announcer import Announcer, CertifiedMessage
 from infra.bulk_worker import BulkWorker
-from infra.projector import Committed, CommittedClose, Progress, Projector
+from infra.committed import Committed, CommittedClose, Progress
+from infra.projector import Projector
 from infra.retries import Key, Retries, Summary
 from infra.settler import Settler
 from infra.storer import Job, Storer

@@ -4,12 +4,11 @@ It may be repeated from any point: `progress.db` says up to where everything is 
 lies beyond is made again from the bus by the same `Worker`, and compared with the log.
 """
 
-import json
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
@@ -23,10 +22,11 @@ from bal.derive.fold import KINDS as KINDS_OF_SLOTS
 from bal.derive.touched import touched_dates
 from bal.errors import Stop
 from bal.model import RawMessage, StoredRecord
-from bal.pipeline import SLOT_KINDS, WINDOW_FORMATS, Worked, Worker
+from bal.pipeline import WINDOW_FORMATS, Worked, Worker
 from bal.ports import ArchiveItem, Book, Bus, CustomerDb, RawArchive, TileReader
 from bal.registry import KINDS, Registry
 from bal.store.merge import housed
+from infra.committed import Committed, CommittedClose, Progress
 from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
 from infra.log_reader import batch_headers
 from infra.rules import differs
@@ -51,66 +51,6 @@ _SYNCED = (
     "REPLACE INTO progress SELECT 1, ?1, ?2, ?3, ?4, ?5"
     " WHERE NOT EXISTS (SELECT 1 FROM progress WHERE version > ?1)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Up to where everything is stored: log version, log size, first bus offset not stored.
-
-    Windows of phasor frames that are not done with are made again from the messages from
-    `needed_from` on, which are in versions of the log above `needed_version`.
-    """
-
-    version: int
-    size: int
-    next_offset: int
-    needed_from: int  # next_offset where there are no such windows
-    needed_version: int = 0  # the projector's own to say
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """One message with its place in the log."""
-
-    worked: Worked
-    first: int
-    message_id: bytes  # SHA-256 of the raw message
-
-    @property
-    def batch(self) -> str:
-        """<epoch>/<partition>/<offset>."""
-        m = self.worked.message
-        return f"{m.epoch}/{m.partition}/{m.offset}"
-
-    def archived(self) -> ArchiveItem:
-        """The message as the archive takes it."""
-        raw = self.worked.message
-        parts = [(part.start, part.end, part.subject) for part in self.worked.parts]
-        return ArchiveItem(raw, self.message_id, parts, self.summary())
-
-    def summary(self) -> bytes:
-        """What the archive keeps to answer a retry with."""
-        return json.dumps(self.as_json()).encode()
-
-    def as_json(self) -> dict[str, object]:
-        """Where the message's entries are, and what was doubtful or refused."""
-        return {
-            "batch": self.batch,
-            "first_index": self.first,
-            "count": len(self.worked.entries),
-            "good": sum([draft.kind in SLOT_KINDS for draft in self.worked.drafts])
-            + self.worked.taken,
-            "findings": [finding.as_json() for finding in self.worked.findings],
-            "refused": [finding.as_json() for finding in self.worked.refused],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedClose:
-    """A closed day with the place of its first device-day in the log."""
-
-    closed: ClosedDay
-    first: int
 
 
 class Projector:

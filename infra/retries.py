@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from bal.ports import RawArchive
-from infra.projector import Committed
+from infra.committed import Committed
 
 Key: TypeAlias = tuple[str, bytes]  # how a message is known again: credential, SHA-256 of its bytes
 Summary: TypeAlias = Mapping[str, object]

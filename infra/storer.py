@@ -7,7 +7,8 @@ from queue import SimpleQueue
 from threading import Condition
 
 from bal.errors import Unavailable
-from infra.projector import Committed, CommittedClose, Progress, Projector
+from infra.committed import Committed, CommittedClose, Progress
+from infra.projector import Projector
 
 logger = logging.getLogger("gridseal.storer")
 

@@ -18,8 +18,9 @@ from bal.errors import Stop
 from bal.model import RawMessage
 from bal.pipeline import WINDOW_FORMATS
 from bal.registry import KINDS, Registry
+from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
-from infra.projector import CATCH_UP_MESSAGES, Committed, CommittedClose, Progress
+from infra.projector import CATCH_UP_MESSAGES
 from infra.roles.storing import StorerPorts, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers

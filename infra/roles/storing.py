@@ -18,9 +18,10 @@ from bal.errors import Stop, Unavailable
 from bal.ports import Heads, TileReader, Vault
 from bal.registry import Registry
 from bal.store.merge import Merge, Merged, Place, parse
+from infra.committed import Committed, CommittedClose, Progress
 from infra.deriver import DaySources
 from infra.log_reader import batch_headers
-from infra.projector import Committed, CommittedClose, Progress, Projector
+from infra.projector import Projector
 from infra.roles.ports import Channels, Position, Positions, Topic
 from infra.roles.rows_item import RowsItem, UnknownSubject, decode, worked_of
 from infra.stores import Stores, apply

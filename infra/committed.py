@@ -1,0 +1,68 @@
+"""What the log has and the storer is to store, with its place there."""
+
+import json
+from dataclasses import dataclass
+
+from bal.closing import ClosedDay
+from bal.pipeline import SLOT_KINDS, Worked
+from bal.ports import ArchiveItem
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Up to where everything is stored: log version, log size, first bus offset not stored.
+
+    Windows of phasor frames that are not done with are made again from the messages from
+    `needed_from` on, which are in versions of the log above `needed_version`.
+    """
+
+    version: int
+    size: int
+    next_offset: int
+    needed_from: int  # next_offset where there are no such windows
+    needed_version: int = 0  # the projector's own to say
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One message with its place in the log."""
+
+    worked: Worked
+    first: int
+    message_id: bytes  # SHA-256 of the raw message
+
+    @property
+    def batch(self) -> str:
+        """<epoch>/<partition>/<offset>."""
+        m = self.worked.message
+        return f"{m.epoch}/{m.partition}/{m.offset}"
+
+    def archived(self) -> ArchiveItem:
+        """The message as the archive takes it."""
+        raw = self.worked.message
+        parts = [(part.start, part.end, part.subject) for part in self.worked.parts]
+        return ArchiveItem(raw, self.message_id, parts, self.summary())
+
+    def summary(self) -> bytes:
+        """What the archive keeps to answer a retry with."""
+        return json.dumps(self.as_json()).encode()
+
+    def as_json(self) -> dict[str, object]:
+        """Where the message's entries are, and what was doubtful or refused."""
+        return {
+            "batch": self.batch,
+            "first_index": self.first,
+            "count": len(self.worked.entries),
+            "good": sum([draft.kind in SLOT_KINDS for draft in self.worked.drafts])
+            + self.worked.taken,
+            "findings": [finding.as_json() for finding in self.worked.findings],
+            "refused": [finding.as_json() for finding in self.worked.refused],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedClose:
+    """A closed day with the place of its first device-day in the log."""
+
+    closed: ClosedDay
+    first: int
