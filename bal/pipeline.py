@@ -42,6 +42,8 @@ from bal.windows import SECOND_US, Closed, Windows
 
 BATCH_ENTRIES_MAX = 8_192
 REFUSALS_KEPT_MAX = 1_000
+REPEATED_BYTES_MAX = 64  # of a part that may stand in a message again and again
+REPEATED_MIN = 8  # of such parts, to look for equal ones
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
 FLUSH_FORMAT = "flush"  # also of the operator: closes windows that nothing else will
@@ -319,7 +321,15 @@ def _commit_part(subject: Subject, part: bytes) -> Digest:
 
 
 def _commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Digest]:
-    return commitments(TYPE_PART, [subject.salt_key for subject in subjects], parts)
+    keys = [subject.salt_key for subject in subjects]
+    if sum([len(part) <= REPEATED_BYTES_MAX for part in parts]) < REPEATED_MIN:
+        return commitments(TYPE_PART, keys, parts)
+    # Mostly the same white space between the devices: equal bytes of one subject are committed to
+    # equally, so once is enough.
+    pairs = list(zip(keys, parts, strict=True))
+    different = dict.fromkeys(pairs)
+    made = commitments(TYPE_PART, *zip(*different, strict=True))
+    return list(map(dict(zip(different, made, strict=True)).__getitem__, pairs))
 
 
 def _committed(

@@ -231,7 +231,16 @@ class BulkWorker:
         return found
 
     def _give(self, helper: _Helper, messages: Sequence[RawMessage]) -> None:
-        given = [(one, table) for one in messages if (table := self._table_for(one)) is not None]
+        tables: dict[tuple[str, int], _Table | None] = {}
+        for one in messages:
+            key = (one.credential, year(one.received_us))
+            if key not in tables:
+                tables[key] = self._table_for(one, key)
+        given = [
+            (one, table)
+            for one in messages
+            if (table := tables[one.credential, year(one.received_us)]) is not None
+        ]
         if not given:
             return
         forget = helper.generation != self._generation
@@ -257,14 +266,16 @@ class BulkWorker:
         except ProcessGone as error:
             self._fail(helper, error)
 
-    def _table_for(self, message: RawMessage) -> _Table | None:
-        """What a message is worked with; None where the platform must see for itself."""
+    def _table_for(self, message: RawMessage, key: tuple[str, int]) -> _Table | None:
+        """What a message is worked with; None where the platform must see for itself.
+
+        key: its sender and year.
+        """
         known = None
         with suppress(GridsealError, KeyError):  # the worker will say so in its turn
             known = self._worker.known(message)
         if known is None or not known.subjects:
             return None
-        key = (message.credential, year(message.received_us))
         table = self._tables.get(key)
         if table is not None and table.counts(known):
             return table
