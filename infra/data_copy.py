@@ -17,7 +17,7 @@ from time import monotonic, sleep
 
 from bal.errors import Stop, Unavailable
 from infra.control import settle
-from infra.data_folder import FACTS, OUTSIDE
+from infra.data_folder import FACTS, OUTSIDE, ROLES
 from infra.files import look_at_sqlite, make_folder
 from infra.sqlite_file import translated
 
@@ -43,6 +43,9 @@ def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
         raise Stop("data-folder", f"{data} is no data folder of Gridseal")
     if (data / OUTSIDE).exists():
         text = f"bus or rows of {data} are on servers ({OUTSIDE}): a copy of it would not be whole"
+        raise Stop("stores-elsewhere", text)
+    if (data / ROLES).exists():
+        text = f"roles run on {data}: a copy of a folder whose topics others write is not made yet"
         raise Stop("stores-elsewhere", text)
     check_outside(data, to)
     if to.exists():

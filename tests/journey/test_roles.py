@@ -68,6 +68,9 @@ def test_a_reading_goes_all_the_way(roles: RolesRunning, tmp_path: Path) -> None
     assert told["verdicts"]["authentic"]["code"] == "authentic"
     assert told["verdicts"]["anchored"]["code"] == "own-chain"
 
+    close = json.loads(roles.cli("day", "close", "2026-01-15", "--data", roles.data, "--json"))
+    assert (close["k"], close["date"]) == ("1", "2026-01-15")
+    assert "day-not-over" in roles.refused("day", "close", "2100-01-01", "--data", roles.data)
     roles.check()  # while it runs, too
     assert json.loads(roles.cli("status", "--data", roles.data))["anchor"]["anchored_size"] > 0
     for name in PROCESSES:
