@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import GridsealError, Stop, Unavailable
-from infra.config import AnchorConfig, Config, HttpConfig, LogConfig, MosquittoConfig
+from infra.config import AnchorConfig, Config, HttpConfig, LogConfig, MosquittoConfig, MqttConfig
 from infra.files import make_folder, replace_file
 from infra.servers import mosquitto
 from infra.servers.connect import Identity, Servers, read
@@ -206,6 +206,7 @@ def wanted(environment: Mapping[str, str]) -> tuple[Config, int]:
         anchor=AnchorConfig(rpc_url=url, contract=contract),
         log=LogConfig(origin=environment.get("GRIDSEAL_ORIGIN", "")),
         http=HttpConfig(issuer=environment.get("GRIDSEAL_ISSUER", "")),
+        mqtt=MqttConfig(url=environment.get("GRIDSEAL_MQTT_URL", "")),
     )
     return config, int(number)
 

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from infra import cli
+from infra.certificates import client_context
 from infra.config import load
 from infra.deploy import init, own_servers
 from infra.deploy.init import toml
@@ -65,32 +66,39 @@ def data(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def begin(data: Path, tmp_path: Path) -> Iterator[Any]:
-    """Starts a role with what it was handed; returns the URL of its probes."""
-    running: list[subprocess.Popen[str]] = []
+    """Starts all roles, each with what it was handed; returns the URLs of their probes."""
+    running: dict[str, subprocess.Popen[str]] = {}
 
-    def one(role: str, secrets: Path) -> str:
+    def one(role: str, secrets: Path, mqtt: str) -> None:
         file = tmp_path / f"{role}.toml"
         text = (secrets / role / "gridseal.toml").read_text()
         # The rows' address is every role's and kept in the data folder, as is its path.
         text = text.replace(f"{init.RUN}/cassandra", f"{secrets}/storer/cassandra")
         file.write_text(text.replace(str(init.RUN), str(secrets / role)))
         command = [sys.executable, "-m", "infra.cli", "run", role, f"--data={data}"]
-        command += [f"--config={file}", "--status=127.0.0.1:0", "--mqtt=127.0.0.1:0"]
+        command += [f"--config={file}", "--status=127.0.0.1:0", "--http=127.0.0.1:0"]
         with (tmp_path / f"{role}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "--http=127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True,
+            running[role] = subprocess.Popen(
+                [*command, f"--mqtt={mqtt}"], stdout=subprocess.PIPE, stderr=log, text=True,
                 cwd=REPOSITORY,
             )  # fmt: skip
-        running.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
+
+    def told(role: str) -> str:
+        out = running[role].stdout
+        assert out is not None
+        line = out.readline()
         assert line, (tmp_path / f"{role}.log").read_text()[-3000:]
         return str(json.loads(line)["status"])
 
-    yield one
-    for process in running:
+    def every(secrets: Path, mqtt: str) -> list[str]:
+        for role in init.ROLES:
+            one(role, secrets, mqtt)
+        return [told(role) for role in init.ROLES]
+
+    yield every
+    for process in running.values():
         process.terminate()
-    for process in running:
+    for process in running.values():
         process.wait(20)
         assert process.stdout is not None
         process.stdout.close()
@@ -106,7 +114,11 @@ def is_ready(url: str) -> bool:
 
 def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any) -> None:
     secrets = tmp_path / "secrets"
-    config, _ = init.wanted({"GRIDSEAL_ISSUER": "https://localhost:8443"})
+    names = {
+        "GRIDSEAL_ISSUER": "https://gridseal.example",
+        "GRIDSEAL_MQTT_URL": "mqtts://meters.example:8883",
+    }
+    config, _ = init.wanted(names)
     init.settle(data, secrets, config, partitions=PARTITIONS, within_s=60)
     handed = {role: sorted(path.name for path in (secrets / role).rglob("*"))
               for role in init.ROLES}  # fmt: skip
@@ -133,12 +145,19 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
     file.write_text(text.replace(str(init.RUN), str(secrets / "storer")))
     assert own_servers.make(load(file), PARTITIONS) == admin.kafka.topic
 
-    probes = [begin(role, secrets) for role in init.ROLES]
-    for probe in probes:
+    mqtt = free_port()
+    for probe in begin(secrets, f"127.0.0.1:{mqtt}"):
         wait_for(lambda probe=probe: is_ready(probe))
     files = tmp_path / "head-end"
     enrol = ["device", "enrol", "head-end", "--subjects", "any", "--data", str(data)]
     assert cli.main([*enrol, "--out", str(files)]) == 0
+    assert json.loads((files / "client.json").read_text())["mqtt"] == names["GRIDSEAL_MQTT_URL"]
+    context = client_context(files / "ca.crt", files / "device.crt", files / "device.key")
+    with (
+        socket.create_connection(("127.0.0.1", mqtt), 20) as plain,
+        context.wrap_socket(plain, server_hostname="meters.example"),
+    ):
+        pass  # its certificate names it so
     device = Device(files)  # at Mosquitto, whose accounts the collector keeps
     try:
         device.send(cim(("m-1", "2026-01-15T10:00:00Z", "1.5")))

@@ -31,6 +31,7 @@ anchor:
   keySecret: anchorer
 config: {anchor: {depth: 12}, limits: {bulk_processes: 2}, log: {origin: example.org/log}}
 issuer: https://gridseal.example
+mqttUrl: mqtts://meters.example:8883
 image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
 imagePullSecrets: [{name: here}]
 persistence: {existingClaim: mine}
@@ -183,6 +184,7 @@ def config(folder: Path, values: str) -> Config:
 def test_the_configuration_is_one_of_ours(tmp_path: Path) -> None:
     found = config(tmp_path, "")
     assert found.http.issuer == "https://here-gridseal-gateway.grid.svc:8443"
+    assert found.mqtt.url == "mqtts://here-gridseal-collector.grid.svc:8883"
     assert (found.kafka, found.cassandra, found.anchor) == (
         Config().kafka, Config().cassandra, Config().anchor,
     )  # fmt: skip
@@ -194,6 +196,7 @@ def test_the_configuration_is_one_of_ours(tmp_path: Path) -> None:
     assert (found.anchor.rpc_url, found.anchor.depth) == ("https://rpc.example/", 12)
     assert (found.limits.bulk_processes, found.log.origin) == (2, "example.org/log")
     assert found.http.issuer == "https://gridseal.example"
+    assert found.mqtt.url == "mqtts://meters.example:8883"
 
 
 def test_a_role_is_given_the_secrets_that_the_configuration_names(tmp_path: Path) -> None:
@@ -235,9 +238,8 @@ def test_nothing_is_reached_but_what_a_role_needs(tmp_path: Path) -> None:
     kafka = {9093, 9094}
     for role in ROLES:
         assert ports(role, "ingress") == {"collector": {8883}, "gateway": {8443}}.get(role, set())
-        cassandra = set() if role == "worker" else {9042}
         broker = {8884} if role == "collector" else set()
-        assert ports(role, "egress") == kafka | cassandra | broker | {443}
+        assert ports(role, "egress") == kafka | broker | {9042, 443}
         assert policies[role]["egress"][0]["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
     alone = [one for one in yaml.safe_load_all(render(tmp_path, "")) if one]
     refused = of_kind(alone, "NetworkPolicy")[0]["spec"]
@@ -266,6 +268,7 @@ def test_pods_are_moved_one_at_a_time_and_scaled_within_the_partitions(tmp_path:
         "partitions: 0",
         "logLevel: loud",
         "issuer: http://plain.example",
+        "mqttUrl: mqtt://plain.example",
         "image: {digest: abc}",
         "kafka: {bootstrap: k1}",
         "kafka: {bootstrap: 'k1:9093'}",  # and no topic

@@ -123,6 +123,7 @@ def test_the_environment_is_read_strictly() -> None:
         "GRIDSEAL_PARTITIONS": "8",
         "GRIDSEAL_ORIGIN": "example.org/log",
         "GRIDSEAL_ISSUER": "https://gridseal.example",
+        "GRIDSEAL_MQTT_URL": "mqtts://meters.example:8883",
     }
     config, partitions = init.wanted(chain)
     assert (config.anchor.rpc_url, config.anchor.deploy, partitions) == (
@@ -132,6 +133,7 @@ def test_the_environment_is_read_strictly() -> None:
         "example.org/log",
         "https://gridseal.example",
     )
+    assert config.mqtt.url == "mqtts://meters.example:8883"
     for wrong in ({"GRIDSEAL_RPC_URL": "https://rpc.example"}, {"GRIDSEAL_PARTITIONS": "many"}):
         with pytest.raises(Stop, match="usage"):
             init.wanted(wrong)

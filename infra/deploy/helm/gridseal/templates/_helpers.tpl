@@ -50,6 +50,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}{{ end }}
 {{- $issuer := default (printf "https://%s-gateway.%s.svc:%d" (include "gridseal.fullname" .) .Release.Namespace (int .Values.services.gateway.port)) .Values.issuer }}
 {{- $_ := set $config "http" (merge (dict "issuer" $issuer) (default dict $config.http)) }}
+{{- $url := default (printf "mqtts://%s-collector.%s.svc:%d" (include "gridseal.fullname" .) .Release.Namespace (int .Values.services.collector.port)) .Values.mqttUrl }}
+{{- $_ := set $config "mqtt" (merge (dict "url" $url) (default dict $config.mqtt)) }}
 {{- range $table, $values := $config }}
 [{{ $table }}]
 {{- range $key, $value := $values }}
