@@ -14,10 +14,9 @@ from functools import cache
 from typing import NoReturn
 from xml.parsers import expat
 
-import msgspec
 from lxml import etree
 
-from bal.collect import regular
+from bal.collect import plain, regular
 from bal.errors import Rejected
 
 
@@ -323,60 +322,22 @@ def _check_json_characters(text: str) -> None:
             _refuse_control(_line(text, escape.start()), _XML_CHAR)
 
 
-# --- phasor frames --------------------------------------------------------------------------
+# --- what most messages consist of ----------------------------------------------------------
 
 
-class _Reading(msgspec.Struct, forbid_unknown_fields=True):
-    component: str
-    measurand: str
-    phase: str
-    data: msgspec.Raw
-
-
-class _Frame(msgspec.Struct, forbid_unknown_fields=True):
-    device: str
-    timestamp: str
-    readings: list[_Reading]
-
-
-_frame, _frames = msgspec.json.Decoder(_Frame), msgspec.json.Decoder(list[_Frame])
-_SPACE = b" \t\r\n"
-_FRAME_DEPTH = 4  # an array of objects with an array of objects
+def _check_der(raw: bytes, limits: Limits) -> None:
+    if not plain.is_der(raw, limits.depth_max, limits.items_max):
+        _check_json(raw, limits)
 
 
 def _check_frames(raw: bytes, limits: Limits) -> None:
-    """As `_check_json`, at a tenth of the price for what a stream of frames consists of."""
-    if not _is_plain(raw, limits):
+    if not plain.is_frames(raw, limits.depth_max, limits.items_max):
         _check_json(raw, limits, constants=True)
-
-
-def _is_plain(raw: bytes, limits: Limits) -> bool:
-    """Whether these are frames of the published members, each once, and nothing to look at.
-
-    Such a message has no more braces and brackets than its frames and readings need, so that no
-    object hides in a value; and, written anew, it is as long as it came, so that no member was
-    passed over because it stands twice. Escapes and non-ASCII characters are looked at elsewhere.
-    """
-    if b"\\" in raw or not raw.isascii() or limits.depth_max < _FRAME_DEPTH:
-        return False
-    try:
-        found = _frames.decode(raw) if raw.lstrip(_SPACE)[:1] == b"[" else [_frame.decode(raw)]
-    except msgspec.DecodeError:
-        return False
-    readings = sum([len(one.readings) for one in found])
-    again = msgspec.json.encode(found)
-    arrays, commas = again.count(b"["), again.count(b",")
-    if arrays != len(found) + 1 or again.count(b"{") != len(found) + readings:
-        return False
-    written, came = len(again.translate(None, _SPACE)), len(raw.translate(None, _SPACE))
-    if raw.lstrip(_SPACE)[:1] != b"[":
-        came += 2  # `found` is a list all the same
-    return written == came and arrays + commas + len(found) + readings <= limits.items_max
 
 
 _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "cim": _check_xml,
-    "der": _check_json,
+    "der": _check_der,
     "pmu": _check_frames,
     "sep2": _check_xml,
 }

@@ -1,4 +1,4 @@
-"""The guard's short way for phasor frames lets nothing pass that the long way refuses."""
+"""The guard's short way for frames and DER lets nothing pass that the long way refuses."""
 
 import json
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bal.collect import guard as module
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
+from bal.collect.plain import is_der, is_frames
 from bal.errors import Rejected
 
 READING = '{"component":"B","measurand":"voltmagnitude","phase":"A","data":%s}'
@@ -15,25 +16,66 @@ FRAME = '{"device":"d","timestamp":"2026-01-15T10:00:00Z","readings":[%s]}'
 ONE = FRAME % (READING % "230.5")
 SPACED = ONE.replace('":', '": ').replace(",", " , ")
 TWO = f" [{ONE},\n{SPACED}]\r\n"
+DER_READING = (
+    '{"begin":"2026-01-15T10:00:00Z","end":"2026-01-15T10:15:00Z","measurand":"m","value":"1",'
+    '"unit":"Wh"}'
+)
+DER = '{"device":"d","readings":[%s]}'
+DER_ONE = DER % DER_READING
+DER_TWO = json.dumps([json.loads(DER_ONE)] * 2, indent=1) + "\n"
 PIECES = (
     *'"\\{}[],:\0 1-.e\u00e9\ufffe', "NaN", "null", '"phase":"A",', '"phase":"B"', '"device":"x",',
     '"x":1,', '{"a":1,"a":2}', "[[[1]]]", "01", '"\\ud800"',
 )  # fmt: skip
 
 
-def long_way(raw: bytes) -> str:
-    """The code of what `_check_json` refuses; "" where it takes it."""
-    try:
-        module._check_json(raw, DEFAULT_LIMITS, constants=True)
-    except Rejected as error:
-        return error.code
-    return ""
+def check(raw: bytes) -> None:
+    """What goes the short way would go the long one, too."""
+    for is_plain, constants in ((is_frames, True), (is_der, False)):
+        if is_plain(raw, DEFAULT_LIMITS.depth_max, DEFAULT_LIMITS.items_max):
+            module._check_json(raw, DEFAULT_LIMITS, constants=constants)
 
 
 @pytest.mark.parametrize("text", [ONE, TWO, "[]", FRAME % "", FRAME % (READING % '"1"')])
 def test_the_short_way_is_taken(text: str) -> None:
-    assert module._is_plain(text.encode(), DEFAULT_LIMITS)
+    assert is_frames(text.encode(), 64, 1_000)
+    check(text.encode())
     guard(text.encode(), "pmu")
+
+
+@pytest.mark.parametrize("text", [DER_ONE, DER_TWO, "[]", DER % "", DER % "{}"])
+def test_the_short_way_is_taken_by_der(text: str) -> None:
+    assert is_der(text.encode(), 64, 1_000)
+    check(text.encode())
+    guard(text.encode(), "der")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DER_ONE.replace('"value":"1"', '"value":1.0'),
+        DER_ONE.replace('"d"', '{"name":"d"}'),
+        DER_ONE.replace('"unit"', '"quality":["1.0.0"],"unit"'),
+    ],
+)
+def test_the_long_way_takes_more(text: str) -> None:
+    assert not is_der(text.encode(), 64, 1_000)
+    guard(text.encode(), "der")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (DER_ONE.replace('"unit"', '"value":"2","unit"'), "json-duplicate-key"),
+        (DER_ONE.replace('"Wh"', '"Wh","x":{"a":1,"a":2}'), "json-duplicate-key"),
+        (DER_ONE.replace('"d"', '"\x01"'), "control-character"),
+        (DER_ONE + "}", "json-malformed"),
+    ],
+)
+def test_der_refused_before_the_bus(text: str, code: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        guard(text.encode(), "der")
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -75,7 +117,7 @@ def test_limits_hold_on_the_short_way() -> None:
 
 @settings(max_examples=1_000, deadline=None)
 @given(
-    st.sampled_from([ONE, TWO]),
+    st.sampled_from([ONE, TWO, DER_ONE, DER_TWO]),
     st.lists(
         st.tuples(st.integers(0, 400), st.sampled_from(PIECES), st.integers(0, 3)), max_size=3
     ),
@@ -87,9 +129,7 @@ def test_nothing_passes_that_the_long_way_refuses(
     for place, piece, dropped in changes:
         at = place % len(text)
         text = text[:at] + piece + text[at + dropped :]
-    raw = text.encode()
-    if module._is_plain(raw, DEFAULT_LIMITS):
-        assert long_way(raw) == ""
+    check(text.encode())
 
 
 values = st.recursive(
@@ -104,6 +144,4 @@ values = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(values)
 def test_any_json(value: object) -> None:
-    raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    if module._is_plain(raw, DEFAULT_LIMITS):
-        assert long_way(raw) == ""
+    check(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
