@@ -1,0 +1,173 @@
+"""What a process that only looks on sees of a platform that grows."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bal import jcs
+from bal.certify.log import OWN_SOURCE
+from bal.closing import DERIVED
+from bal.model import RawMessage
+from bal.ports import Intake
+from bal.registry import Registry
+from infra.announcer import CertifiedMessage
+from infra.heads_row import FIRST
+from infra.log_reader import batch_headers
+from infra.roles.follow import Backlog, Follower, message_of, place_of
+from tests.journey.small_platform import Hand, Small, cim
+
+WAIT_S = 30
+
+
+class Seen:
+    """What a Follower of a small platform tells."""
+
+    def __init__(self, small: Small, *, wanted: bool = True) -> None:
+        self.certified: list[CertifiedMessage] = []
+        self.revoked: list[tuple[str, str]] = []
+        self.registry = Registry()
+        stores = small.stores
+        self.follower = Follower(
+            stored=_Stored(small),
+            log=stores.log,
+            archive=stores.archive,
+            registry=self.registry,
+            clock=small.clock,
+            wanted=lambda: wanted,
+            on_certified=self.certified.extend,
+            on_revoked=lambda kind, name: self.revoked.append((kind, name)),
+        )
+
+
+class _Stored:
+    """As a storer's process would tell it."""
+
+    def __init__(self, small: Small) -> None:
+        self._small = small
+
+    def size(self) -> int:
+        return self._small.engine.stored_size
+
+    def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
+        return self._small.stores.projector.registry_records(size, first)
+
+
+def until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_whoever_follows_knows_registry_sizes_and_messages(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.start()
+    seen = Seen(small)
+    seen.follower.start()
+    small.enrol("headend")
+    raws = [cim(number, range(3)) for number in range(5)]
+    told = small.take("headend", *raws)
+    until(lambda: len(seen.certified) >= 6)
+    assert [one.message for one in seen.certified[-5:]] == [one.message for one in told]
+    assert [one.summary for one in seen.certified[-5:]] == [one.summary for one in told]
+    assert {one.credential for one in seen.certified[-5:]} == {"headend"}
+    assert seen.registry.devices(None) == small.stores.registry.devices(None)
+    assert "headend" in seen.registry.senders
+    small.take("headend", raws[2])  # a retry is told again, with the first one's place
+    until(lambda: len(seen.certified) >= 7)
+    assert seen.certified[-1].summary == told[2].summary
+    small.enrol("headend", command="revoke")
+    until(lambda: seen.revoked)
+    assert seen.revoked == [("sender", "headend")]
+    assert seen.follower.visible_size == small.engine.visible_size
+    seen.follower.stop()
+    small.close()
+
+
+def test_a_start_tells_what_became_visible_within_the_last_minute(tmp_path: Path) -> None:
+    clock = Hand()
+    small = Small(tmp_path, clock)
+    small.start()
+    small.enrol("headend")
+    small.take("headend", cim(1, range(3)))
+    clock.now += 100_000_000
+    late = small.take("headend", cim(2, range(3)))
+    seen = Seen(small)
+    seen.follower.start()
+    until(lambda: seen.certified)
+    time.sleep(0.2)
+    assert [one.message for one in seen.certified] == [late[0].message]
+    seen.follower.stop()
+    nobody = Seen(small, wanted=False)
+    nobody.follower.start()
+    time.sleep(0.2)
+    assert nobody.certified == []
+    nobody.follower.stop()
+    small.close()
+
+
+def test_a_place_is_found_among_many_versions(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.start()
+    small.enrol("headend")
+    for number in range(20):
+        small.take("headend", cim(number, [number]))
+    log = small.stores.log
+    firsts = [(place, _first(header)) for place, header in batch_headers(log)]
+    for size in range(small.sequencer.heads.size + 1):
+        found = log.headers(place_of(log, size), 1000)
+        behind = [place for place, _ in found]
+        assert all(place in behind for place, first in firsts if first >= size)
+        assert len(found) <= sum(first >= size for _, first in firsts) + 4
+    small.close()
+
+
+def _first(header: bytes) -> int:
+    return int(jcs.decode(header)["first"])
+
+
+def test_which_message_a_header_is_of() -> None:
+    header = {"epoch": "0123456789abcdef", "partition": "2", "offset": "7", "part": "0"}
+    assert message_of(header) == ("0123456789abcdef", 2, 7)
+    assert message_of({**header, "part": "1"}) is None
+    assert message_of({**header, "again": "0123456789abcdef/2/5"}) == ("0123456789abcdef", 2, 5)
+    for epoch in (OWN_SOURCE, DERIVED, "claim.0123456789abcdef"):
+        assert message_of({**header, "epoch": epoch}) is None
+
+
+class _Raw:
+    """Two partitions of a topic."""
+
+    epoch, partitions = "0123456789abcdef", 2
+
+    def __init__(self, ends: list[int]) -> None:
+        self._ends = ends
+
+    def append(
+        self, messages: list[Intake], registry: int, partition: int | None = None
+    ) -> list[tuple[int, int]]:
+        raise NotImplementedError
+
+    def read(
+        self, partition: int, offset: int, limit: int, wait_s: float = 0.0
+    ) -> list[tuple[RawMessage, int]]:
+        raise NotImplementedError
+
+    def ends(self) -> list[int]:
+        return self._ends
+
+    def trim(self, partition: int, offset: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_backlog_is_what_no_partition_s_chain_has_taken(tmp_path: Path) -> None:
+    taken = {"0123456789abcdef/0": 4, "claim.0123456789abcdef/0": 99}
+    heads = type(FIRST)(1, 0, FIRST.root, taken)
+    backlog = Backlog(_Raw([10, 3]), lambda: heads)  # type: ignore[arg-type]
+    backlog.start()
+    assert backlog() == 5 + 3
+    assert backlog.health() == "ok"
+    backlog.stop()
