@@ -71,6 +71,8 @@ def test_a_link_is_slow_cut_and_broken(made: Made, link: str) -> None:
 def test_a_servers_disk_is_full(made: Made, server: str) -> None:
     """It dies or refuses; once there is room and it runs, the platform goes on by itself."""
     it, disks = made
+    if server not in disks:
+        pytest.skip("optional: no file system can be mounted here")
     for _ in range(FILLS):
         disks[server].fill()
         sent = [len(sender.sent) + 50 for sender in it.senders]
