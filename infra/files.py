@@ -1,6 +1,7 @@
 """Files and folders that hold what others must not read: modes set before content."""
 
 import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file (0600) so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")  # containers share pids
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         rest = memoryview(data)

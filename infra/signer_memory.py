@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from zlib import crc32
 
 from bal.certify.note import checkpoint_head
 from bal.certify.tiles import TileNodes
 from bal.certify.tree import root_of
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from bal.ports import Signer, TileReader
 from infra.files import write_new
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+LOCK_S, LOOK_S = 2.0, 0.001
 _SLOT_BYTES = 4096  # a page: what a power cut tears of one slot leaves the other whole
 _LINE_BYTES = 95
 SEALED = (1 << 63) - 1  # a size that no log reaches
@@ -62,10 +64,13 @@ class GuardedSigner:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process with this key is between reading the memory and writing it."""
+        """No other process with this key is between reading the memory and writing it.
+
+        Raises Unavailable where one is for seconds: it was stopped there, and is to be ended.
+        """
         lock = os.open(self.memory.with_name(f"{self.memory.name}.lock"), _LOCK_FLAGS, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _take(lock)
             yield
         finally:
             os.close(lock)
@@ -80,6 +85,20 @@ class GuardedSigner:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _take(lock: int) -> None:
+    until = monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if monotonic() > until:
+                text = "another process holds the log's key; if it stands still, kill it"
+                raise Unavailable(text) from error
+            sleep(LOOK_S)
+        else:
+            return
 
 
 def seal(memory: Path) -> None:

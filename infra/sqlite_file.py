@@ -5,6 +5,7 @@ so a reader sees the state at its start and neither waits for the writer nor hol
 """
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -224,8 +225,7 @@ def _create(path: Path, schema: str, form: int, page_bytes: int) -> None:
     So it is whole whenever it is there, an empty one can only be a damaged one, and of two
     processes that start together one wins and both go on with the same file.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         connection = sqlite3.connect(new, isolation_level=None)

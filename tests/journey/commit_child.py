@@ -73,9 +73,10 @@ class PausingConnection:
     def __init__(self, whole: sqlite3.Connection) -> None:
         self._whole = whole
 
-    def executemany(self, *arguments: Any) -> object:
-        pause()
-        return self._whole.executemany(*arguments)
+    def execute(self, sql: str, *arguments: Any) -> object:
+        if sql.startswith("INSERT"):
+            pause()
+        return self._whole.execute(sql, *arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
