@@ -8,9 +8,10 @@ Phasor frames alone wait, in windows that later messages close (bal/windows.py).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 
 from bal import jcs
-from bal.certify.commitment import commitment, commitments
+from bal.certify.commitment import commitment, commitments, part_commitments
 from bal.certify.log import Batch
 from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
@@ -42,8 +43,6 @@ from bal.windows import SECOND_US, Closed, Windows
 
 BATCH_ENTRIES_MAX = 8_192
 REFUSALS_KEPT_MAX = 1_000
-REPEATED_BYTES_MAX = 64  # of a part that may stand in a message again and again
-REPEATED_MIN = 8  # of such parts, to look for equal ones
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
 FLUSH_FORMAT = "flush"  # also of the operator: closes windows that nothing else will
@@ -89,26 +88,23 @@ class Worked:
     def rows(self, first: int) -> list[StoredRecord]:
         """The database rows, once the log gave the first entry its index."""
         received = year(self.message.received_us)
-        new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
-        return [
-            new(
-                StoredRecord,
-                (
-                    draft.subject.pseudonym,
-                    draft.end_us,
-                    draft.kind,
-                    draft.register,
-                    draft.begin_us,
-                    index,
-                    draft.rank,
-                    TYPE_RECORD,
-                    received,
-                    draft.record + b"\n" + draft.frames if draft.frames else draft.record,
-                    draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
-                ),
+        made = (
+            (
+                draft.subject.pseudonym,
+                draft.end_us,
+                draft.kind,
+                draft.register,
+                draft.begin_us,
+                index,
+                draft.rank,
+                TYPE_RECORD,
+                received,
+                draft.record + b"\n" + draft.frames if draft.frames else draft.record,
+                draft.subject.shard if draft.kind not in _PLATFORM_KINDS else PLATFORM_SHARD,
             )
             for index, draft in enumerate(self.drafts, first)
-        ]
+        )
+        return list(map(tuple.__new__, repeat(StoredRecord), made))  # twice as quick
 
 
 _PLATFORM_KINDS = KINDS | {"message", "refused"}
@@ -321,15 +317,7 @@ def _commit_part(subject: Subject, part: bytes) -> Digest:
 
 
 def _commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Digest]:
-    keys = [subject.salt_key for subject in subjects]
-    if sum([len(part) <= REPEATED_BYTES_MAX for part in parts]) < REPEATED_MIN:
-        return commitments(TYPE_PART, keys, parts)
-    # Mostly the same white space between the devices: equal bytes of one subject are committed to
-    # equally, so once is enough.
-    pairs = list(zip(keys, parts, strict=True))
-    different = dict.fromkeys(pairs)
-    made = commitments(TYPE_PART, *zip(*different, strict=True))
-    return list(map(dict(zip(different, made, strict=True)).__getitem__, pairs))
+    return part_commitments([subject.salt_key for subject in subjects], parts)
 
 
 def _committed(

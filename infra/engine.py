@@ -78,7 +78,6 @@ class Engine:
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
         self._announcer = Announcer(on_certified)
         self._on_tick, self._on_stop, self._on_flush = on_tick, on_stop, on_flush
-        self._last_flush_s = float("-inf")
         self._wake, self._ended = Condition(), Event()
         self._stopping = False
         self._work = False
@@ -87,7 +86,7 @@ class Engine:
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
         self._last_tick_us = 0
-        self._last_publish_s = self._last_look_s = float("-inf")
+        self._last_publish_s = self._last_look_s = self._last_flush_s = float("-inf")
         self._commit_took_s = 0.0
         self._open = _Open()
         self._closing: deque[tuple[ClosedDay, Future[Close]]] = deque()

@@ -1,12 +1,12 @@
 """Pseudonyms, salts and commitments (docs/spec/commitment.md, ARCHITECTURE §2)."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import TYPE_CHECKING, cast
 
-from bal.model import Digest, Pseudonym
+from bal.model import TYPE_PART, Digest, Pseudonym
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 COMMITMENT_BYTES = 32
 PUBLIC_ENTRY_BYTES_MAX = 65_535  # an entry bundle's length prefix is a uint16
 
+REPEATED_BYTES_MAX = 64  # of a part that may stand in a message again and again
+REPEATED_MIN = 8  # of such parts, to look for equal ones
 PIECE_BYTES = 2_047
 BEGUN_KEPT_MAX = 200_000  # of 600 bytes each
 
@@ -62,6 +64,19 @@ def commitments(type_: bytes, salt_keys: Iterable[bytes], items: Iterable[bytes]
             update(whole, data)
         found.append(whole.digest())
     return cast("list[Digest]", found)
+
+
+def part_commitments(salt_keys: Sequence[bytes], parts: Sequence[bytes]) -> list[Digest]:
+    """`commitments` to the parts of a message; equal ones of one subject are made once.
+
+    Mostly these are white space between the devices, as often as there are devices.
+    """
+    if sum([len(part) <= REPEATED_BYTES_MAX for part in parts]) < REPEATED_MIN:
+        return commitments(TYPE_PART, salt_keys, parts)
+    pairs = list(zip(salt_keys, parts, strict=True))
+    different = dict.fromkeys(pairs)
+    made = commitments(TYPE_PART, *zip(*different, strict=True))
+    return list(map(dict(zip(different, made, strict=True)).__getitem__, pairs))
 
 
 def sha256_of(data: bytes) -> Digest:
