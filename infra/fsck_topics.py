@@ -15,12 +15,12 @@ from infra.log_reader import batch_headers
 from infra.outside import kafka_access
 from infra.outside import read as outside_of
 from infra.roles.making import layout_of
-from infra.roles.ports import Channels, Positions
+from infra.roles.ports import Channels, Positions, Topic
 from infra.roles.positions import FILE as POSITIONS
 from infra.roles.positions import SqlitePositions
 from infra.roles.rows_item import decode
 from infra.roles.sqlite_channels import SqliteChannels
-from infra.roles.storing import rows_position
+from infra.roles.storing import first_kept, rows_position
 from infra.stores import Stores
 
 READ_ITEMS = 256  # at once
@@ -89,22 +89,7 @@ class TopicsCheck:
             positions = SqlitePositions(self._folder.root)
             opened.callback(positions.close)
         for partition in range(channels.raw.partitions) if waiting else ():
-            at = positions.get(rows_position(partition)).offset if positions else 0
-            topic = channels.rows(partition)
-            end = topic.end()
-            while at < end:
-                try:
-                    found = topic.read(at, READ_ITEMS)
-                except Stop as stop:
-                    if stop.code != "bus-trimmed":
-                        raise
-                    break  # as above
-                for position, data in found:
-                    item = decode(data)
-                    waiting.discard((item.source, item.offset, item.part, item.digest))
-                    at = position + 1
-                if not found:
-                    break
+            waiting -= set(_parts(channels.rows(partition), rows_position(partition), positions))
         if waiting:
             for source, offset, part, _ in sorted(waiting & self._waiting()):
                 text = "its rows are neither stored nor in their topic"
@@ -122,3 +107,22 @@ class TopicsCheck:
             source = f"{epoch}/{data['partition']}"
             found.add((source, int(data["offset"]), int(data["part"]), data["rows"]))
         return found
+
+
+def _parts(topic: Topic, name: str, positions: Positions | None) -> Iterator[Part]:
+    """Those that a topic of rows has, from the storer's position on."""
+    at = positions.get(name).offset if positions else 0
+    while at < topic.end():
+        try:
+            found = topic.read(at, READ_ITEMS)
+        except Stop as stop:
+            if stop.code != "bus-trimmed":
+                raise
+            at = first_kept(topic, at)  # a storer that runs has stored it meanwhile, or it is gone
+            continue
+        for _, data in found:
+            item = decode(data)
+            yield item.source, item.offset, item.part, item.digest
+        if not found:
+            break
+        at = found[-1][0] + 1

@@ -21,7 +21,7 @@ from bal.registry import KINDS, Registry
 from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
-from infra.roles.storing import StorerPorts, close_again
+from infra.roles.storing import ENTRIES_AT_ONCE, StorerPorts, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers
 from infra.stores import apply
@@ -65,11 +65,14 @@ class Remaking:
             self._workers.of(source, size).process(self._message(source, offset))
             yield True
         at, end, expected, made_by = progress.version, progress.size, list[str](), self._rules
+        stored = end
         for place, header in batch_headers(ports.log, after=at, last=heads.version):
             data = jcs.decode(header)
             if place[0] != at:
-                if len(self._commits) >= CATCH_UP_MESSAGES or data["epoch"] == DERIVED:
+                many = len(self._commits) >= CATCH_UP_MESSAGES or end - stored >= ENTRIES_AT_ONCE
+                if many or data["epoch"] == DERIVED:
                     self._store(at, end)
+                    stored = end
                     yield True
                 at = place[0]
             end = int(data["first"]) + int(data["count"])
