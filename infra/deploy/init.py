@@ -46,6 +46,7 @@ PASSWORDS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(ROLES, ("reader",)),
     "storer": ("reader", "writer"),
 }
+_LOGINS = "passwords"
 ANSWER_WITHIN_S = 300
 _LOOK_S = 1.0
 
@@ -125,13 +126,13 @@ def _hand_out(servers: Servers, role: str, folder: Path) -> None:
     ]
     for name, authority, own in given:
         for kind, path in (("ca", authority), *_files(own)):
-            _copy(path, folder / f"{name}-{kind}.pem")
+            _copy(path, make_folder(folder / name) / f"{kind}.pem")
     logins = {"cassandra": [cassandra.roles[one].password_file for one in PASSWORDS[role]]}
     if role == "collector":
         logins["mosquitto"] = [broker.users[one].password_file for one in ("collector", "receipts")]
     for name, paths in logins.items():
         for path in paths:
-            _copy(path, make_folder(folder / f"{name}-passwords") / path.name)
+            _copy(path, make_folder(folder / name / _LOGINS) / path.name)
 
 
 def _files(own: Identity) -> tuple[tuple[str, Path], tuple[str, Path]]:
@@ -147,12 +148,12 @@ def settings(config: Config, role: str, run: Path, broker: Place) -> Config:
 
     def at(name: str) -> dict[str, Any]:
         return {
-            "ca": str(run / f"{name}-ca.pem"),
-            "certificate": str(run / f"{name}-certificate.pem"),
-            "key": str(run / f"{name}-key.pem"),
+            "ca": str(run / name / "ca.pem"),
+            "certificate": str(run / name / "certificate.pem"),
+            "key": str(run / name / "key.pem"),
         }
 
-    passwords = str(run / "cassandra-passwords")
+    passwords = str(run / "cassandra" / _LOGINS)
     tables = replace(
         config,
         kafka=replace(config.kafka, **at("kafka")),
@@ -164,7 +165,7 @@ def settings(config: Config, role: str, run: Path, broker: Place) -> Config:
     entering = replace(
         config.mosquitto,
         **at("mosquitto"),
-        passwords=str(run / "mosquitto-passwords"),
+        passwords=str(run / "mosquitto" / _LOGINS),
         pid_file=str(broker.folder / mosquitto.PID_FILE),
     )
     return replace(tables, mosquitto=entering)

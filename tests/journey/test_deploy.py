@@ -123,8 +123,8 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
     handed = {role: sorted(path.name for path in (secrets / role).rglob("*"))
               for role in init.ROLES}  # fmt: skip
     assert {role for role, names in handed.items() if "writer" in names} == {"storer"}
-    assert {role for role, names in handed.items() if "mosquitto-key.pem" in names} == {"collector"}
-    keys = {(secrets / role / "kafka-key.pem").read_bytes() for role in init.ROLES}
+    assert {role for role, names in handed.items() if "mosquitto" in names} == {"collector"}
+    keys = {(secrets / role / "kafka" / "key.pem").read_bytes() for role in init.ROLES}
     assert len(keys) == len(init.ROLES)
     assert not any(
         "ca.key" in name or "admin" in name for names in handed.values() for name in names
@@ -137,10 +137,10 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
     admin = load(secrets / "storer" / "gridseal.toml")
     own = servers.kafka.principals["admin"]
     file = tmp_path / "admin.toml"
-    text = toml(admin).replace(f"{init.RUN}/kafka-certificate.pem", str(own.certificate))
-    text = text.replace(f"{init.RUN}/kafka-key.pem", str(own.key))
-    text = text.replace(f"{init.RUN}/kafka-ca.pem", str(servers.kafka.ca))
-    text = text.replace(f"{init.RUN}/cassandra-passwords",
+    text = toml(admin).replace(f"{init.RUN}/kafka/certificate.pem", str(own.certificate))
+    text = text.replace(f"{init.RUN}/kafka/key.pem", str(own.key))
+    text = text.replace(f"{init.RUN}/kafka/ca.pem", str(servers.kafka.ca))
+    text = text.replace(f"{init.RUN}/cassandra/passwords",
                         str(servers.cassandra.roles["migrator"].password_file.parent))  # fmt: skip
     file.write_text(text.replace(str(init.RUN), str(secrets / "storer")))
     assert own_servers.make(load(file), PARTITIONS) == admin.kafka.topic

@@ -104,9 +104,9 @@ def test_the_files_of_a_role_are_where_its_container_has_them(role: str) -> None
     )
     at = replace(at, cassandra=replace(at.cassandra, hosts="cassandra", passwords="elsewhere"))
     found = init.settings(at, role, init.RUN, Place(Path("/data"), "mosquitto"))
-    assert found.kafka.key == "/run/gridseal/kafka-key.pem"
+    assert found.kafka.key == "/run/gridseal/kafka/key.pem"
     assert found.kafka.topic == at.kafka.topic
-    assert found.cassandra.passwords == "/run/gridseal/cassandra-passwords"
+    assert found.cassandra.passwords == "/run/gridseal/cassandra/passwords"
     if role == "collector":
         assert found.mosquitto.accounts == "/data/servers/mosquitto/passwd"
         assert found.mosquitto.pid_file == "/data/servers/mosquitto/mosquitto.pid"
