@@ -222,6 +222,12 @@ def wait_for(done: Callable[[], bool], within_s: float = PATIENCE_S) -> float:
     return time.monotonic() - began
 
 
+def check_in_time(took_s: float) -> None:
+    """That the other one took over soon enough, unless the machine has far more to do."""
+    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert took_s <= WITHIN_S or busy, took_s
+
+
 def overtaken(ground: Ground, point: str) -> None:
     """Stop the active one at `point`, let the other one go on, and then the first one again."""
     first = ground.start(point)
@@ -233,7 +239,7 @@ def overtaken(ground: Ground, point: str) -> None:
     first.said(f"^at {point}$")
     swaps, signed = len(ground.noted("swaps")), len(ground.noted("signed"))
     took_s = wait_for(lambda: any(pid == second.child.pid for pid, _ in ground.noted("swaps")))
-    assert took_s <= WITHIN_S
+    check_in_time(took_s)
     wait_for(lambda: ground.taken() >= last)
     ground.certify(OVERTAKEN_HEADS)
     pids = {pid for pid, _ in ground.noted("swaps")[swaps:] + ground.noted("signed")[signed:]}
