@@ -133,8 +133,8 @@ class AnchorerRole:
     # -- who asks ---------------------------------------------------------------------------
 
     async def _rpc(self, request: dict[str, Any]) -> str:
-        answer = await asyncio.to_thread(self._chain_rpc, str(request["body"]).encode("latin-1"))
-        return answer.decode("latin-1")
+        answer = await asyncio.to_thread(self._chain_rpc, str(request["body"]).encode("latin1"))
+        return answer.decode("latin1")
 
     async def _anchor_now(self, _: dict[str, Any]) -> dict[str, str] | None:
         assert self._anchorer is not None

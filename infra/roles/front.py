@@ -170,7 +170,7 @@ class Front:
 
             return NO_FACE
         try:
-            answer = call(self.made.folder.chain, "rpc", RPC_WAIT_S, body=body.decode("latin-1"))
+            answer = call(self.made.folder.chain, "rpc", RPC_WAIT_S, body=body.decode("latin1"))
         except (Unavailable, OSError) as error:
             raise Unavailable(NO_CHAIN, retry_after_s=5) from error
-        return str(answer).encode("latin-1")
+        return str(answer).encode("latin1")
