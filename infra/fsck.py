@@ -80,7 +80,7 @@ def _stores(audit: Audit, folder: DataFolder, check: "_Check") -> None:
         with audit.guarded("customer database"):
             rows.rows()
         with audit.guarded("book"):
-            days = DaysCheck(audit, stores, check.log, stored)
+            days = DaysCheck(audit, stores, check.log, stored, check.heads.taken)
             days.run()
             days.touched(rows.touched)
         with audit.guarded("archive"):

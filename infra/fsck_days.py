@@ -21,30 +21,38 @@ _ROWS_AT_ONCE = 4096
 class DaysCheck:
     """One run over the closes below a log size up to which rows are stored."""
 
-    def __init__(self, audit: Audit, stores: Stores, log: LogCheck, stored: int) -> None:
+    def __init__(
+        self, audit: Audit, stores: Stores, log: LogCheck, stored: int, taken: Mapping[str, int]
+    ) -> None:
+        """taken: of the heads row of `log`; a platform may be closing days meanwhile."""
         self._audit, self._stores, self._log, self._stored = audit, stores, log, stored
+        self._taken = _closes(taken)
 
     def run(self) -> None:
         """Each close that the log has is in book.db, as its record says and as its keys hash to."""
-        taken = self._stores.log.heads().taken.get(f"{DERIVED}/0", -1) + 1
-        closes = self._stores.book.closes()
-        if len(closes) > taken:
-            text = f"book.db has {len(closes)} closes, the log {taken}"
+        all_closes = self._stores.book.closes()
+        taken = _closes(self._stores.log.heads().taken)  # looked at later: the book never leads
+        closes = [close for close in all_closes if close.index < self._log.size]
+        if len(all_closes) > taken:
+            text = f"book.db has {len(all_closes)} closes, the log {taken}"
             self._audit.differ("book-differs", "scd/book.db", text)
-        elif len(closes) < taken and self._stored == self._log.size:
-            text = f"book.db has {len(closes)} closes, the log {taken}: remove it, and the next"
+        elif len(closes) < self._taken and self._stored == self._log.size:
+            text = (
+                f"book.db has {len(closes)} closes, the log {self._taken}: remove it, and the next"
+            )
             text += " start, once the other files of its folder are gone, too, makes it again"
             self._audit.differ("book-differs", "scd/book.db", text)
         days = Growing()
         before, made = -1, 0  # of the closes so far: entry of the last record, device-days
-        for close in closes[:taken]:
+        for close in closes[: self._taken]:
             with self._audit.guarded(f"close {close.k}"):
                 days.put(day_key(day_number(date.fromisoformat(close.date))), close.day_book)
                 entries = self._close(close, days.root())
                 new = [entry for entry in entries if entry.log_index > before]
                 self._rows(new, f"close {close.k}")
                 before, made = close.index, made + len(new)
-        if len(closes) <= taken and self._stores.book.count() != made:
+        count = self._stores.book.count()
+        if count != made and len(self._stores.book.closes()) == len(closes) <= self._taken:
             text = f"it has other device-days than the {made} that its closes made"
             self._audit.differ("book-differs", "scd/book.db", text)
 
@@ -99,6 +107,11 @@ class DaysCheck:
                 text = f"the log has no such device-day at {made.log_index}"
                 self._audit.differ("book-differs", where, text)
         return entries
+
+
+def _closes(taken: Mapping[str, int]) -> int:
+    """How many closes a log has, by its heads row."""
+    return taken.get(f"{DERIVED}/0", -1) + 1
 
 
 def _noted(row: StoredRecord, made: Digest) -> BookEntry | None:

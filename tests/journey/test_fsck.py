@@ -19,8 +19,10 @@ from bal.model import Digest, Pseudonym, StoredRecord, TreeHead
 from infra.audit import Audit
 from infra.file_log import FileLog
 from infra.fsck import fsck
+from infra.fsck_days import DaysCheck
 from infra.key_signer import CheckpointSigner
 from infra.replay import replay
+from infra.sqlite_book import SqliteBook
 from infra.sqlite_customer_db import SqliteCustomerDb
 from tests.journey.small_platform import Small, cim
 
@@ -200,6 +202,32 @@ def test_what_a_platform_publishes_meanwhile_is_no_difference(
     small.close()
     assert not left
     assert audit.differences == []
+
+
+def test_what_a_platform_closes_meanwhile_is_no_difference(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Small(data)
+    small.start()
+    small.take("headend", cim(30, METERS))
+    small.close_day("2026-01-01")
+    days, run, count = ["2026-01-04", "2026-01-03"], DaysCheck.run, SqliteBook.count
+
+    def behind_a_close(check: DaysCheck) -> None:
+        small.close_day(days.pop())
+        run(check)
+
+    def counted(book: SqliteBook) -> int:
+        if days:
+            small.close_day(days.pop())
+        return count(book)
+
+    monkeypatch.setattr(DaysCheck, "run", behind_a_close)
+    monkeypatch.setattr(SqliteBook, "count", counted)
+    audit = fsck(data)
+    small.close()
+    assert audit.differences == []
+    assert audit.counts["closes"] == 1
 
 
 def test_beside_a_platform_and_after_its_end(data: Path) -> None:
