@@ -26,7 +26,7 @@ from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Anchor, Close
 from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
 from bal.times import rfc3339
-from infra.addresses import host_in_url
+from infra.addresses import busy, host_in_url
 from infra.anchorer import Anchorer
 from infra.announcer import CertifiedMessage
 from infra.bulk_worker import processes_for
@@ -44,7 +44,7 @@ from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
-from infra.http_server import HttpServer, busy, listen
+from infra.http_server import HttpServer, listen
 from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
 from infra.log_signer import log_signer

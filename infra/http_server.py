@@ -1,7 +1,6 @@
 """The gateway's HTTPS server: uvicorn on a socket of ours, ended together with the platform."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from bal.errors import Stop
+from infra.addresses import busy
 
 END_S = 3
 
@@ -25,13 +25,6 @@ def listen(address: tuple[str, int]) -> socket.socket:
         listener.close()
         raise busy(address, error) from error
     return listener
-
-
-def busy(address: tuple[str, int], error: OSError) -> Stop:
-    """The error to raise where an address can't be listened on."""
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio adds more
-    text = f"{address[0]}:{address[1]} can't be listened on: {reason}; name another port"
-    return Stop("port", text)
 
 
 class HttpServer:

@@ -14,11 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bal.errors import GridsealError, Stop, Unavailable
-from infra.addresses import host_in_url
+from infra.addresses import busy, host_in_url
 from infra.certificates import load_ca, server_context
 from infra.control import ControlServer
 from infra.enrolment import Enrolment
-from infra.http_server import busy
 from infra.metrics import Metrics
 from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
 from infra.mosquitto_intake import Broker, MosquittoIntake

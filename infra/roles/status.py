@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from infra.http_server import busy
+from infra.addresses import busy
 
 TIMEOUT_S = 10
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
