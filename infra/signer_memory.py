@@ -18,7 +18,7 @@ from bal.certify.tiles import TileNodes
 from bal.certify.tree import root_of
 from bal.errors import Stop, Unavailable
 from bal.ports import Signer, TileReader
-from infra.files import write_new
+from infra.files import replace_file, write_new
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 LOCK_S, LOOK_S = 2.0, 0.001
@@ -66,18 +66,25 @@ class GuardedSigner:
     def _alone(self) -> Iterator[None]:
         """No other process with this key is between reading the memory and writing it.
 
-        Raises Unavailable where one is for seconds: it was stopped there, and is to be ended.
+        Raises Unavailable where one is for seconds: it was stopped there, and is to be ended; and
+        where the disk refuses: nothing is signed that is not remembered.
         """
-        lock = os.open(self.memory.with_name(f"{self.memory.name}.lock"), _LOCK_FLAGS, 0o600)
+        name = f"{self.memory.name}.lock"
         try:
-            _take(lock)
-            yield
-        finally:
-            os.close(lock)
+            lock = os.open(self.memory.with_name(name), _LOCK_FLAGS, 0o600)
+            try:
+                _take(lock)
+                yield
+            finally:
+                os.close(lock)
+        except OSError as error:
+            text = f"{name}: {error.strerror}: what is signed can't be remembered"
+            raise Unavailable(text, retry_after_s=5) from error
 
     def _remember(self, slot: int, line: bytes) -> None:
         if not self.memory.exists():
-            write_new(self.memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
+            # Whole or not there: one that is torn would say that it is damaged, for ever.
+            replace_file(self.memory, line.ljust(_SLOT_BYTES) + b" " * _SLOT_BYTES)
             return
         descriptor = os.open(self.memory, os.O_WRONLY | os.O_CLOEXEC)
         try:

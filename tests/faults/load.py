@@ -75,7 +75,7 @@ def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:
                 headers.setdefault(f"{one['epoch']}/{one['partition']}/{one['offset']}", one)
         for receipt in told:
             place = receipt.get("batch") or batch_of(receipt["note"])
-            place = headers.get(place, {}).get("again", place)
+            place = str(headers.get(place, {}).get("again", place))
             assert sha256(raw_at(stores, place)).hexdigest() == receipt["message"], receipt
             if receipt["type"] == "certified":
                 assert receipt["first_index"] == int(headers[place]["first"]), receipt

@@ -40,3 +40,16 @@ def test_a_process_that_stands_still_with_the_key_is_told(tmp_path: Path) -> Non
         with pytest.raises(Unavailable, match="another process holds the log's key"):
             signer.sign(head)
     assert signer.sign(head)
+
+
+def test_a_disk_that_refuses_is_unavailable(tmp_path: Path) -> None:
+    """The checkpoint is signed later; nothing was signed that is not remembered."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    signer = CheckpointSigner(NAME, b"s" * 32, folder / "signed")
+    head = checkpoint_text(NAME, TreeHead(1, Digest(bytes(32))))
+    folder.rename(tmp_path / "away")
+    with pytest.raises(Unavailable, match="No such file"):
+        signer.sign(head)
+    (tmp_path / "away").rename(folder)
+    assert signer.sign(head)
