@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -24,7 +23,7 @@ from infra.deploy import init, own_servers
 from infra.deploy.init import toml
 from infra.servers import stack
 from infra.servers.connect import read
-from infra.servers.place import Entry
+from infra.servers.place import Entry, kept_ports
 from tests.journey.conftest import REPOSITORY, cim
 from tests.journey.test_local_profile import Device, wait_for
 from tests.servers_fixture import start
@@ -34,17 +33,10 @@ pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
 PARTITIONS = 2
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def on_loopback(entry: Entry) -> Entry:
+def on_loopback(entry: Entry, taken: set[int]) -> Entry:
     """The same server, but beside the others of this machine."""
-    ports = {name: free_port() for name in entry if name.endswith("port")}
-    return {**entry, **ports, "host": "127.0.0.1"}
+    ports = tuple(name for name in entry if name.endswith("port"))
+    return {**entry, **kept_ports({}, ports, taken), "host": "127.0.0.1"}
 
 
 @pytest.fixture
@@ -58,7 +50,8 @@ def data(tmp_path: Path) -> Iterator[Path]:
         start_new_session=True,
         stdin=subprocess.DEVNULL,
     ).returncode = 0  # not waited for: it outlives this process by seconds
-    init.prepare(found, {name: on_loopback(entry) for name, entry in init.HOSTS.items()})
+    taken: set[int] = set()
+    init.prepare(found, {name: on_loopback(entry, taken) for name, entry in init.HOSTS.items()})
     start(found, *init.HOSTS)
     yield found
     stack.down(found, tuple(init.HOSTS), lambda *_: None)
@@ -145,7 +138,7 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
     file.write_text(text.replace(str(init.RUN), str(secrets / "storer")))
     assert own_servers.make(load(file), PARTITIONS) == admin.kafka.topic
 
-    mqtt = free_port()
+    mqtt = kept_ports({}, ("mqtt",), set())["mqtt"]
     for probe in begin(secrets, f"127.0.0.1:{mqtt}"):
         wait_for(lambda probe=probe: is_ready(probe))
     files = tmp_path / "head-end"
