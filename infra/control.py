@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import GridsealError, Rejected, Stop, Unavailable
+from infra.data_folder import ROLES
 
 log = logging.getLogger("gridseal.control")
 
 SOCKET = "control.sock"
+COLLECTOR = "collector"  # the role that does what the operator commands
 LINE_MAX = 16 * 1024 * 1024
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -110,7 +112,10 @@ def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) ->
         try:
             connection.connect(path)
         except OSError as error:
-            text = f"no platform runs on {folder}; start one: gridseal up --data {folder}"
+            command, what = "up", "platform"
+            if (folder / ROLES).exists():
+                command, what = f"run {COLLECTOR}", COLLECTOR
+            text = f"no {what} runs on {folder}; start one: gridseal {command} --data {folder}"
             raise Unavailable(text) from error
         finally:
             os.close(descriptor)

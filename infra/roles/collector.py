@@ -72,7 +72,9 @@ class CollectorRole:
             limits=MqttLimits(message_bytes_max=limits.message_bytes, sessions_max=limits.sessions),
         )
         await asyncio.to_thread(front.start, self._interested, self._deliver)
-        self._url = await self._listen(self._mqtt)
+        mqtt = self._mqtt
+        front.more_gauges = lambda: {"mqtt_sessions": len(mqtt.sessions())}
+        self._url = await self._listen(mqtt)
         note_ready(made.folder, mqtt=self._url)
         self._begin(self._collect_from_broker() if made.config.mosquitto.host else None)
         self._begin(self._serve_operator())

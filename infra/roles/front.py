@@ -6,7 +6,7 @@ protocol that they speak. Neither has any part in what the log holds.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from time import perf_counter
 
@@ -98,6 +98,7 @@ class Front:
             self.metrics.observe(self.gauges, self.alarms)
             opened.pop_all()
         self._interested: Callable[[], Iterable[str]] = tuple
+        self.more_gauges: Callable[[], Mapping[str, float]] = dict
 
     def start(self, interested: Callable[[], Iterable[str]], deliver: Deliver) -> None:
         """Know what there is, then begin to take and to tell; see Notifier. May block."""
@@ -141,6 +142,7 @@ class Front:
             "bus_lag_messages": self.backlog(),
             "intake_waiting_bytes": self.writer.waiting_bytes,
             "disk_free_bytes": self.disk.free_bytes,
+            **self.more_gauges(),
         }
 
     def alarms(self) -> list[str]:
