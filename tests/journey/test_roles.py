@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.journey.conftest import cim
+from tests.journey.conftest import cim, ssl_context
 from tests.journey.roles_platform import PROCESSES, STOP_S, RolesRunning
 from tests.journey.test_kill import Meter, check_readings
 
@@ -145,3 +145,29 @@ def test_up_and_roles_refuse_each_others_folders(tmp_path: Path, roles: RolesRun
     assert "stores-differ" in roles.refused(
         "run", "worker", "--data", roles.data, "--partitions", "9"
     )
+
+
+def test_gateways_of_one_issuer_take_each_others_tokens(tmp_path: Path) -> None:
+    config = '[anchor]\ninterval_s = 1\n[http]\nissuer = "https://gridseal.example"\n'
+    platform = RolesRunning(tmp_path, config)
+    names = ("collector", "worker", "sequencer", "storer", "gateway", "gateway-2")
+    try:
+        for name in names:
+            platform.begin(name)
+        for name in names:
+            platform.wait_ready(name)
+        caller = platform.client("dso", SCOPES, "--all-devices")
+        token = caller.token()  # of the last one
+        for name in ("gateway", "gateway-2"):
+            told = platform.told[name]
+            assert told["issuer"] == "https://gridseal.example"
+            answer = httpx.get(
+                f"{told['http']}/v1/readings",
+                headers={"Authorization": f"Bearer {token}"},
+                verify=ssl_context(told["ca"]),
+            )
+            assert answer.status_code == 200, answer.text
+        ended = platform.stop_all()
+        assert {code for code, _ in ended.values()} == {0}
+    finally:
+        platform.kill()
