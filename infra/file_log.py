@@ -26,7 +26,7 @@ from infra.files import (
     sync_folder,
 )
 from infra.heads_row import HeadsRow, SqliteHeads
-from infra.sqlite_file import insert_many, translated
+from infra.sqlite_file import translated
 
 _PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
@@ -110,7 +110,7 @@ class FileLog:
             self._extend("entries", commit.old.size, framed)
             rows = [(commit.new.version, i, header) for i, header in enumerate(commit.headers)]
             self._headers.execute("BEGIN")
-            insert_many(self._headers, "INSERT OR REPLACE INTO header VALUES", rows)
+            self._headers.executemany("INSERT OR REPLACE INTO header VALUES(?,?,?)", rows)
             self._headers.execute("COMMIT")
             self._unsettled.append(self._staged(commit.new))
 

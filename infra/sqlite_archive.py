@@ -23,7 +23,7 @@ from bal.model import Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
 from bal.store.segment import DEVICE_BYTES
 from bal.times import year
-from infra.sqlite_file import SqliteFile, insert_many
+from infra.sqlite_file import SqliteFile
 
 CIPHERS_CACHED_MAX = 1 << 16
 
@@ -129,13 +129,12 @@ class SqliteArchive:
         """
         rows = [self._seal(item) for item in items]
         with self._file.writing() as db:
-            new = insert_many(
-                db,
+            cursor = db.executemany(
                 "INSERT OR IGNORE INTO message(epoch, lane, place, format, received_us, tag,"
-                " layout, summary, sealed) VALUES",
+                " layout, summary, sealed) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(*clear, *sealed) for clear, *sealed in rows],
             )
-            if new < len(rows):
+            if cursor.rowcount < len(rows):
                 for clear, _, _ in rows:
                     _check_same(db, clear)
 

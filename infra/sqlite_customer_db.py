@@ -18,7 +18,7 @@ from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.store import index_map, versions
 from bal.store.index_map import Home
 from bal.store.segment import DAY_US, Key, Segment, decode, encode, row
-from infra.sqlite_file import SqliteFile, insert_many
+from infra.sqlite_file import SqliteFile
 from infra.sqlite_snapshot import (
     CHUNKS_MAX,
     DECODING_ERRORS,
@@ -171,9 +171,8 @@ class SqliteCustomerDb:
         assert number is not None
         step, records = self._chunk_bytes, memoryview(new.records)
         chunk = number * CHUNKS_MAX
-        insert_many(
-            db,
-            "INSERT INTO chunk VALUES",
+        db.executemany(
+            "INSERT INTO chunk VALUES(?, ?)",
             [
                 (chunk + at // step, compress(records[at : at + step], _DEFLATE_LEVEL))
                 for at in range(0, len(records), step)

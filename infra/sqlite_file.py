@@ -7,9 +7,8 @@ so a reader sees the state at its start and neither waits for the writer nor hol
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from threading import Lock
 
@@ -18,7 +17,6 @@ from infra.files import look_at_sqlite, make_folder, quoted, sync_file, sync_fol
 
 BUSY_TIMEOUT_S = 10
 READERS_IDLE_MAX = 8
-ROWS_AT_ONCE = 100  # inserted by one statement
 
 # SQLITE_ERROR and 0 (raised by the module itself): a table, column or type is not as it was made.
 _DAMAGED = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -177,19 +175,6 @@ class SqliteFile:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._path.name)
-
-
-def insert_many(db: sqlite3.Connection, sql: str, rows: Sequence[Sequence[object]]) -> int:
-    """Insert rows of one length; how many came in. sql: up to VALUES.
-
-    With `executemany` the thread lets go of the interpreter at each row, and waits for it.
-    """
-    found = 0
-    for at in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[at : at + ROWS_AT_ONCE]
-        marks = ",".join(["(" + ",".join("?" * len(some[0])) + ")"] * len(some))
-        found += db.execute(f"{sql} {marks}", list(chain.from_iterable(some))).rowcount
-    return found
 
 
 @contextmanager
