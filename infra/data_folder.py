@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bal.errors import Stop
-from infra.files import make_folder, replace_file
+from infra.files import make_folder, make_private, replace_file
 from infra.key_signer import load_or_make_seed
 
 FACTS = "facts.json"
+LOCK = "lock"
 OUTSIDE = "outside.json"  # which stores are servers, infra/outside.py
 ROLES = "roles.json"  # that roles run on it, infra/roles/making.py
 
@@ -60,11 +61,11 @@ class DataFolder:
         """
         try:
             found = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
-            if found and not found & {FACTS, "lock", "servers"}:
+            if found and not found & {FACTS, LOCK, "servers"}:
                 raise Stop("data-folder", f"{self.root} holds other files: name an empty folder")
-            for folder in (
-                self.root, self.keys, self.customer_db, self.archive, self.vault, self.chain,
-            ):  # fmt: skip
+            make_folder(self.root)
+            make_private(self.root / LOCK)  # first: a start that ends here is gone on with
+            for folder in (self.keys, self.customer_db, self.archive, self.vault, self.chain):
                 make_folder(folder)
         except OSError as error:
             raise Stop("data-folder", f"{self.root} can't be used: {error.strerror}") from error
@@ -79,7 +80,7 @@ class DataFolder:
 
         shared: with others that hold it so, as the roles of one platform do.
         """
-        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
