@@ -15,15 +15,28 @@ def make_folder(path: Path) -> Path:
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file that must not exist yet, durably; it has `mode` before its first byte.
+    """Write a file that must not exist yet, durably: it is there whole, with `mode`, or not at all.
 
-    Raises FileExistsError.
+    So a key is never half a key, whenever the process that made it was killed. Raises
+    FileExistsError.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(new)
+        except FileExistsError:
+            raise
+        except OSError:  # no links there, as on a USB stick for a sender's files
+            if path.exists():
+                raise FileExistsError(path) from None
+            new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -71,7 +71,7 @@ def test_a_secret_is_never_wider_than_0600(tmp_path, monkeypatch):
     real = os.fdopen
 
     def spy(handle, kind):
-        modes.append(mode(tmp_path / "secret"))
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
         return real(handle, kind)
 
     monkeypatch.setattr(os, "fdopen", spy)
