@@ -165,9 +165,22 @@ def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False)
     return CassandraHeads.connect(outside.log, address, serial=not read_only)
 
 
-def open_log(folder: DataFolder, clock: Clock, *, read_only: bool = False) -> FileLog:
-    """The log of a data folder, with its heads row where that is kept. Raises Stop, Unavailable."""
-    heads = open_heads(read(folder), folder, read_only=read_only)
+def open_log(
+    folder: DataFolder,
+    clock: Clock,
+    *,
+    cassandra: CassandraConfig | None = None,
+    read_only: bool = False,
+) -> FileLog:
+    """The log of a data folder, with its heads row where that is kept.
+
+    cassandra: how this process enters it; None: as the last one that started. Raises Stop,
+    Unavailable.
+    """
+    outside = read(folder)
+    if cassandra is not None:
+        outside = replace(outside, cassandra=cassandra)
+    heads = open_heads(outside, folder, read_only=read_only)
     try:
         return FileLog(folder.log, clock, heads=heads, read_only=read_only)
     except BaseException:

@@ -91,7 +91,7 @@ class AnchorerRole:
 
         made, clock = self._process.made, self._process.clock
         facts, config = made.facts, made.config.anchor
-        self._stores = stores = open_stores(made.folder, clock, ROLE)
+        self._stores = stores = open_stores(made.folder, clock, ROLE, made.outside)
         chain = open_chain(config, made.folder, facts.origin, facts.contract)
         self._close_chain, self._chain_rpc = chain.close, chain.rpc
         if chain.contract.chain_id != facts.chain_id:

@@ -142,6 +142,7 @@ def _sequencer(process: Process, _: Wanted) -> Role:
                 book=stores.book,
                 clock=clock,
                 measured=lambda log: MeasuredLog(log, metrics),
+                on_closed=metrics.note_closed,
             )
             close = opened.pop_all().close
         return Loop(

@@ -67,7 +67,7 @@ class Feed:
     def _feed(self) -> None:
         made, clock, fail = self._process.made, self._process.clock, self._process.fail
         with ExitStack() as opened:
-            stores = open_stores(made.folder, clock, "feed")
+            stores = open_stores(made.folder, clock, "feed", made.outside)
             opened.callback(stores.close)
             follower = Follower(
                 stored=stores.projector,

@@ -56,7 +56,7 @@ class Made:
     config: Config
     facts: Facts
     layout: Layout
-    outside: Outside
+    outside: Outside  # as this process enters it; `outside.json` has the last one that started
 
 
 Complete = Callable[[Config, Layout, bool], Config]
@@ -120,7 +120,9 @@ def begin(
             folder.write_facts(facts)
         else:
             _check(facts, config)
-    return Made(folder, own(config), facts, layout, outside)
+    config = own(config)
+    outside = replace(outside, kafka=config.kafka, cassandra=config.cassandra)
+    return Made(folder, config, facts, layout, outside)
 
 
 def note_ready(folder: DataFolder, **values: object) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from threading import Event, Thread
 
 from bal.certify.log import Sequencer
@@ -325,8 +326,9 @@ def sequencer_role(
     """
     rules = running_rules()
     new = replace(facts, rules=rules)
+    reopen = partial(open_log, folder, clock, cassandra=config.cassandra)
     with suppress(Unavailable):
-        log = open_log(folder, clock)
+        log = reopen()
         try:
             log.heads()
         finally:
@@ -336,7 +338,7 @@ def sequencer_role(
         write_public_records(folder, sequencer, new, clock.now_us())
 
     return SequencerRole(
-        open_log=lambda: open_log(folder, clock),
+        open_log=reopen,
         signer=log_signer(config.signer, folder, facts.origin),
         origin=facts.origin,
         channels=channels,

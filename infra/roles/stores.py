@@ -19,15 +19,18 @@ from infra.stores import Stores
 SEQUENCER, STORER = "sequencer", "storer"
 
 
-def open_stores(folder: DataFolder, clock: Clock, role: str) -> Stores:
+def open_stores(
+    folder: DataFolder, clock: Clock, role: str, outside: Outside | None = None
+) -> Stores:
     """The stores of a folder that is made and held (infra/roles/making.py), for one role.
 
+    outside: how this process enters servers; None: as the last one that started.
     Only the sequencer may commit to the log, and only the storer writes rows. Their projector is
     the port `Stored`; the registry is left empty, for whoever keeps it up to date. Cassandra is
     entered where rows are asked for first, and where the heads row is there. Raises Stop,
     Unavailable.
     """
-    outside = read(folder)
+    outside = read(folder) if outside is None else outside
     return Stores.over(
         folder,
         clock,

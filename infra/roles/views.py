@@ -23,7 +23,7 @@ class Views:
 
 def open_views(made: Made, clock: Clock, role: str) -> Views:
     """Open what `begin` made. Raises Stop, Unavailable."""
-    stores = open_stores(made.folder, clock, role)
+    stores = open_stores(made.folder, clock, role, made.outside)
     anchored = AnchorsSeen(journal_of(made.folder, made.facts))
     stores.anchored = anchored
     senders = stores.registry.senders

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from bal.errors import Stop
-from infra.config import Config, KafkaConfig, LogConfig
+from infra.config import CassandraConfig, Config, KafkaConfig, LogConfig
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
+from infra.outside import read
 from infra.roles.making import begin, layout_of, note_ready
 from infra.roles.sqlite_channels import SqliteChannels
 from infra.system_clock import SystemClock
@@ -110,3 +111,23 @@ def test_what_each_process_tells_of_itself_is_kept(tmp_path: Path) -> None:
     note_ready(folder, mqtt="mqtts://b", rpc="")
     kept = json.loads((tmp_path / "ready.json").read_text())
     assert kept == {"http": "https://a", "depth": 0, "mqtt": "mqtts://b"}
+
+
+def test_each_process_enters_the_servers_as_its_own_configuration_says(tmp_path: Path) -> None:
+    """Not by the files that another role, which began later, left in `outside.json`."""
+
+    def files(role: str) -> CassandraConfig:
+        folder = f"/secrets/{role}"
+        return CassandraConfig(
+            "db", 9042, f"{folder}/ca", f"{folder}/crt", f"{folder}/key", f"{folder}/passwords"
+        )
+
+    root = tmp_path / "data"
+    made = {
+        role: begin(root, replace(Config(), cassandra=files(role)), CLOCK)
+        for role in ("storer", "gateway")
+    }
+    for role, one in made.items():
+        assert one.outside.cassandra == files(role)
+    assert read(DataFolder(root)).cassandra == files("gateway")
+    assert made["storer"].outside.scd == made["gateway"].outside.scd != ""
