@@ -236,6 +236,11 @@ def decode(data: bytes) -> Offer:
         raise ValueError("not an offer") from error
     if not 0 <= offer.parts <= PARTS_MAX or encode(offer) != data:
         raise ValueError("not an offer as it is written")
+    texts = [batch.epoch, batch.again, offer.making, *batch.inputs.values()]
+    if not all(isinstance(text, str) for text in texts):  # JSON as well, and nobody's to write
+        raise ValueError("not an offer: texts are something else")
+    if offer.is_claim != batch.epoch.startswith(CLAIM):
+        raise ValueError("not an offer: half a claim")
     return offer
 
 

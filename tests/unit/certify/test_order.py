@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bal import jcs
 from bal.certify.log import Batch
 from bal.certify.order import (
     CLAIM,
@@ -150,6 +151,20 @@ def test_an_offer_is_read_as_it_was_written(
     offer = offers([made], generation)[0]
     assert decode(encode(offer)) == offer
     assert decode(encode(claim(EPOCH, 3, generation))) == claim(EPOCH, 3, generation)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epoch", ["e"]), ("again", ["e/0/1"]), ("making", {}), ("inputs", {"rules": ["r"]}),
+     ("inputs", ["ab"]), ("inputs", "ab"), ("inputs", []), ("parts", "0"), ("epoch", f"{CLAIM}e")],
+)  # fmt: skip
+def test_what_a_worker_would_not_write_is_no_offer(name: str, value: object) -> None:
+    """One such item would end each sequencer that comes to it."""
+    header, _, entries = encode(one(1)).partition(b"\n")
+    found = dict(jcs.decode(header))
+    found[name] = value
+    with pytest.raises(ValueError, match=r"offer|dictionary|sequence"):
+        decode(jcs.encode(found) + b"\n" + entries)
 
 
 @pytest.mark.parametrize(
