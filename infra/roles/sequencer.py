@@ -165,11 +165,7 @@ class SequencerRole:
                 except Unavailable as error:
                     self._wait_for(error, stopping)
                 except Stop as stop:
-                    if not self._is_anothers(stop):
-                        raise
-                    logger.warning("another sequencer is at work, this one stands by: %s", stop)
-                    self._leave()
-                    stopping.wait(AWAY_S)
+                    self._stand_by(stop, stopping)
             self._finish()
         finally:
             self._leave()
@@ -256,6 +252,18 @@ class SequencerRole:
         self._trouble = str(error)
         self._leave()
         stopping.wait(min(error.retry_after_s, AWAY_S))
+
+    def _stand_by(self, stop: Stop, stopping: Event) -> None:
+        """Where another sequencer caused it; else it is raised again, and ends the process."""
+        try:
+            if not self._is_anothers(stop):
+                raise stop
+        except Unavailable as error:  # nobody can say now; if it was not, the next take-over stops
+            self._wait_for(error, stopping)
+            return
+        logger.warning("another sequencer is at work, this one stands by: %s", stop)
+        self._leave()
+        stopping.wait(AWAY_S)
 
     def _is_anothers(self, stop: Stop) -> bool:
         """Whether a Stop only says that another sequencer went on meanwhile."""

@@ -156,6 +156,28 @@ def test_one_that_stands_by_does_nothing_until_it_is_its_turn(ground: Ground) ->
     assert ground.channels.joined[0].closed
 
 
+def test_one_that_can_not_ask_whether_another_is_at_work_waits(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The heads row's server may go away in the very moment in which that is to be asked."""
+    role = ground.role()
+    until(lambda: role.active)
+    log = ground.opened[-1]
+
+    def away() -> Heads:
+        raise Unavailable("the heads row does not answer")
+
+    def refuses(head: object, note: object) -> None:
+        log.heads = away  # type: ignore[method-assign]
+        raise Stop("signer-refuses", "a size below the last")
+
+    log.publish = refuses  # type: ignore[method-assign]
+    ground.channels.commitments.append(offer(0))
+    until(lambda: "does not answer" in caplog.text)
+    until(lambda: role.active and len(ground.opened) > 1)
+    assert ground.stop() == []
+
+
 def test_two_that_are_both_told_to_be_it(ground: Ground, caplog: pytest.LogCaptureFixture) -> None:
     roles = [ground.role(), ground.role()]
     for offset in range(30):
