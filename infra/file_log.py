@@ -204,7 +204,8 @@ class FileLog:
         """
         with self._lock, translated("headers.db"):
             if self._unsettled:
-                self._headers.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # Waits for no reader: one that was stopped would hold up every commit.
+                self._headers.execute("PRAGMA wal_checkpoint(PASSIVE)")
             dirty, self._dirty = self._dirty, set()
             superseded, self._superseded = self._superseded, set()
             settled, self._unsettled = self._unsettled, []

@@ -206,7 +206,8 @@ class Projector:
             self._book.sync()
             with self._lock, translated(_FILE):
                 self._db.execute(_SYNCED, astuple(stored))
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # Waits for no reader: one that was stopped would hold up all storing.
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 # A reader may have kept the checkpoint back; then the log alone must hold it.
                 sync_file(self._path.with_name(f"{_FILE}-wal"))
         return stored
