@@ -1,6 +1,7 @@
 """One process a role: the whole way of a reading, and kill -9 of each of them under load."""
 
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from tests.journey.test_kill import Meter, check_readings
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 
 SCOPES = "messages.write readings.read devices.read"
-ROUNDS = 2
+ROUNDS = 25 if os.environ.get("GRIDSEAL_SOAK") == "1" else 2  # of a kill of each process
 SEED = 20261121
 PATIENCE_S = 60
 
