@@ -6,11 +6,12 @@ commands reach it by a socket in the folder `chain`. The others stand by.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
-from bal.errors import GridsealError, Stop
+from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Anchor
 from infra.anchorer import Anchorer
 from infra.control import ControlServer
@@ -26,6 +27,8 @@ logger = logging.getLogger("gridseal.roles")
 
 _FATAL = {"anchor-ahead", "anchor-fork", "close-differs"}
 STOP_S = 2
+AWAY_S = 5.0  # before a chain that was away at the beginning is asked again
+ALARM_AFTER_S = 60.0  # as infra/chain_watch.py, which watches from the beginning on
 ROLE = "anchorer"
 
 
@@ -38,7 +41,7 @@ class AnchorerRole:
         self.metrics.observe(self._gauges, self._alarms)
         self._turn = Turn(process.made.folder.root / "anchorer.lock")
         self._task: asyncio.Task[None] | None = None
-        self._alarm_text = ""
+        self._alarm_text = self._waits = ""
         self._anchorer: Anchorer | None = None
         self._stores: Stores | None = None
         self._control: ControlServer | None = None
@@ -61,7 +64,7 @@ class AnchorerRole:
 
     def ready(self) -> Mapping[str, str]:
         """One that stands by is ready to take over."""
-        return {"chain": self._alarm_text or "ok"}
+        return {"chain": self._alarm_text or self._waits or "ok"}
 
     # -- within -----------------------------------------------------------------------------
 
@@ -70,7 +73,7 @@ class AnchorerRole:
             if not self._turn.take():
                 logger.info("another anchorer is active; this one stands by")
             await self._turn.wait()
-            await asyncio.to_thread(self._begin_once)
+            await self._begun()
             handlers = {"rpc": self._rpc, "anchor": self._anchor_now, "status": self._status}
             self._control = ControlServer(self._process.made.folder.chain, handlers)
             await self._control.start()
@@ -80,6 +83,25 @@ class AnchorerRole:
         except Exception as error:
             logger.critical("unexpected", exc_info=error)
             self._process.fail(Stop("internal-error", f"{type(error).__name__}: {error}"))
+
+    async def _begun(self) -> None:
+        """Begin; a chain, or another server, that is away is waited for: heads wait, too."""
+        since_s = time.monotonic()
+        while True:
+            try:
+                await asyncio.to_thread(self._begin_once)
+            except Unavailable as error:
+                if not self._waits:
+                    logger.warning("anchoring waits: %s", error)
+                self._waits = str(error)
+                long = time.monotonic() - since_s >= ALARM_AFTER_S
+                if long and self._stores is not None and not self._alarm_text:
+                    self._alarm("chain-unavailable", self._waits)
+                await asyncio.sleep(min(error.retry_after_s, AWAY_S))
+            else:
+                self._waits = ""
+                self._cleared("chain-unavailable")
+                return
 
     def _begin_once(self) -> None:
         with self._changing:  # a stop may come meanwhile
@@ -91,7 +113,9 @@ class AnchorerRole:
 
         made, clock = self._process.made, self._process.clock
         facts, config = made.facts, made.config.anchor
-        self._stores = stores = open_stores(made.folder, clock, ROLE, made.outside)
+        if self._stores is None:
+            self._stores = open_stores(made.folder, clock, ROLE, made.outside)
+        stores = self._stores
         chain = open_chain(config, made.folder, facts.origin, facts.contract)
         self._close_chain, self._chain_rpc = chain.close, chain.rpc
         if chain.contract.chain_id != facts.chain_id:
@@ -119,8 +143,11 @@ class AnchorerRole:
 
     def _stop(self) -> None:
         self._stopping = True
-        with self._changing:
-            self._end()
+        if self._changing.acquire(timeout=STOP_S):  # else it asks a chain that does not answer
+            try:
+                self._end()
+            finally:
+                self._changing.release()
 
     def _end(self) -> None:
         if self._anchorer is not None:
