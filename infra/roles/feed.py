@@ -5,7 +5,6 @@ goes on behind what the one before it did, by Kafka's own record of it.
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event, Thread
 
@@ -22,6 +21,7 @@ from infra.services import client_of
 logger = logging.getLogger("gridseal.roles")
 
 JOIN_S = 4.0
+AWAY_S = 5.0  # at most, before a server that was away is asked again
 
 
 class Feed:
@@ -32,11 +32,14 @@ class Feed:
         self._turn = Turn(process.made.folder.root / "feed.lock")
         self._ended = Event()
         self._feeder: Feeder | None = None
+        self._waits = False
         self._thread = Thread(target=self._run, name="feed", daemon=True)
 
     @property
     def alarm(self) -> str:
         """feed-down, or nothing."""
+        if self._waits:
+            return "feed-down"
         return self._feeder.alarm if self._feeder is not None else ""
 
     def start(self) -> None:
@@ -55,7 +58,7 @@ class Feed:
                 if self._ended.wait(ASK_S):
                     return
             logger.info("this process feeds Kafka's consumers")
-            self._feed()
+            self._feed_on()
         except GridsealError as error:
             self._process.fail(error)
         except Exception as error:
@@ -64,7 +67,19 @@ class Feed:
         finally:
             self._turn.release()
 
+    def _feed_on(self) -> None:
+        """Until the end; begin again where a server is away: storing must not end with it."""
+        while not self._ended.is_set():
+            try:
+                self._feed()
+            except Unavailable as error:
+                if not self._waits:
+                    logger.warning("feed-down: consumers get nothing: %s", error)
+                self._waits = True
+                self._ended.wait(min(error.retry_after_s, AWAY_S))
+
     def _feed(self) -> None:
+        """Until the end. Raises Stop, and Unavailable where it could not begin."""
         made, clock, fail = self._process.made, self._process.clock, self._process.fail
         with ExitStack() as opened:
             stores = open_stores(made.folder, clock, "feed", made.outside)
@@ -78,8 +93,7 @@ class Feed:
                 on_stop=fail,
             )
             opened.callback(follower.stop)
-            if not self._tried(follower.start):
-                return
+            follower.start()
             readings = KafkaReadings(
                 kafka_access(made.config.kafka),
                 customer_db=stores.customer_db,
@@ -94,16 +108,7 @@ class Feed:
             )
             opened.callback(feeder.stop)
             feeder.start()
+            if self._waits:
+                self._waits = False
+                logger.info("the feed goes on")
             self._ended.wait()
-
-    def _tried(self, begin: Callable[[], None]) -> bool:
-        """Whether it began before the end; again and again where a server is away."""
-        while not self._ended.is_set():
-            try:
-                begin()
-            except Unavailable as error:
-                logger.warning("the feed waits: %s", error)
-                self._ended.wait(min(error.retry_after_s, 5))
-            else:
-                return True
-        return False
