@@ -33,6 +33,7 @@ from infra.rules import differs
 from infra.sqlite_file import translated
 
 CATCH_UP_MESSAGES = 256  # stored in one go
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _FILE = "progress.db"
 _kind_and_period, _index = itemgetter(2, 4, 1), itemgetter(5)  # of a StoredRecord
@@ -40,12 +41,19 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
 CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
     size INTEGER, next_offset INTEGER, needed_from INTEGER, needed_version INTEGER);
-CREATE TABLE IF NOT EXISTS stored(id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER);
+CREATE TABLE IF NOT EXISTS stored_since_boot(
+    id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER, boot TEXT);
 """
 # Neither goes back, though a storer that was stopped for long goes on beside the next one.
 _STORED = (
-    "INSERT INTO stored VALUES(1, ?) ON CONFLICT(id) DO UPDATE SET size = excluded.size"
-    " WHERE excluded.size > size"
+    "INSERT INTO stored_since_boot VALUES(1, ?, ?) ON CONFLICT(id) DO UPDATE"
+    " SET size = excluded.size, boot = excluded.boot"
+    " WHERE excluded.size > size OR excluded.boot <> boot"
+)
+# After a power cut this file may have more than archive and rows have: only what is synced counts.
+_SIZE = (
+    "SELECT max(ifnull((SELECT size FROM stored_since_boot WHERE boot = ?), 0),"
+    " ifnull(max(size), 0)) FROM progress"
 )
 _SYNCED = (
     "REPLACE INTO progress SELECT 1, ?1, ?2, ?3, ?4, ?5"
@@ -73,7 +81,7 @@ class Projector:
         read_only: look at `progress.db` and store nothing, for an audit. applies: the registry is
         this one's own, as of what is stored, and rows are put where it says (bal/store/merge.py).
         """
-        self._path = folder / _FILE
+        self._path, self._boot = folder / _FILE, _boot()
         with translated(_FILE):
             if read_only:
                 self._db = look_at_sqlite(self._path, _SCHEMA)
@@ -108,9 +116,8 @@ class Projector:
 
     def size(self) -> int:
         """Size of the log below which rows, archive and registry records are there (Stored)."""
-        sql = "SELECT max(ifnull((SELECT size FROM stored), 0), ifnull(max(size), 0)) FROM progress"
         with self._lock, translated(_FILE):
-            found: int = self._db.execute(sql).fetchone()[0]
+            found: int = self._db.execute(_SIZE, (self._boot,)).fetchone()[0]
         return found
 
     def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
@@ -178,7 +185,7 @@ class Projector:
         try:
             self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
             if self._applies:  # 30 µs that nobody in this process needs
-                self._db.execute(_STORED, (size,))
+                self._db.execute(_STORED, (size, self._boot))
             self._db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # it rolls back by itself on some errors
@@ -345,3 +352,8 @@ class Projector:
             text = f"the log took message {offset}, which bus and archive no longer have"
             raise Stop("bus-went-backwards", text)
         return found
+
+
+def _boot() -> str:
+    """Names the kernel's run: what is written in it is there to its end, synced or not."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""

@@ -53,7 +53,7 @@ def test_what_is_stored_is_synced_beside_it(tmp_path: Path) -> None:
         registry=Registry(), applies=True,
     )  # fmt: skip
     projector.store([], Progress(1, 1, 0, 0))
-    with stopped_reader(tmp_path / "progress.db", "stored"):
+    with stopped_reader(tmp_path / "progress.db", "stored_since_boot"):
         projector.store([], Progress(2, 2, 0, 0))
         began = time.monotonic()
         projector.sync()
