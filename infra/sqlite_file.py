@@ -189,6 +189,9 @@ def translated(name: str) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:  # the kernel keeps the lock of one that was stopped
+            text = f"{name}: another process holds it; if one of them stands still, kill it"
+            raise Unavailable(text, retry_after_s=5) from error
         if code in _PASSING:
             raise Unavailable(f"{name}: {error}", retry_after_s=5) from error
         if code in _DAMAGED:

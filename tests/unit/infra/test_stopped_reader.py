@@ -1,4 +1,7 @@
-"""A process that was stopped while it read a file holds up nobody who writes it."""
+"""A process that was stopped while it read a file holds up nobody who writes it.
+
+One that was stopped while it wrote holds up all others, and the operator is told what to do.
+"""
 
 import sqlite3
 import time
@@ -7,10 +10,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bal.certify.log import Sequencer, tick
+from bal.errors import Unavailable
 from bal.registry import Registry
 from infra.committed import Progress
 from infra.file_log import FileLog
+from infra.heads_row import FIRST, SqliteHeads
 from infra.key_signer import KeySigner
 from infra.projector import Projector
 from infra.system_clock import SystemClock
@@ -60,3 +67,13 @@ def test_what_is_stored_is_synced_beside_it(tmp_path: Path) -> None:
         assert time.monotonic() - began < SOON_S
     assert projector.progress().size == 2
     projector.close()
+
+
+def test_who_waits_for_one_that_wrote_says_so(tmp_path: Path) -> None:
+    heads = SqliteHeads(tmp_path)
+    heads._db.execute("PRAGMA busy_timeout = 50")
+    with closing(sqlite3.connect(tmp_path / "heads.db", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match=r"heads.db: another process holds it; .* kill it"):
+            heads.swap(FIRST, FIRST)
+    heads.close()
