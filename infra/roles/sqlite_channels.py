@@ -96,9 +96,10 @@ class _Journal:
 
     def _read(self, partition: int, position: int, limit: int) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
+        seen = self._seen[partition]  # before the look: other threads may see further meanwhile
         with self._file.reading() as db:
             low, end = self._ends(db, partition)
-            self._check(partition, low, position, end)
+            self._check(partition, low, position, end, seen)
             rowid, size = partition << _SHIFT, 0
             until = rowid + min(end, position + limit)
             sql = "SELECT * FROM items WHERE id >= ? AND id < ? ORDER BY id"
@@ -113,12 +114,11 @@ class _Journal:
             raise self._file.damaged(f"it lacks item {position}")
         return rows
 
-    def _check(self, partition: int, low: int, position: int, end: int) -> None:
-        seen = self._seen[partition]
+    def _check(self, partition: int, low: int, position: int, end: int, seen: int) -> None:
         if end < seen or position > end:
             text = f"{self._name} ends at {end} in partition {partition}"
             raise Stop("bus-went-backwards", f"{text}; it had {max(seen, position)} items")
-        self._seen[partition] = end
+        self._seen[partition] = max(end, self._seen[partition])
         if position < low:
             raise Stop("bus-trimmed", f"item {position} of {self._name} is no longer there")
 

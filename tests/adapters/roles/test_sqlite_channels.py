@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from channels_suite import PARTITIONS, ChannelsSuite
@@ -92,3 +93,29 @@ def test_positions_go_forward_alone(tmp_path: Path) -> None:
         two.save("worker/0", Position(6, 1))
         assert positions.get("worker/0") == Position(6, 1)
         assert positions.get("worker/1") == Position(0)
+
+
+def test_threads_that_read_side_by_side_see_no_end_that_goes_back(tmp_path: Path) -> None:
+    SqliteChannels.make(tmp_path, EPOCH, 1)
+    failed: list[Stop] = []
+    ended = Event()
+    with closing(SqliteChannels.open(tmp_path)) as channels:
+        topic = channels.announcements
+
+        def read() -> None:
+            while not ended.is_set():
+                try:
+                    topic.read(0, 1)
+                except Stop as stop:
+                    failed.append(stop)
+                    return
+
+        readers = [Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for _ in range(100):
+            topic.append([b"one more"])
+        ended.set()
+        for reader in readers:
+            reader.join()
+    assert failed == []
