@@ -181,7 +181,8 @@ def _make_facts(folder: DataFolder, config: Config, clock: Clock) -> Facts:
     origin = config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
     signer = log_signer(config.signer, folder, origin)
     intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
-    if not (folder.keys / "ca.key").exists():
+    if not (folder.keys / "ca.crt").exists():  # a key without it is of a start that was cut off
+        (folder.keys / "ca.key").unlink(missing_ok=True)
         create_ca(folder.keys, clock)
     load_token_keys(folder.keys / "token.jwks")
     open_log(folder, clock).close()  # who only looks at it later makes nothing

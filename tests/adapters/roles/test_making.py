@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bal.errors import Stop
+from infra.certificates import create_ca, load_ca
 from infra.config import CassandraConfig, Config, KafkaConfig, LogConfig
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
@@ -53,6 +54,15 @@ def test_one_of_several_makes_all_the_others_find_it(tmp_path: Path) -> None:
     channels.close()
     for name in ("ca.key", "ca.crt", "intake.key", "log.key", "token.jwks"):
         assert (folder.keys / name).exists()
+
+
+def test_a_first_start_that_was_cut_off_within_the_ca(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.create()
+    create_ca(folder.keys, CLOCK)
+    (folder.keys / "ca.crt").unlink()  # it is written behind its key
+    begin(tmp_path, Config(), CLOCK).folder.unlock()
+    assert load_ca(folder.keys)
 
 
 def test_what_a_later_start_may_not_change(tmp_path: Path) -> None:
