@@ -122,7 +122,7 @@ def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) ->
         connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             line = lines.readline()
-    if not line:
+    if not line.endswith(b"\n"):  # none, or what a kill left of one
         raise Unavailable("the platform ended before it answered")
     answer = json.loads(line)
     if "error" in answer:

@@ -1,6 +1,7 @@
 """Where one role looks at, or asks, another: turns, the anchorer's journal, sockets."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from bal.errors import Rejected, Unavailable
 from bal.model import Anchor, Close, Digest
 from bal.registry import Registry
 from infra.anchor_journal import AnchorJournal, Attempt
-from infra.control import ControlServer, call
+from infra.control import SOCKET, ControlServer, call
 from infra.roles.anchors_seen import AnchorsSeen
 from infra.roles.by_socket import ChainBySocket, DaysBySocket, close_day
 from infra.roles.turn import Turn
@@ -114,6 +115,25 @@ def test_a_day_is_closed_by_a_socket(tmp_path: Path) -> None:
         with pytest.raises(Rejected, match="it is not over") as caught:
             days.close(date(2027, 1, 1), 7).result(10)
         assert caught.value.code == "day-not-over"
+
+
+def test_a_sequencer_that_is_killed_in_the_middle_of_its_answer(tmp_path: Path) -> None:
+    """Whoever asked is told, and does not wait for ever."""
+    days = DaysBySocket(tmp_path, SqliteBook(tmp_path))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / SOCKET))
+        listening.listen()
+
+        def answer() -> None:
+            with listening.accept()[0] as caller:
+                caller.recv(1 << 16)
+                caller.sendall(b'{"ok": {"k": 1')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(Unavailable, match="no sequencer answers"):
+            days.close(date(2026, 1, 15), 7).result(10)
+        thread.join()
 
 
 def test_who_ends_leaves_the_socket_of_the_next_one(tmp_path: Path) -> None:
