@@ -240,18 +240,15 @@ class WorkerRole:
 
     def _tell(self) -> None:
         self._status_s = self._ports.elapsed_s()
-        ends: list[int] = []
-        with self._trouble("raw messages"):
-            ends = self._ports.channels.raw.ends()
-        counts = Counter(self._gone)
-        states, lag = dict[int, LaneState](), 0
+        counts, states = Counter(self._gone), dict[int, LaneState]()
         for partition, share in self._shares.items():
             states[partition] = LaneState.CLAIMING
             if share.lane is not None:
                 counts.update(_counts(share.lane))
                 states[partition] = share.lane.state
-                if ends and share.lane.is_begun:
-                    lag += max(0, ends[partition] - share.lane.next)
+        lag = self.status.lag
+        with self._trouble("raw messages"):
+            lag = self._lag()
         self.status = WorkerStatus(
             counts["worked"],
             counts["retries"],
@@ -262,6 +259,18 @@ class WorkerRole:
             states,
             dict(self._troubles),
         )
+
+    def _lag(self) -> int:
+        """Messages that wait; also while no sequencer takes the claims, which is when it counts."""
+        raw = self._ports.channels.raw
+        ends, taken = raw.ends(), self._ports.log.heads().taken
+        lag = 0
+        for partition, share in self._shares.items():
+            at = taken.get(f"{raw.epoch}/{partition}", -1) + 1
+            if share.lane is not None and share.lane.is_begun:
+                at = share.lane.next
+            lag += max(0, ends[partition] - at)
+        return lag
 
 
 def _counts(lane: Lane) -> dict[str, int]:

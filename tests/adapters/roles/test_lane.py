@@ -59,6 +59,24 @@ def test_a_worker_claims_a_partition_and_works_what_is_there() -> None:
     assert world.positions.get(position_name(0)).offset == 5
 
 
+def test_what_waits_is_counted_while_there_is_no_sequencer() -> None:
+    world = World()
+    world.begun()
+    for value in range(3):
+        world.send("headend", "cim", cim("m1", value=value))
+    later, members = world.worker()
+    world.give(members)
+    for _ in range(5):
+        later.step()
+        world.clock.sleep(1)
+    assert later.status.states == {0: LaneState.CLAIMING}
+    assert later.status.lag == 3
+    world.settle(later)
+    world.clock.sleep(2)
+    later.step()
+    assert later.status.lag == 0
+
+
 def test_nothing_is_done_without_a_share() -> None:
     world = World()
     role, _ = world.worker()
