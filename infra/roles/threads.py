@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from infra.roles.role import Process
 
 JOIN_S = 4.0
 LOOK_S = 0.5  # between two looks at whether this process is the active one
+STILL_S = 60.0  # without a step; every call to a server or a file has an end before
 
 logger = logging.getLogger("gridseal.roles")
 
@@ -32,6 +34,18 @@ class Loop:
     close: Callable[[], None] = field(default=lambda: None)
 
 
+class _Stopping(Event):
+    """Whether to end, and when the loop, which asks before each step, asked last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_s = time.monotonic()
+
+    def is_set(self) -> bool:
+        self.asked_s = time.monotonic()
+        return super().is_set()
+
+
 class ThreadRole:
     """Role (infra/roles/role.py)."""
 
@@ -46,7 +60,7 @@ class ThreadRole:
         self._serving: asyncio.Task[None] | None = None
         self.metrics = Metrics()
         self._loop: Loop | None = None
-        self._stopping, self._ended = Event(), Event()
+        self._stopping, self._ended = _Stopping(), Event()
 
     async def start(self) -> dict[str, Any]:
         """Open all, then begin."""
@@ -68,7 +82,12 @@ class ThreadRole:
 
     def ready(self) -> Mapping[str, str]:
         """For each part `ok` or what is wrong."""
-        return {"role": "it is starting"} if self._loop is None else self._loop.health()
+        if self._loop is None:
+            return {"role": "it is starting"}
+        still_s = time.monotonic() - self._stopping.asked_s
+        if still_s > STILL_S:  # what the loop said of itself is as old
+            return {"role": f"it has done no step for {still_s:.0f} s", **self._loop.health()}
+        return self._loop.health()
 
     async def _serve(self, loop: Loop, folder: Path) -> None:
         """Answer where the others ask, for as long as this process is the active one."""

@@ -1,10 +1,16 @@
 """Probes and metrics of one role."""
 
+import asyncio
+from threading import Event
+from typing import Any
+
 import httpx
 import pytest
 
 from bal.errors import Stop
+from infra.roles import threads
 from infra.roles.status import StatusServer
+from infra.roles.threads import Loop, ThreadRole
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -54,3 +60,26 @@ def test_an_address_that_another_has_is_told() -> None:
             StatusServer(("127.0.0.1", port), role="worker", ready=dict, metrics=str)
     finally:
         first.stop()
+
+
+def test_a_loop_that_stands_still_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, begun = Event(), Event()
+
+    def run(stopping: Event) -> None:
+        while not stopping.is_set():
+            begun.set()
+            hangs.wait()
+
+    async def play() -> None:
+        process: Any = None
+        role = ThreadRole(process, lambda _: Loop(run, lambda: {"storer": "ok"}))
+        await role.start()
+        await asyncio.to_thread(begun.wait, 10)
+        assert role.ready() == {"storer": "ok"}
+        monkeypatch.setattr(threads, "STILL_S", 0.05)
+        await asyncio.sleep(0.1)
+        assert role.ready()["role"].startswith("it has done no step for")
+        hangs.set()
+        await role.stop()
+
+    asyncio.run(play())
