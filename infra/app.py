@@ -460,7 +460,8 @@ class Platform:
     def _health(self) -> dict[str, str]:
         chain = self._alarms.get("chain", "ok")
         days = self.deriver.health()
-        health = {"log": "ok", "chain": chain, "days": days, "disk": self.disk.health()}
+        health = {**self.engine.troubles.health(), "chain": chain, "days": days}
+        health["disk"] = self.disk.health()
         if self.broker is not None:
             health["broker"] = self.broker.health()
         if self.feeder is not None:
@@ -470,6 +471,7 @@ class Platform:
     def _standing_alarms(self) -> list[str]:
         chain = self._alarms.get("chain", "").split(":")[0]
         outside = [each.alarm for each in (self.broker, self.feeder) if each is not None]
+        outside += self.engine.troubles.alarms()
         return [code for code in (chain, self.deriver.alarm, self.disk.alarm, *outside) if code]
 
 

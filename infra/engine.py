@@ -27,6 +27,7 @@ from infra.projector import Projector
 from infra.retries import Key, Retries, Summary
 from infra.settler import Settler
 from infra.storer import Job, Storer
+from infra.troubles import BUS, SIGNER, Troubles
 
 logger = logging.getLogger("gridseal.engine")
 
@@ -34,7 +35,6 @@ READ_MESSAGES = 256
 GATHER_S = 0.02  # between two looks at the bus, where messages come one by one
 COMMIT_MESSAGES = 128  # docs/decisions/0006: fewer wait for the next checkpoint
 TICK_EVERY_US = 60_000_000
-AWAY_S = 1.0  # between two tries, where a server is away
 FLUSH_EVERY_S = 0.5  # looks at the windows of phasor frames
 
 
@@ -82,7 +82,8 @@ class Engine:
         self._stopping = False
         self._work = False
         self._retries = Retries(archive)
-        self._storer = Storer(projector, self._stored)
+        self.troubles = Troubles()
+        self._storer = Storer(projector, self._stored, self.troubles)
         self._published: TreeHead | None = None
         self.stored_size = projector.progress().size
         self._last_tick_us = 0
@@ -98,6 +99,7 @@ class Engine:
             projector=projector,
             bus=bus,
             log_size=lambda: sequencer.heads.size,
+            troubles=self.troubles,
         )
         self._threads = [
             Thread(target=self._guarded, args=(run,), name=name, daemon=True)
@@ -240,16 +242,13 @@ class Engine:
             if not left and not new and self._bus.end() < after:
                 raise Stop("bus-went-backwards", f"the bus ends below message {after}")
         except Unavailable as error:  # a server that is away: who sends is told by the intake
-            self._await(error, "the bus can't be read")
+            self._ended.wait(self.troubles.note(BUS, error))
             new = []
+        else:
+            self.troubles.over(BUS)
         messages = left + [(one, (one.credential, sha256_of(one.raw))) for one in new]
         self._last_look_s, self._last_count = monotonic(), len(messages)
         return messages
-
-    def _await(self, error: Unavailable, what: str) -> None:
-        """Tell the operator, and wait a little for what is away."""
-        logger.warning("%s: %s", what, error)
-        self._ended.wait(min(error.retry_after_s, AWAY_S))
 
     def _wait(self) -> None:
         waits = [1.0]
@@ -393,8 +392,9 @@ class Engine:
         try:
             head, _ = self._sequencer.publish()
         except Unavailable as error:  # the signer is away: what is committed is published later
-            self._await(error, "no checkpoint can be signed")
+            self._ended.wait(self.troubles.note(SIGNER, error))
             return
+        self.troubles.over(SIGNER)
         self._last_publish_s = monotonic()
         self._published = head
         self._announcer.visible(self.visible_size)

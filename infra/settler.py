@@ -1,6 +1,5 @@
 """The settler of one process: a thread that makes durable what can be made again meanwhile."""
 
-import logging
 from collections.abc import Callable
 from threading import Event, Lock
 from time import monotonic
@@ -8,11 +7,10 @@ from time import monotonic
 from bal.errors import Unavailable
 from bal.ports import Bus
 from infra.projector import Projector
+from infra.troubles import SETTLING, Troubles
 
 SETTLE_EVERY_S = 5.0  # docs/decisions/0006; sooner, but at most once a second, where much came
 SETTLE_ENTRIES = 8_192
-
-logger = logging.getLogger("gridseal.settler")
 
 
 class Settler:
@@ -25,9 +23,10 @@ class Settler:
         projector: Projector,
         bus: Bus,
         log_size: Callable[[], int],
+        troubles: Troubles,
     ) -> None:
         self._settle, self._projector, self._bus = settle, projector, bus
-        self._log_size = log_size
+        self._log_size, self._troubles = log_size, troubles
         self._stopping, self._lock = Event(), Lock()
 
     def stop(self) -> None:
@@ -52,6 +51,8 @@ class Settler:
             try:
                 self.settle()
             except Unavailable as error:  # bus or rows are a server's, and it is away
-                logger.warning("settling waits: %s", error)
+                self._troubles.note(SETTLING, error)
+            else:
+                self._troubles.over(SETTLING)
             if stopping:
                 return

@@ -1,6 +1,5 @@
 """The storer of one process: a thread that projects what the log committed, in order."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -9,8 +8,7 @@ from threading import Condition
 from bal.errors import Unavailable
 from infra.committed import Committed, CommittedClose, Progress
 from infra.projector import Projector
-
-logger = logging.getLogger("gridseal.storer")
+from infra.troubles import STORING, Troubles
 
 QUEUE_MAX = 32  # commits; above, the engine waits for the storer
 STORE_MESSAGES_MAX = 256  # in one go
@@ -28,8 +26,10 @@ class Job:
 class Storer:
     """`run` in a thread of its own; `put` by the engine's, in order."""
 
-    def __init__(self, projector: Projector, on_stored: Callable[[Job], None]) -> None:
-        self._projector, self._on_stored = projector, on_stored
+    def __init__(
+        self, projector: Projector, on_stored: Callable[[Job], None], troubles: Troubles
+    ) -> None:
+        self._projector, self._on_stored, self._troubles = projector, on_stored, troubles
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._changed = Condition()
         self._queued = 0
@@ -79,11 +79,12 @@ class Storer:
             try:
                 self._projector.store(job.commits, job.progress, job.closes)
             except Unavailable as error:  # a full disk: the log has it, so wait and try again
-                logger.error("storing waits: %s", error)  # noqa: TRY400
+                self._troubles.note(STORING, error)
                 with self._changed:
                     if self._changed.wait_for(lambda: self._stopping, timeout=error.retry_after_s):
                         return False
             else:
                 break
+        self._troubles.over(STORING)
         self._on_stored(job)
         return True

@@ -1,0 +1,55 @@
+"""What a platform waits for: told once when it is away, once when it is back.
+
+One line and one alarm a trouble, however often it is tried again meanwhile.
+"""
+
+import logging
+from threading import Lock
+
+from bal.errors import Unavailable
+
+logger = logging.getLogger("gridseal.troubles")
+
+AWAY_S = 1.0  # at most, between two tries where a server is away
+BUS, SIGNER = "bus-down", "signer-down"
+STORING, SETTLING = "storing-waits", "settling-waits"
+_MEANINGS = {
+    BUS: ("bus", "the bus can't be read; nothing new is certified"),
+    SIGNER: ("log", "no checkpoint can be signed; what is in the log is shown later"),
+    STORING: ("rows", "rows can't be stored; what is in the log is shown later"),
+    SETTLING: ("settling", "a power cut now would cost a longer start; nothing that was accepted"),
+}
+
+
+class Troubles:
+    """Those that stand. From any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._standing: dict[str, str] = {}
+
+    def note(self, code: str, error: Unavailable) -> float:
+        """It failed once more; seconds until it may be tried again."""
+        with self._lock:
+            new = code not in self._standing
+            self._standing[code] = f"{code}: {error}"
+        if new:
+            logger.error("%s: %s; it is tried on: %s", code, _MEANINGS[code][1], error)
+        return min(error.retry_after_s, AWAY_S)
+
+    def over(self, code: str) -> None:
+        """It succeeded."""
+        if code in self._standing:
+            with self._lock:
+                self._standing.pop(code, None)
+            logger.info("%s is over", code)
+
+    def health(self) -> dict[str, str]:
+        """For each part `ok` or what is wrong."""
+        with self._lock:
+            return {part: self._standing.get(code, "ok") for code, (part, _) in _MEANINGS.items()}
+
+    def alarms(self) -> list[str]:
+        """The codes of those that stand."""
+        with self._lock:
+            return list(self._standing)
