@@ -73,10 +73,9 @@ class PausingConnection:
     def __init__(self, whole: sqlite3.Connection) -> None:
         self._whole = whole
 
-    def execute(self, sql: str, *arguments: Any) -> object:
-        if sql.startswith("INSERT"):
-            pause()
-        return self._whole.execute(sql, *arguments)
+    def executemany(self, *arguments: Any) -> object:
+        pause()
+        return self._whole.executemany(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)

@@ -28,6 +28,7 @@ FAULTS = 20 if SOAK else 2
 FILLS = 10 if SOAK else 1
 PAUSE_S = 45 if SOAK else 8
 TOXIC_S = 60 if SOAK else 2
+PATIENCE_S = 120
 LINKS = ("intake", "mosquitto", "kafka", "cassandra", "chain")
 Made = tuple[Ground, dict[str, Small]]
 
@@ -63,7 +64,10 @@ def test_a_link_is_slow_cut_and_broken(made: Made, link: str) -> None:
         finally:
             bad.toxic = ""
         it.goes_on(3)
-    assert bad.passed > before
+    until = time.monotonic() + PATIENCE_S
+    while bad.passed == before:  # a head goes on chain now and then, not with each message
+        assert time.monotonic() < until, f"nothing went through {link}"
+        time.sleep(0.1)
     assert it.check() > 0
 
 

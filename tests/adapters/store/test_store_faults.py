@@ -205,7 +205,7 @@ def test_while_another_process_holds_the_file_it_is_unavailable(
         other = sqlite3.connect(database(tmp_path / "s"), isolation_level=None)
         with closing(other):
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Unavailable, match="locked"):
+            with pytest.raises(Unavailable, match="another process holds it"):
                 opened.write(1)
             opened.read(1)
             other.execute("ROLLBACK")
