@@ -1,5 +1,6 @@
 """What every chain must do for the anchorer: one suite for the one in the process and for nodes."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from web3.providers.base import BaseProvider
 from bal.certify.tree import inclusion_path, leaf_hash
 from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.anchor_contract import AnchorContract, address_of
+from infra.anchor_contract import AnchorContract, Mined, address_of
 from infra.anchorer import Anchorer
 from infra.chain_errors import Reverted
 from infra.chain_json import RpcError
@@ -49,6 +50,15 @@ class Legacy(BaseProvider):
         if method == "eth_getBlockByNumber" and found:
             found = {name: value for name, value in found.items() if name != "baseFeePerGas"}
         return {"jsonrpc": "2.0", "id": 1, "result": found}
+
+
+def in_a_block(contract: AnchorContract, tx: str, within_s: float = 20) -> Mined:
+    """What became of it: a node may answer before it mines, also where it mines at once."""
+    until = time.monotonic() + within_s
+    while (found := contract.mined(tx)) is None:
+        assert time.monotonic() < until, "it is in no block"
+        time.sleep(0.02)
+    return found
 
 
 @dataclass
@@ -246,19 +256,17 @@ class ChainSuite:
                 site.contract.send(signed)
             except Unavailable as error:
                 assert "nonce" in str(error)  # noqa: PT017 - a block has it: the number is used
+        found = in_a_block(site.contract, signed.tx)
+        assert found.succeeded
         assert site.contract.latest(LOG).count == 1
         assert site.contract.next_nonce(ADDRESSES[1]) == before + 1
         assert site.contract.next_nonce(ADDRESSES[1], queued=False) == before + 1
-        found = site.contract.mined(signed.tx)
-        assert found is not None
-        assert found.succeeded
 
     def test_what_is_mined_and_reverts_says_so(self, site: Site) -> None:
         root, _ = site.head(5)
         signed = site.contract.sign_anchor(LOG, 5, root, [root], ANCHORER, gas=200_000)
         site.contract.send(signed)
-        found = site.contract.mined(signed.tx)
-        assert found is not None
+        found = in_a_block(site.contract, signed.tx)
         assert not found.succeeded
         assert site.contract.latest(LOG).count == 0
 
@@ -303,8 +311,7 @@ class ChainSuite:
             LOG, 5, root, [], ANCHORER, nonce=signed.nonce, replaces=signed.raw
         )
         contract.send(dearer)
-        found = contract.mined(dearer.tx)
-        assert found is not None
+        found = in_a_block(contract, dearer.tx)
         assert found.succeeded
         assert contract.latest(LOG).size == 5
 
