@@ -17,10 +17,11 @@ from web3.providers.base import BaseProvider
 from bal.certify.tree import inclusion_path, leaf_hash
 from bal.errors import Stop, Unavailable
 from contracts import load
-from infra.anchor_contract import AnchorContract, Mined, address_of
+from infra.anchor_contract import AnchorContract, address_of
 from infra.anchorer import Anchorer
 from infra.chain_errors import Reverted
 from infra.chain_json import RpcError
+from infra.chain_reads import Mined
 from tests.adapters.anchoring import LOG, Faulty, Killed, Log, Tick
 
 ADMIN, ANCHORER = sha256(b"suite admin").digest(), sha256(b"suite anchorer").digest()
@@ -256,11 +257,11 @@ class ChainSuite:
                 site.contract.send(signed)
             except Unavailable as error:
                 assert "nonce" in str(error)  # noqa: PT017 - a block has it: the number is used
-        found = in_a_block(site.contract, signed.tx)
-        assert found.succeeded
         assert site.contract.latest(LOG).count == 1
         assert site.contract.next_nonce(ADDRESSES[1]) == before + 1
         assert site.contract.next_nonce(ADDRESSES[1], queued=False) == before + 1
+        found = in_a_block(site.contract, signed.tx)
+        assert found.succeeded
 
     def test_what_is_mined_and_reverts_says_so(self, site: Site) -> None:
         root, _ = site.head(5)
