@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from bal.collect.partition import key_of, partition_of
+from bal.collect.partition import dealt
 from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
@@ -235,16 +235,12 @@ class KafkaRawTopic:
         Several partitions are written side by side: where it raises Unavailable, some may have
         their part of the group.
         """
-        groups: dict[int, list[Record]] = {}
-        places = []
-        for m in messages:
-            to = partition
-            if to is None:
-                to = partition_of(key_of(m, self._is_bulk), self.partitions)
-            group = groups.setdefault(to, [])
-            places.append((to, len(group)))
-            group.append(record_of(m, self._is_bulk, registry))
-        first = self._writer.append(groups) if groups else {}
+        groups, places = dealt(messages, self.partitions, self._is_bulk, partition)
+        rows = {
+            to: [record_of(m, self._is_bulk, registry) for m in group]
+            for to, group in groups.items()
+        }
+        first = self._writer.append(rows) if rows else {}
         return [(to, first[to] + at) for to, at in places]
 
     def read(

@@ -1,6 +1,6 @@
 """Which partition of the bus a message goes to (ARCHITECTURE §1): a function of what it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from bal.ports import Intake
@@ -29,3 +29,25 @@ def key_of(message: Intake, is_bulk: Callable[[str], bool]) -> str:
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key, from 0 to `partitions` - 1; the count never changes in an epoch."""
     return int.from_bytes(sha256(key.encode()).digest()[:8], "big") % partitions
+
+
+def dealt(
+    messages: Sequence[Intake],
+    partitions: int,
+    is_bulk: Callable[[str], bool],
+    partition: int | None = None,
+) -> tuple[dict[int, list[Intake]], list[tuple[int, int]]]:
+    """The messages by partition, in their order; and of each its partition and place there.
+
+    partition: instead of the key's, for all of them.
+    """
+    groups: dict[int, list[Intake]] = {}
+    places = []
+    for message in messages:
+        to = partition
+        if to is None:
+            to = partition_of(key_of(message, is_bulk), partitions)
+        group = groups.setdefault(to, [])
+        places.append((to, len(group)))
+        group.append(message)
+    return groups, places

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-from bal.collect.partition import key_of, partition_of
+from bal.collect.partition import dealt
 from bal.errors import Stop
 from bal.model import RawMessage
 from bal.ports import Intake
@@ -222,16 +222,12 @@ class SqliteRawTopic:
         self, messages: Sequence[Intake], registry: int, partition: int | None = None
     ) -> list[tuple[int, int]]:
         """Make all durable; partition and offset of each. partition: instead of the key's."""
-        groups: dict[int, list[tuple[Any, ...]]] = {}
-        places = []
-        for m in messages:
-            to = partition
-            if to is None:
-                to = partition_of(key_of(m, self._is_bulk), self.partitions)
-            group = groups.setdefault(to, [])
-            places.append((to, len(group)))
-            group.append((m.credential, m.format, m.received_us, registry, m.raw))
-        first = self._journal.append(groups) if groups else {}
+        groups, places = dealt(messages, self.partitions, self._is_bulk, partition)
+        rows = {
+            to: [(m.credential, m.format, m.received_us, registry, m.raw) for m in group]
+            for to, group in groups.items()
+        }
+        first = self._journal.append(rows) if rows else {}
         return [(to, first[to] + at) for to, at in places]
 
     def read(
