@@ -161,7 +161,7 @@ def _sequencer(process: Process, _: Wanted) -> Role:
 def _storer(process: Process, _: Wanted) -> Role:
     """With the feed of Kafka's consumers, where there is a Kafka."""
     from infra.roles.storer import ROLE, StorerRole  # noqa: PLC0415 - as above
-    from infra.roles.storing import StorerPorts  # noqa: PLC0415
+    from infra.roles.storing import storer_ports  # noqa: PLC0415
 
     made, clock = process.made, process.clock
 
@@ -171,16 +171,7 @@ def _storer(process: Process, _: Wanted) -> Role:
             opened.callback(views.close)
             positions = SqlitePositions(made.folder.root)
             opened.callback(positions.close)
-            stores = views.stores
-            ports = StorerPorts(
-                channels=views.channels,
-                log=stores.log,
-                vault=stores.vault,
-                projector=stores.projector,
-                days=stores.day_sources(),
-                positions=positions,
-                elapsed_s=time.monotonic,
-            )
+            ports = storer_ports(views.stores, views.channels, positions, time.monotonic)
             role = StorerRole(ports, views.channels.members(ROLE, 1))
             feed = _feed(process)
             if feed is not None:
