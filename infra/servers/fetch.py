@@ -68,7 +68,7 @@ def jars(server: str, store: Path, report: Report) -> list[Path]:
     store: the cache. What arrived before a break is not fetched again. Raises Unavailable when
     something can't be had now, Stop("servers-hash") when it is not what was pinned.
     """
-    folder = make_folder(store / "jars")
+    folder = make_folder(store.absolute() / "jars")  # Maven runs in a folder of its own
     wanted = locked(server)
     missing = [jar for jar in wanted if not _right(folder / jar.sha256[:16] / jar.file_name, jar)]
     report(len(wanted) - len(missing), len(wanted))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,26 @@ def test_it_fetches_once_and_what_a_break_left_out(
     assert repository.asked == ["one", "two", "two"]
     assert seen[0] == (0, 2)
     assert seen[-1] == (2, 2)
+
+
+def test_maven_is_told_where_to_put_them_even_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "mvn").write_text(
+        """#!/bin/sh
+for word in "$@"; do case $word in -DoutputDirectory=*) cd "${word#*=}" || exit 1;; esac; done
+printf 'a jar' > one-1.0.jar
+printf 'a jar' > two-2.0-linux-x86_64.jar
+"""
+    )
+    (programs / "mvn").chmod(0o755)
+    monkeypatch.setattr(fetch.shutil, "which", lambda name: str(programs / name))
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    paths = fetch.jars("kafka", Path("cache"), lambda *_: None)
+    assert [path.read_bytes() for path in paths] == [GOOD, GOOD]
 
 
 def test_a_damaged_file_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
