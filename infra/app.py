@@ -168,7 +168,7 @@ class Platform:
         keys = self.folder.keys
         self.notifier.start(self._interested, self._deliver)
         self.deriver.start()
-        self.engine.start()
+        await asyncio.to_thread(self.engine.start)  # it asks the bus, which may not answer
         self.writer.start()
         if self.feeder is not None:
             self.feeder.start()
@@ -274,8 +274,9 @@ class Platform:
         self.anchorer = self._make_anchorer()
         self.stores.anchored = self.anchorer
         self.notifier = Notifier(self.receipts, self.stores.log, self._loop)
+        bus = MeasuredBus(self.stores.bus, self.metrics)
         self.engine = Engine(
-            bus=self.stores.bus,
+            bus=bus,
             sequencer=self.sequencer,
             worker=self.worker,
             projector=self.stores.projector,
@@ -301,7 +302,7 @@ class Platform:
             on_stop=self._fail,
         )
         self.writer = IntakeWriter(
-            on_bus(MeasuredBus(self.stores.bus, self.metrics)),
+            on_bus(bus),
             self.intake_signer,
             self.facts.origin,
             self.clock,
@@ -334,7 +335,7 @@ class Platform:
         if self.config.kafka.bootstrap:
             self.feeder = self._make_feeder()
         readings = Readings(
-            self.sequencer, self.stores, self.engine, self.anchorer, self.writer, self.mqtt,
+            self.sequencer, bus, self.engine, self.anchorer, self.writer, self.mqtt,
             self.disk,
         )  # fmt: skip
         self.metrics.observe(readings, self._standing_alarms)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Protocol
 
 from bal.certify.commitment import sha256_of
@@ -105,6 +105,7 @@ class IntakeWriter:
         self._waiting_bytes = 0
         self._closed = "the platform is starting"
         self._held = ""
+        self._began_s: float | None = None  # the append under way
         self._thread = Thread(target=self._run, name="intake-writer", daemon=True)
         self.accepted = 0
 
@@ -132,6 +133,12 @@ class IntakeWriter:
     def waiting_bytes(self) -> int:
         """Of messages that are not durable yet."""
         return self._waiting_bytes
+
+    @property
+    def waited_s(self) -> float:
+        """For so long the append under way has no answer; 0 where there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else monotonic() - began_s
 
     def submit(self, credential: str, form: str, raw: bytes) -> "Future[Accepted]":
         """As `put`, with a future of its own."""
@@ -201,7 +208,11 @@ class IntakeWriter:
         self._on_appended()  # after the senders were answered: the worker is in no hurry
 
     def _appended(self, group: Sequence[_Waiting]) -> list[Accepted]:
-        batches = self._put_all([waiting.intake for waiting in group])
+        self._began_s = monotonic()
+        try:
+            batches = self._put_all([waiting.intake for waiting in group])
+        finally:
+            self._began_s = None
         self.accepted += len(group)
         return [
             self._sign(waiting.intake, batch) for waiting, batch in zip(group, batches, strict=True)

@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from bal.closing import ClosedDay
-from bal.model import Digest
+from bal.model import Digest, RawMessage
 from bal.ports import Bus, Commit, Intake, LogStore
 from infra.announcer import CertifiedMessage
 from infra.thread_times import ThreadTimes
@@ -206,11 +206,15 @@ MEANINGS: Mapping[str, str] = {
 
 
 class MeasuredBus:
-    """Bus (bal.ports) that counts what is appended and how long that takes."""
+    """Bus (bal.ports) that counts what is appended and how long that takes.
+
+    `known_end` is the end as far as it was seen here: who asks for it waits for no server.
+    """
 
     def __init__(self, bus: Bus, metrics: Metrics) -> None:
         self._bus, self._metrics = bus, metrics
-        self.read, self.end, self.trim = bus.read, bus.end, bus.trim
+        self.trim = bus.trim
+        self.known_end = 0
 
     @property
     def epoch(self) -> str:
@@ -222,7 +226,22 @@ class MeasuredBus:
         began = perf_counter()
         offsets = self._bus.append(messages)
         self._metrics.note_appended(messages, perf_counter() - began)
+        if offsets:
+            self.known_end = max(self.known_end, offsets[-1] + 1)
         return offsets
+
+    def read(self, offset: int, limit: int) -> list[RawMessage]:
+        """As Bus."""
+        found = self._bus.read(offset, limit)
+        if found:
+            self.known_end = max(self.known_end, found[-1].offset + 1)
+        return found
+
+    def end(self) -> int:
+        """As Bus."""
+        end = self._bus.end()
+        self.known_end = max(self.known_end, end)
+        return end
 
 
 class MeasuredLog:

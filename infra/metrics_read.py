@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 from bal.certify.log import Sequencer
 from bal.closing import DERIVED
-from bal.errors import Unavailable
 from infra.anchorer import Anchorer
 from infra.disk_watch import DiskWatch
 from infra.engine import Engine
 from infra.intake_writer import IntakeWriter
+from infra.metrics import MeasuredBus
 from infra.mqtt_server import MqttServer
-from infra.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Readings:
     """The gauges of one platform, by their names in `infra.metrics.MEANINGS`."""
 
     sequencer: Sequencer
-    stores: Stores
+    bus: MeasuredBus
     engine: Engine
     anchorer: Anchorer
     writer: IntakeWriter
@@ -28,7 +27,7 @@ class Readings:
     def __call__(self) -> dict[str, float]:
         """As of now; what is not known is left out."""
         heads, published = self.sequencer.heads, self.engine.published
-        taken = heads.taken.get(f"{self.stores.bus.epoch}/0", -1)
+        taken = heads.taken.get(f"{self.bus.epoch}/0", -1)
         anchor, closes = self.anchorer.status(), self.anchorer.closer.status()
         found: dict[str, object] = {
             "log_entries": heads.size,
@@ -42,19 +41,12 @@ class Readings:
             "anchor_pending_heads": _count(anchor["pending_sizes"]),
             "closes": heads.taken.get(f"{DERIVED}/0", -1) + 1,
             "closes_anchored": closes["anchored"],
-            "bus_lag_messages": self._bus_lag(taken),
+            "bus_lag_messages": max(0, self.bus.known_end - taken - 1),
             "intake_waiting_bytes": self.writer.waiting_bytes,
             "mqtt_sessions": len(self.mqtt.sessions()),
             "disk_free_bytes": self.disk.free_bytes,
         }
         return {name: value for name, value in found.items() if isinstance(value, int)}
-
-    def _bus_lag(self, taken: int) -> int | None:
-        """None where the bus is a server's that is away: the others are wanted then."""
-        try:
-            return max(0, self.stores.bus.end() - taken - 1)
-        except Unavailable:
-            return None
 
 
 def _count(items: object) -> int:

@@ -74,7 +74,7 @@ class Operator:
         anchorer: Chain,
         end_requests: Callable[[str], int],
         visible_size: Callable[[], int],
-        settle: Callable[[], None],
+        settle: Callable[[], object],
         clock: Clock,
         health: Callable[[], dict[str, str]],
     ) -> None:

@@ -26,7 +26,9 @@ from infra.notifier import Notifier, certified_summary
 from infra.receipts import Receipts
 from infra.sqlite_archive import SqliteArchive
 
+SUBMIT_S = 2.5  # for the bus to take what came by REST, before the caller is asked to come again
 GUARD_INLINE_BYTES = 16_384  # a larger message is checked in a thread, not on the event loop
+NO_ANSWER = "the bus does not answer; send it again"
 
 
 class Sight(Protocol):
@@ -131,8 +133,11 @@ class PlatformServices:
         return (await self._accept(credential, form, raw)).as_json()
 
     async def submit(self, credential: str, form: str, raw: bytes) -> Submitted:
-        """As `accept`, for the REST gateway."""
-        accepted = await self._accept(credential, form, raw)
+        """As `accept`, for the REST gateway; Unavailable where the bus has no answer in SUBMIT_S.
+
+        Then it may be taken all the same: sent again it is the same message.
+        """
+        accepted = await self._accept(credential, form, raw, SUBMIT_S)
         return Submitted(accepted.message, accepted.as_json())
 
     async def command(self, credential: str, form: str, raw: bytes) -> None:
@@ -147,9 +152,11 @@ class PlatformServices:
         for refused in summary["refused"]:
             raise Rejected(refused["code"], refused["text"], field=refused["field"])
 
-    async def _accept(self, credential: str, form: str, raw: bytes) -> Accepted:
+    async def _accept(
+        self, credential: str, form: str, raw: bytes, within_s: float | None = None
+    ) -> Accepted:
         try:
-            return await self._taken(credential, form, raw)
+            return await self._taken(credential, form, raw, within_s)
         except Rejected as error:
             self._on_refused(error.code)
             raise
@@ -157,7 +164,9 @@ class PlatformServices:
             self._on_refused("unavailable")
             raise
 
-    async def _taken(self, credential: str, form: str, raw: bytes) -> Accepted:
+    async def _taken(
+        self, credential: str, form: str, raw: bytes, within_s: float | None
+    ) -> Accepted:
         sender = self._stores.registry.senders.get(credential)
         if sender is None or sender.state != "active":
             raise Rejected("sender-revoked", "this credential may not send")
@@ -167,9 +176,14 @@ class PlatformServices:
             guard(raw, form, self._limits)
         if self._backlog() > self._backlog_max:
             raise Unavailable("more is waiting than the platform has worked on", retry_after_s=5)
+        if within_s is not None and self._writer.waited_s > within_s:
+            raise Unavailable(NO_ANSWER, retry_after_s=5)  # what came before is sent again, too
         durable: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._writer.put(credential, form, raw, durable)
-        return await durable
+        try:
+            return await asyncio.wait_for(durable, within_s)
+        except TimeoutError:
+            raise Unavailable(NO_ANSWER, retry_after_s=5) from None
 
     async def certified(
         self, credential: str, message: str, timeout_s: float

@@ -33,11 +33,14 @@ class Settler:
         """Settle once more, then end."""
         self._stopping.set()
 
-    def settle(self) -> None:
-        """Now: what is stored so far survives a power cut, and an audit sees it."""
+    def settle(self) -> int:
+        """Now: what is stored so far survives a power cut, and an audit sees it.
+
+        Returns the first message that the bus must keep. Asks nothing of the bus.
+        """
         with self._lock:
             self._settle()
-            self._bus.trim(self._projector.sync().needed_from)
+            return self._projector.sync().needed_from
 
     def run(self) -> None:
         """Until told to stop."""
@@ -49,7 +52,7 @@ class Settler:
                 continue
             size, at_s = size + grown, monotonic()
             try:
-                self.settle()
+                self._bus.trim(self.settle())
             except Unavailable as error:  # bus or rows are a server's, and it is away
                 self._troubles.note(SETTLING, error)
             else:

@@ -74,7 +74,7 @@ def commit(small: Small, say: Say) -> None:
     progress = Progress(heads.version, heads.size, offset + 1, offset + 1)
     twice(lambda: stores.projector.store(done, progress), say)
     say("certified", first)
-    twice(small.engine.settler.settle, say)
+    twice(lambda: stores.bus.trim(small.engine.settler.settle()), say)
     say("settled")
 
 

@@ -1,0 +1,129 @@
+"""A bus that stands still: nothing that is read waits for it, and who must wait is told so."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from bal.errors import Unavailable
+from infra.app import Platform
+from infra.certificates import client_context
+from infra.config import Config
+from infra.control import call
+
+ANYWHERE = ("127.0.0.1", 0)
+AT_ONCE_S = 10.0  # a fifth of what the bus takes
+HANGS_S = 50.0
+
+T = TypeVar("T")
+
+
+class Kafka:
+    """In front of the platform's bus: answers, or stands still as a server that was stopped."""
+
+    def __init__(self, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers = Event()
+        self.answers.set()
+        bus = platform.stores.bus
+        for name in ("append", "read", "end", "trim"):
+            monkeypatch.setattr(bus, name, self._behind(getattr(bus, name)))
+
+    def _behind(self, call: Callable[..., T]) -> Callable[..., T]:
+        def waits(*arguments: Any) -> T:
+            if not self.answers.wait(HANGS_S):
+                raise Unavailable("Kafka does not answer in time", retry_after_s=5)
+            return call(*arguments)
+
+        return waits
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    platform = Platform(tmp_path / "data", Config())
+    platform.open()
+    return platform
+
+
+@asynccontextmanager
+async def running(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
+    ready = await platform.start(ANYWHERE, ANYWHERE)
+    context = client_context(Path(ready["ca"]))
+    async with httpx.AsyncClient(base_url=ready["http"], verify=context, timeout=60) as client:
+        yield client
+
+
+async def at_once(answer: Awaitable[T]) -> T:
+    return await asyncio.wait_for(answer, AT_ONCE_S)
+
+
+async def commanded(platform: Platform, command: str, **arguments: Any) -> Any:
+    return await asyncio.to_thread(call, platform.folder.root, command, 60, **arguments)
+
+
+def test_reads_do_not_wait_for_the_bus(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = Kafka(platform, monkeypatch)
+
+    async def scenario() -> None:
+        async with running(platform) as client:
+            scopes = ["readings.read", "devices.read", "messages.write"]
+            made = await commanded(platform, "client-add", name="dso", scopes=scopes, groups=None)
+            token = await client.post(
+                "/oauth/token",
+                data={"grant_type": "client_credentials"},
+                auth=(made["client_id"], made["client_secret"]),
+            )
+            headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+            kafka.answers.clear()
+            try:
+                measured = [client.get("/metrics") for _ in range(16)]
+                for answer in await at_once(asyncio.gather(*measured)):
+                    assert "gridseal_bus_lag_messages 0.0" in answer.text
+                for path in ("/healthz", "/log/checkpoint", "/v1/devices", "/v1/readings"):
+                    answer = await at_once(client.get(path, headers=headers))
+                    assert answer.status_code == 200, answer.text
+                await at_once(commanded(platform, "settle"))
+                posts = [
+                    client.post("/v1/messages?format=cim", headers=headers, content=raw)
+                    for raw in (b"<a/>", b"<b/>")
+                ]
+                for answer in await at_once(asyncio.gather(*posts)):
+                    assert answer.status_code == 503, answer.text
+                    assert int(answer.headers["retry-after"]) > 0
+                    assert json.loads(answer.text)["type"].endswith(":unavailable")
+            finally:
+                kafka.answers.set()
+        await platform.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_start_behind_a_bus_that_stands_still_answers(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = Kafka(platform, monkeypatch)
+
+    async def scenario() -> None:
+        kafka.answers.clear()
+        starting = asyncio.create_task(platform.start(ANYWHERE, ANYWHERE))
+        try:
+            while not hasattr(platform, "_http"):
+                await asyncio.sleep(0.01)
+            reached = platform.services
+            while not reached.issuer:
+                await asyncio.sleep(0.01)
+            url, ca = reached.issuer, platform.folder.keys / "ca.crt"
+            async with httpx.AsyncClient(base_url=url, verify=client_context(ca)) as client:
+                answer = await at_once(client.get("/healthz"))
+                assert "bus" in answer.json()
+        finally:
+            kafka.answers.set()
+        await starting
+        await platform.stop()
+
+    asyncio.run(scenario())
