@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bounded import END_S, killed, line_of
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILLER = "filler"
 
@@ -47,12 +49,15 @@ class Mounted:
         return self._line()
 
     def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return line_of(self._process, f"the file system at {self.at}")
 
     def close(self) -> None:
         """Unmount, whatever is still open on it."""
-        self._process.communicate(timeout=60)
+        try:
+            self._process.communicate(timeout=END_S)
+        except subprocess.TimeoutExpired:  # the mount goes with its process' end, or stays broken
+            killed(self._process, f"the file system at {self.at}")
+            raise
 
 
 class Small(Mounted):

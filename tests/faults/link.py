@@ -22,6 +22,7 @@ TOXICS = ("latency", "slicing", "bandwidth", "reset", "hole")
 _PIECE, _RATE = 1024, 20_000
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 _SETTLE_S = 0.02
+_PATIENCE_S = 30
 
 
 class Link:
@@ -52,11 +53,12 @@ class Link:
         """End, with all connections."""
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)
+        assert not self._thread.is_alive(), "the link's thread does not end"
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_PATIENCE_S)
 
     async def _end(self) -> None:
         self._server.close()

@@ -20,6 +20,7 @@ from infra.system_clock import SystemClock
 from tests.journey.test_kill import Meter
 
 Receipt = dict[str, Any]
+FINISH_S = 420
 
 
 class Sender(Meter):
@@ -47,8 +48,10 @@ class Sender(Meter):
     def more(self, type_: str, count: int, timeout_s: float = 120) -> None:
         """Wait until so many further receipts of a type came."""
         with self._told:
-            wanted = self._count(type_) + count
-            assert self._told.wait_for(lambda: self._count(type_) >= wanted, timeout_s)
+            before = self._count(type_)
+            done = self._told.wait_for(lambda: self._count(type_) >= before + count, timeout_s)
+            came = self._count(type_) - before
+        assert done, f"{self.name}: {came} of {count} {type_} receipts within {timeout_s:g} s"
 
     def _count(self, type_: str) -> int:
         return sum(receipt["type"] == type_ for receipt in self.receipts)
@@ -56,8 +59,9 @@ class Sender(Meter):
     def finish(self) -> None:
         """Send no more that is new, and wait until all that was sent is certified."""
         self.stop()
-        self.resend(timeout_s=240)
-        assert set(self.certified) == set(self.sent)
+        self.resend(timeout_s=FINISH_S)
+        missing = len(set(self.sent) - set(self.certified))
+        assert not missing, f"{self.name}: {missing} of {len(self.sent)} not certified in the end"
 
 
 def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:

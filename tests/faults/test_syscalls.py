@@ -9,6 +9,7 @@ call fails in all three ways, and faults come twice; else a share of them.
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.bounded import END_S, killed, line_of
 from tests.faults.disks import REPOSITORY
 from tests.faults.one_commit import NEW_METERS
 
@@ -61,7 +63,11 @@ class Bench:
         self._count = 0
 
     def close(self) -> None:
-        self._server.communicate(timeout=60)
+        try:
+            self._server.communicate(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            killed(self._server, "the bench of system calls")
+            raise
 
     def begin(self) -> None:
         """The data folder is as it was."""
@@ -76,24 +82,27 @@ class Bench:
         os.kill(pid, signal.SIGCONT)
         status = self._ask("wait", pid)
         if hold is not None:
-            hold.communicate(timeout=60)
+            hold.communicate(timeout=END_S)
         told = [json.loads(line) for line in self._said.read_text().splitlines()]
         return status, told, trace.read_text() if hold is not None else ""
 
     def _ask(self, *words: object) -> int:
         assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(" ".join(map(str, words)) + "\n")
+        asked = " ".join(map(str, words))
+        self._server.stdin.write(asked + "\n")
         self._server.stdin.flush()
-        return int(self._server.stdout.readline().split()[1])
+        return int(line_of(self._server, asked).split()[1])
 
     def _hold(self, pid: int, *options: str) -> "subprocess.Popen[str]":
         """strace, once it has taken hold of the child."""
         command = ["strace", "-f", "-p", str(pid), "-e", f"trace={','.join(CALLS)}", *options]
         hold = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert hold.stderr is not None
-        if "attached" not in (said := hold.stderr.readline()):
+        ready, _, _ = select.select([hold.stderr], [], [], END_S)
+        if "attached" not in (said := hold.stderr.readline() if ready else "it says nothing"):
             os.kill(pid, signal.SIGKILL)
+            hold.kill()
+            hold.communicate(timeout=END_S)
             pytest.skip(f"optional: no process may be traced here: {said.strip()}")
         return hold
 

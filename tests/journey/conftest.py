@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.bounded import END_S, killed, line_of
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S, STOP_S = 60, 20
+STOP_S = END_S
+CLI_S = 240
 
 
 class Running:
@@ -42,8 +45,7 @@ class Running:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY
             )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = line_of(self.process, "gridseal up, to be ready")
         assert line, f"it did not start: {self.tail()}"
         self.ready = json.loads(line)
         self.http_at = self.ready["http"].removeprefix("https://")
@@ -53,8 +55,7 @@ class Running:
     def kill(self) -> None:
         """SIGKILL: what is not on disk is gone."""
         assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        killed(self.process, "gridseal up")
         self._close()
 
     def stop(self) -> int:
@@ -64,8 +65,7 @@ class Running:
         try:
             code = self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            killed(self.process, "gridseal up")
             raise
         self._close()
         return code
@@ -86,7 +86,7 @@ class Running:
         """Run `gridseal …`; its standard output. `code` None takes any exit code."""
         done = subprocess.run(
             [sys.executable, "-m", "infra.cli", *map(str, words)],
-            capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False,
+            capture_output=True, text=True, cwd=REPOSITORY, timeout=CLI_S, check=False,
         )  # fmt: skip
         if code is not None:
             assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}{self.tail()}"
@@ -96,7 +96,7 @@ class Running:
         """What `gridseal …` says on standard error as it ends with code 1."""
         done = subprocess.run(
             [sys.executable, "-m", "infra.cli", *map(str, words)],
-            capture_output=True, text=True, cwd=REPOSITORY, timeout=120, check=False,
+            capture_output=True, text=True, cwd=REPOSITORY, timeout=CLI_S, check=False,
         )  # fmt: skip
         assert done.returncode == 1, done.stdout
         return done.stderr

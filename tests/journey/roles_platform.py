@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bounded import killed, line_of
 from tests.journey.conftest import REPOSITORY, Running
 
 PROCESSES = (
@@ -49,9 +50,7 @@ class RolesRunning(Running):
 
     def wait_ready(self, name: str) -> None:
         """Until its line of JSON has come."""
-        out = self.processes[name].stdout
-        assert out is not None
-        line = out.readline()
+        line = line_of(self.processes[name], f"{name}, to be ready")
         assert line, f"{name} did not start: {self._log_of(name).read_text()[-3000:]}"
         told = self.told[name] = json.loads(line)
         self.ready |= {key: told[key] for key in ("http", "rpc", "mqtt", "ca") if key in told}
@@ -64,15 +63,12 @@ class RolesRunning(Running):
         """SIGKILL."""
         process = self.processes.pop(name)
         assert process.poll() is None, f"{name} had ended: {self._log_of(name).read_text()[-3000:]}"
-        process.kill()
-        self._wait(process)
+        self._end(name, process)
 
     def kill(self) -> None:
         """SIGKILL, all."""
         for name in list(self.processes):
-            process = self.processes.pop(name)
-            process.kill()
-            self._wait(process)
+            self._end(name, self.processes.pop(name))
 
     def stop_all(self) -> dict[str, tuple[int, float]]:
         """SIGTERM to all; by name the exit code, and after how many seconds it came."""
@@ -86,7 +82,7 @@ class RolesRunning(Running):
             process = self.processes.pop(name)
             code = process.wait(30)
             done[name] = code, time.monotonic() - began
-            self._wait(process)
+            self._end(name, process)
         return done
 
     def errors(self) -> str:
@@ -111,8 +107,8 @@ class RolesRunning(Running):
         return self._logs / f"{name}.log"
 
     @staticmethod
-    def _wait(process: subprocess.Popen[str]) -> None:
-        process.wait()
+    def _end(name: str, process: subprocess.Popen[str]) -> None:
+        killed(process, name)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -18,6 +18,7 @@ from bal.certify.tree import EMPTY_ROOT, leaf_hash, tree_head
 from bal.certify.verify_note import parse_note, parse_vkey, signed_by
 from bal.errors import Stop
 from infra.file_log import FileLog
+from tests.bounded import line_of
 from tests.journey import commit_child as child
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,8 +39,7 @@ def start(folder: Path, point: str, commits: int, count: int, tag: str) -> subpr
 
 
 def told(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
+    return line_of(process, "a commit's next line")
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -124,7 +124,7 @@ def check_staging(folder: Path, expected: list[bytes]) -> None:
 def test_killed_at_a_step(tmp_path: Path, point: str, count: int) -> None:
     process = paused(tmp_path, point, count)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     won = point in AFTER_SWAP
     fault = [(1, count, "fault")] if won else []
     expected = made((0, FIRST, "first"), *fault)

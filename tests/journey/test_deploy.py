@@ -24,6 +24,7 @@ from infra.deploy.init import toml
 from infra.servers import stack
 from infra.servers.connect import read
 from infra.servers.place import Entry, kept_ports
+from tests.bounded import line_of
 from tests.journey.conftest import REPOSITORY, cim
 from tests.journey.test_local_profile import Device, wait_for
 from tests.servers_fixture import start
@@ -77,9 +78,7 @@ def begin(data: Path, tmp_path: Path) -> Iterator[Any]:
             )  # fmt: skip
 
     def told(role: str) -> str:
-        out = running[role].stdout
-        assert out is not None
-        line = out.readline()
+        line = line_of(running[role], f"{role}, to be ready")
         assert line, (tmp_path / f"{role}.log").read_text()[-3000:]
         return str(json.loads(line)["status"])
 

@@ -41,13 +41,14 @@ class Meter:
         host, port = address.split(":")
         self._client.connect_async(host, int(port))
         self._client.loop_start()
-        self._thread = threading.Thread(target=self._send)
+        self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Send no more."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(30)
+        assert not self._thread.is_alive(), f"{self.name} does not stop sending"
 
     def close(self) -> None:
         """Disconnect."""

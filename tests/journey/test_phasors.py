@@ -364,7 +364,9 @@ def test_kill_9_in_the_middle_of_a_stream(running: Running, tmp_path: Path) -> N
     answers += live(caller, 60, 160)
     assert {answer.status_code for answer in answers} <= {200, 202}
     items = caller.readings(kind="phasors")
+    deadline = time.monotonic() + WAIT_S
     while len(items) < 4:  # the last ones by a flush
+        assert time.monotonic() < deadline, "the last windows do not come"
         items = caller.readings(kind="phasors")
     assert [item["record"]["frames"] for item in items] == ["50", "50", "50", "10"]
     index = items[1]["index"]

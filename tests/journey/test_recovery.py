@@ -13,6 +13,7 @@ from infra import file_log
 from infra.data_folder import DataFolder
 from infra.fsck import fsck
 from infra.replay import replay
+from tests.bounded import until
 from tests.journey.small_platform import Hand, Small, cim, message_id
 
 METERS = range(5)
@@ -45,6 +46,13 @@ def begun(root: Path) -> Small:
     small.enrol("headend")
     small.take("headend", cim(0, METERS))
     return small
+
+
+def committed_behind(small: Small, version: int) -> None:
+    """Wait until there is a later head."""
+    heads = small.sequencer
+    until(lambda: small.stopped or heads.heads.version > version, f"a head behind {version}")
+    assert not small.stopped
 
 
 def readings(small: Small) -> int:
@@ -122,8 +130,7 @@ def test_a_commit_that_nobody_stored(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for number in range(1, 8):
         size = small.sequencer.heads.version
         small.put("headend", cim(number, range(number, number + 7)))
-        while small.sequencer.heads.version == size:
-            assert not small.stopped
+        committed_behind(small, size)
     small.kill()
     small = Small(tmp_path)
     assert readings(small) == 5 + 7 * 7
@@ -166,8 +173,7 @@ def test_a_store_that_waits_is_not_overtaken(
     for number in range(1, 4):
         version = small.sequencer.heads.version
         small.put("headend", cim(number, METERS))
-        while small.sequencer.heads.version == version:
-            assert not small.stopped
+        committed_behind(small, version)
     small.close()
     small = Small(tmp_path)
     assert readings(small) == 4 * 5
@@ -207,8 +213,9 @@ def test_a_message_of_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(small.engine._storer, "_store", lambda _: True)
     version = small.sequencer.heads.version
     small.put("headend", cim(1, many), cim(2, METERS))
-    while small.sequencer.heads.taken[f"{small.stores.bus.epoch}/0"] < 3:
-        assert not small.stopped
+    source = f"{small.stores.bus.epoch}/0"
+    until(lambda: small.stopped or small.sequencer.heads.taken[source] >= 3, "both are taken")
+    assert not small.stopped
     assert small.sequencer.heads.version > version
     small.kill()
     small = Small(tmp_path)
@@ -230,8 +237,7 @@ def test_another_worker_is_noticed_in_every_part(
     monkeypatch.setattr(small.engine._storer, "_store", lambda _: True)
     version = small.sequencer.heads.version
     small.put("headend", cim(1, METERS))
-    while small.sequencer.heads.version == version:
-        assert not small.stopped
+    committed_behind(small, version)
     small.kill()
     from bal.pipeline import Worker
 

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import pytest
 from channels_suite import Other, append_surely, intake, read_all, settled, until
 from kafka_support import access, make_channels, note, open_channels
-from test_kafka_faults import FAULTS, kill, own_kafka, pause
+from test_kafka_faults import FAULTS, PATIENCE_S, kill, own_kafka, pause
 
 from bal.errors import Unavailable
 from infra.kafka_channels import KafkaChannels
@@ -76,7 +76,7 @@ def test_the_topics_outlast_faults_of_the_broker(
     note(tmp_path, at)
     with closing(open_channels(tmp_path, at)) as channels:
         calls = Calls(channels)
-        thread = Thread(target=calls.run)
+        thread = Thread(target=calls.run, daemon=True)
         thread.start()
         members = channels.members("sequencer", 1)
         writers = [Other(tmp_path, "append", who) for who in range(2)]
@@ -92,7 +92,7 @@ def test_the_topics_outlast_faults_of_the_broker(
             for other in others:
                 other.end()
             calls.stopping.set()
-            thread.join()
+            thread.join(PATIENCE_S)
         assert calls.errors == []
         assert calls.longest_s < LIMIT_S
         items = read_all(channels.commitments)

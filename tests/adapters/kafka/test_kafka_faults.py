@@ -24,6 +24,7 @@ from infra.kafka_bus import KafkaBus
 from infra.kafka_client import KafkaAccess
 from infra.servers import process, stack
 from infra.servers.connect import KafkaAt
+from tests.bounded import until as wait_until
 from tests.servers_fixture import CACHE, REPOSITORY, start
 
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
@@ -83,8 +84,8 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        senders = [Thread(target=self._guarded(self._send, n)) for n in range(SENDERS)]
-        reader = Thread(target=self._guarded(self._read, 0))
+        senders = [Thread(target=self._guarded(self._send, n), daemon=True) for n in range(SENDERS)]
+        reader = Thread(target=self._guarded(self._read, 0), daemon=True)
         for thread in (*senders, reader):
             thread.start()
         try:
@@ -92,9 +93,11 @@ class Load:
         finally:
             self.stopping.set()
             for thread in senders:
-                thread.join()
+                thread.join(PATIENCE_S)
             self.sent.set()
-            reader.join()
+            reader.join(PATIENCE_S)
+            left = [thread.name for thread in (*senders, reader) if thread.is_alive()]
+            assert not left, f"{left} do not end"
 
     def progress(self, number: int) -> None:
         """Wait until so many further messages were acknowledged and read."""
@@ -183,8 +186,7 @@ def test_a_batch_that_was_cut_off_on_disk_was_never_acknowledged(
     child = process.found(own_kafka.place.folder)
     assert child is not None
     process.send(child, signal.SIGKILL)
-    while process.running(child):
-        time.sleep(0.05)
+    wait_until(lambda: not process.running(child), "Kafka, killed, to be gone")
     (segment,) = (own_kafka.place.folder / "data").glob(f"{bus.topic}-0/*.log")
     os.truncate(segment, segment.stat().st_size - 3)
     assert stack.up(own_kafka.place.data, ["kafka"], CACHE, lambda *_: None)[0].is_up
@@ -201,8 +203,7 @@ def test_a_disk_that_lost_what_was_fsynced_is_noticed(own_kafka: KafkaAt, tmp_pa
         child = process.found(own_kafka.place.folder)
         assert child is not None
         process.send(child, signal.SIGKILL)
-        while process.running(child):
-            time.sleep(0.05)
+        wait_until(lambda: not process.running(child), "Kafka, killed, to be gone")
         (segment,) = (own_kafka.place.folder / "data").glob(f"{bus.topic}-0/*.log")
         os.truncate(segment, segment.stat().st_size - 3)
         assert stack.up(own_kafka.place.data, ["kafka"], CACHE, lambda *_: None)[0].is_up

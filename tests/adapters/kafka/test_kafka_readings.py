@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -451,7 +452,10 @@ def test_the_lines_of_the_page_for_consumers(
         [sys.executable, "-u", tmp_path / "consumer.py"], stdout=subprocess.PIPE, text=True
     ) as consumer:
         assert consumer.stdout is not None
+        enough = Timer(PATIENCE_S, consumer.kill)  # then it says no more
+        enough.start()
         lines = [consumer.stdout.readline() for _ in range(4)]
+        enough.cancel()
         consumer.kill()
     wanted = [row for row in rows if row.shard == "north/0"]
     assert lines == [f"{row.device} 1.0.0 {row.record.decode()}\n" for row in wanted]

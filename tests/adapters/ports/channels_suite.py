@@ -86,7 +86,7 @@ class Other:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
         self.told: list[Any] = []
-        self._reader = Thread(target=self._read)
+        self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -106,7 +106,7 @@ class Other:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(how)
         self.process.wait(PATIENCE_S)
-        self._reader.join()
+        self._reader.join(PATIENCE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -62,7 +62,7 @@ class Process:
                 env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
             )
         )
-        made._listener = Thread(target=made._listen)
+        made._listener = Thread(target=made._listen, daemon=True)
         made._listener.start()
         return made
 
@@ -96,7 +96,7 @@ class Process:
     def kill(self) -> None:
         self.child.kill()
         self.child.wait(PATIENCE_S)
-        self._listener.join()
+        self._listener.join(PATIENCE_S)
 
 
 class Ground:
@@ -112,7 +112,8 @@ class Ground:
         self.started: list[Process] = []
         self.sent = 0
         self._roles = [
-            Thread(target=one.run, args=(self._ended,)) for one in self._before_and_behind()
+            Thread(target=one.run, args=(self._ended,), daemon=True)
+            for one in self._before_and_behind()
         ]
         for role in self._roles:
             role.start()
@@ -206,7 +207,8 @@ class Ground:
     def close(self) -> None:
         self._ended.set()
         for role in self._roles:
-            role.join()
+            role.join(PATIENCE_S)
+            assert not role.is_alive(), "worker or storer does not end"
         for one in self.started:
             one.kill()
         self._opened.close()

@@ -67,12 +67,12 @@ def served(folder: Path, **handlers: Any) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     server = ControlServer(folder, {name.replace("_", "-"): one for name, one in handlers.items()})
     loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield
     asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    thread.join(10)
     loop.close()
 
 
@@ -129,11 +129,11 @@ def test_a_sequencer_that_is_killed_in_the_middle_of_its_answer(tmp_path: Path) 
                 caller.recv(1 << 16)
                 caller.sendall(b'{"ok": {"k": 1')
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         with pytest.raises(Unavailable, match="no sequencer answers"):
             days.close(date(2026, 1, 15), 7).result(10)
-        thread.join()
+        thread.join(10)
 
 
 def test_who_ends_leaves_the_socket_of_the_next_one(tmp_path: Path) -> None:

@@ -110,12 +110,12 @@ def test_threads_that_read_side_by_side_see_no_end_that_goes_back(tmp_path: Path
                     failed.append(stop)
                     return
 
-        readers = [Thread(target=read) for _ in range(4)]
+        readers = [Thread(target=read, daemon=True) for _ in range(4)]
         for reader in readers:
             reader.start()
         for _ in range(100):
             topic.append([b"one more"])
         ended.set()
         for reader in readers:
-            reader.join()
+            reader.join(60)
     assert failed == []

@@ -68,7 +68,7 @@ def test_a_loop_that_stands_still_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
     def run(stopping: Event) -> None:
         while not stopping.is_set():
             begun.set()
-            hangs.wait()
+            hangs.wait(60)
 
     async def play() -> None:
         process: Any = None

@@ -62,14 +62,14 @@ class Workers:
     def kill(self, at: int) -> None:
         process = self.running.pop(at)
         process.kill()
-        process.communicate()
+        process.communicate(timeout=PATIENCE_S)
 
     def end(self) -> list[int]:
         """By SIGTERM; how many messages each has worked."""
         for process in self.running:
             process.send_signal(signal.SIGCONT)
             process.terminate()
-        found = [process.communicate(timeout=30)[0] for process in self.running]
+        found = [process.communicate(timeout=PATIENCE_S)[0] for process in self.running]
         assert [process.returncode for process in self.running] == [0] * len(found)
         self.running.clear()
         return [int(text) for text in found]
@@ -184,7 +184,9 @@ def test_workers_that_are_killed_and_stopped_make_one_log(grid: Grid, workers: W
     dice = Random(11)
     for _ in range(2):
         workers.start()
+    deadline = time.monotonic() + PATIENCE_S
     while grid.taken(0) < 0:
+        assert time.monotonic() < deadline, "no worker begins"
         grid.go_on(0.2)
     for _ in range(ROUNDS):
         grid.go_on(dice.uniform(0.3, 2.0))
