@@ -330,7 +330,7 @@ class Engine:
         """Commit what is open, and hand it over to the storer."""
         began = monotonic()
         done, self._open = self._open, _Open()
-        firsts = self._sequencer.commit(done.batches, public)
+        firsts = self._sequenced(done.batches, public)
         self.worked += len(done.works)
         at = [i for i, batch in enumerate(done.batches) if batch.part == 0]
         commits = [
@@ -339,12 +339,20 @@ class Engine:
         self._commit_took_s = monotonic() - began
         self._hand_over(commits, done.works)
 
+    def _sequenced(self, batches: Sequence[Batch], public: Sequence[bytes]) -> list[int]:
+        """As `Sequencer.commit`. Raises Stop("log-unwritable"): how far it came, a start sees."""
+        try:
+            return self._sequencer.commit(batches, public)
+        except Unavailable as error:
+            text = f"the log can't be written ({error}): make room or look at the disk, then start"
+            raise Stop("log-unwritable", f"{text} again; what was accepted is kept") from error
+
     def _commit_close(self, closed: ClosedDay, future: "Future[Close]") -> None:
         """Commit device-days and their close record in one version of their own."""
         if self._open.works:
             self._commit([])
         inputs = {"rules": self._rules}
-        firsts = self._sequencer.commit(closed.batches(inputs), [closed.record])
+        firsts = self._sequenced(closed.batches(inputs), [closed.record])
         close, _ = closed.booked(firsts[0])
         heads = self._sequencer.heads
         self._announcer.add_close(heads.size, close, future)

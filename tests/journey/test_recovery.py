@@ -70,7 +70,10 @@ def test_a_disk_that_refuses_a_commit(
     full = Unavailable("the disk is full")
     monkeypatch.setattr(log, step, once(getattr(log, step), full))
     small.put("headend", cim(1, range(3, 9)))
-    assert small.wait_stop() is full
+    stop = small.wait_stop()
+    assert isinstance(stop, Stop)
+    assert stop.code == "log-unwritable"
+    assert "the disk is full" in stop.text
     small.kill()
     small = Small(tmp_path)
     small.start()
@@ -114,7 +117,7 @@ def test_a_full_disk_while_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused = OSError(28, "No space left on device")
     monkeypatch.setattr(file_log, "replace_file", once(file_log.replace_file, refused))
     small.put("headend", cim(1, METERS))
-    assert isinstance(small.wait_stop(), Unavailable)
+    assert str(small.wait_stop()).startswith("log-unwritable: ")
     small.kill()
     small = Small(tmp_path)
     small.start()

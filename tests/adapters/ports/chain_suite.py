@@ -246,6 +246,9 @@ class ChainSuite:
     # -- transactions ----------------------------------------------------------------------------
 
     def test_the_same_bytes_again_happen_once(self, site: Site) -> None:
+        # Ganache 7.9.2 takes an account's very first transaction, of nonce 0, as often as it comes;
+        # the contract refuses the repetitions, which use up nonces all the same.
+        site.anchor(3)
         root, proof = site.head(5)
         signed = site.contract.sign_anchor(LOG, 5, root, proof, ANCHORER)
         before = site.contract.next_nonce(ADDRESSES[1])
@@ -257,7 +260,7 @@ class ChainSuite:
                 site.contract.send(signed)
             except Unavailable as error:
                 assert "nonce" in str(error)  # noqa: PT017 - a block has it: the number is used
-        assert site.contract.latest(LOG).count == 1
+        assert site.contract.latest(LOG).count == 2
         assert site.contract.next_nonce(ADDRESSES[1]) == before + 1
         assert site.contract.next_nonce(ADDRESSES[1], queued=False) == before + 1
         found = in_a_block(site.contract, signed.tx)
