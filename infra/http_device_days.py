@@ -24,7 +24,7 @@ def routes(gateway: Gateway) -> APIRouter:
             asked = parse_request(given["date"], request.scope["query_string"])
             services, device = gateway.services, given["device"]
             return json_response(
-                await gateway.run(_device_day, services, caller.client, device, asked)
+                await gateway.read(caller, _device_day, services, caller.client, device, asked)
             )
 
     return router

@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,12 +16,18 @@ from bal.errors import Unavailable
 from bal.provide.parameters import check_known, parameters
 from bal.provide.policy import ClientInfo, usable_scopes
 from bal.provide.problem import MEDIA_TYPE, Problem
+from infra.http_lanes import Lane, LaneLimits
 from infra.http_services import Services
 from infra.oauth_token import TokenRefused, check
 
 P = ParamSpec("P")
 T = TypeVar("T")
 REALM: Final = "gridseal"
+READS: Final = LaneLimits(threads_max=8, waiting_max=128, per_caller_max=4, wait_s=5.0)
+FILES: Final = LaneLimits(threads_max=4, waiting_max=128)  # of the log
+TOKENS: Final = LaneLimits(threads_max=2, waiting_max=256)  # given out, looked at
+PROBES: Final = LaneLimits(threads_max=2, waiting_max=16)  # health and metrics
+RPC: Final = LaneLimits(threads_max=2, waiting_max=16, wait_s=30.0)
 
 
 def _now_s() -> int:
@@ -40,13 +46,17 @@ class Limits:
     rpc_body_bytes_max: int = 262_144
     readings_page_max: int = 10_000
     devices_page_max: int = 10_000
-    requests_max: int = 512  # under way, all callers
+    requests_max: int = 512  # under way, all callers; without the next two
+    token_requests_max: int = 64
+    probes_max: int = 16  # of health and metrics
     requests_per_client_max: int = 32
     bodies_max: int = 32  # messages being read or handed to the bus
-    token_requests_max: int = 64
     rpc_requests_max: int = 16
-    threads_max: int = 8
-    rpc_threads_max: int = 2
+    reads: LaneLimits = READS
+    files: LaneLimits = FILES
+    tokens: LaneLimits = TOKENS
+    probes: LaneLimits = PROBES
+    rpc: LaneLimits = RPC
     body_read_s: float = 30.0
     certified_wait_s: float = 5.0
     pending_max: int = 10_000  # accepted notes remembered for GET /v1/messages/{hex}
@@ -96,29 +106,58 @@ class Gateway:
     services: Services
     limits: Limits = field(default_factory=Limits)
     now_s: Callable[[], int] = _now_s  # seconds since 1970
-    _threads: anyio.CapacityLimiter = field(init=False)
-    _rpc_threads: anyio.CapacityLimiter = field(init=False)
+    _reads: Lane = field(init=False)
+    _files: Lane = field(init=False)
+    _tokens: Lane = field(init=False)
+    _probes: Lane = field(init=False)
+    _rpc: Lane = field(init=False)
     messages: Slots = field(init=False)
     token_requests: Slots = field(init=False)
     rpc_requests: Slots = field(init=False)
+    probes: Slots = field(init=False)
     _under_way: dict[str, set[anyio.CancelScope]] = field(default_factory=dict, init=False)
     _ended: set[str] = field(default_factory=set, init=False)  # revoked since the start
 
     def __post_init__(self) -> None:
-        self._threads = anyio.CapacityLimiter(self.limits.threads_max)
-        self._rpc_threads = anyio.CapacityLimiter(self.limits.rpc_threads_max)
+        self._reads = Lane("reads", self.limits.reads)
+        self._files = Lane("reads of the log", self.limits.files)
+        self._tokens = Lane("looks at tokens", self.limits.tokens)
+        self._probes = Lane("looks at health and metrics", self.limits.probes)
+        self._rpc = Lane("chain requests", self.limits.rpc)
         self.messages = Slots(self.limits.bodies_max, "messages")
         # Both are open to anybody: they must not take all the places there are.
         self.token_requests = Slots(self.limits.token_requests_max, "token requests")
         self.rpc_requests = Slots(self.limits.rpc_requests_max, "chain requests")
+        self.probes = Slots(self.limits.probes_max, "looks at health and metrics")
 
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call that may block in one of the gateway's threads, not on the event loop."""
-        return await run_sync(lambda: call(*args, **kwargs), limiter=self._threads)
+    # Each runs a call that may block in a thread of that kind, not on the event loop; all raise
+    # Unavailable where too much waits already, or it would have to wait for long.
+
+    async def read(
+        self, caller: Caller, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read of the customer database for a client; it has half of these threads at most."""
+        return await self._reads.run(caller.client.client_id, partial(call, *args, **kwargs))
+
+    async def read_log(
+        self, request: Request, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read a file of the log, for anybody; addresses take turns."""
+        peer = request.client.host if request.client else ""
+        return await self._files.run(peer, partial(call, *args, **kwargs))
+
+    async def run_token(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Give out a token or look at one: memory and arithmetic only."""
+        return await self._tokens.run("", partial(call, *args, **kwargs))
+
+    async def probe(self, call: Callable[[], T]) -> T:
+        """Look at health or metrics."""
+        with self.probes.one():
+            return await self._probes.run("", call)
 
     async def run_rpc(self, body: bytes) -> bytes:
-        """Ask the chain, in threads of its own: a contract call may take long."""
-        return await run_sync(self.services.rpc, body, limiter=self._rpc_threads)
+        """Ask the chain: a contract call may take long."""
+        return await self._rpc.run("", partial(self.services.rpc, body))
 
     @asynccontextmanager
     async def caller(self, request: Request, scope: str) -> AsyncIterator[Caller]:
@@ -127,7 +166,7 @@ class Gateway:
         Raises Refusal as RFC 6750 §3.1 says, also where the client is revoked meanwhile, and 429
         when the client has too much under way.
         """
-        found = await self.run(self._authenticate, bearer(request), scope)
+        found = await self.run_token(self._authenticate, bearer(request), scope)
         name = found.client.client_id
         if name in self._ended:  # looked up before it was revoked, and continued after
             raise _revoked()

@@ -7,6 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bal.provide.problem import Problem
 from infra.http_gateway import Limits, problem_response
+from infra.oauth import TOKEN_PATH
+
+APART = {TOKEN_PATH, "/healthz", "/metrics"}  # have limits of their own, behind nothing else
 
 log = logging.getLogger("gridseal.http")
 
@@ -29,11 +32,12 @@ class Guard:
             headers = {"Retry-After": "1"} if problem.status == 503 else None
             await problem_response(problem, headers)(scope, receive, send)
             return
-        self._under_way += 1
+        counted = scope["path"] not in APART
+        self._under_way += counted
         try:
             await self._answer(scope, receive, send)
         finally:
-            self._under_way -= 1
+            self._under_way -= counted
 
     def _refused(self, scope: Scope) -> Problem | None:
         limits = self._limits
@@ -45,7 +49,7 @@ class Guard:
         if len(headers) > limits.headers_max or bytes_all > limits.header_bytes_max:
             most = f"At most {limits.headers_max} fields and {limits.header_bytes_max} bytes."
             return Problem(431, "headers-too-large", most, clause="RFC 6585 §5")
-        if self._under_way >= limits.requests_max:
+        if self._under_way >= limits.requests_max and scope["path"] not in APART:
             return Problem(503, "unavailable", "Too many requests are under way.")
         return None
 

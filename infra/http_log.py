@@ -59,7 +59,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/log/checkpoint", **operation("get_checkpoint"))
     async def get_checkpoint(request: Request) -> Response:
-        note = await gateway.run(services.checkpoint)
+        note = await gateway.read_log(request, services.checkpoint)
         if note is None:
             raise Refusal(Problem(404, "no-checkpoint", "Ask again in a moment."))
         headers = {"Cache-Control": "no-cache"}
@@ -70,7 +70,7 @@ def routes(gateway: Gateway) -> APIRouter:
         wanted = parse_tile_path(request.path_params["path"])
         if wanted is None:
             raise not_found()
-        data = await gateway.run(_tile, services, wanted)
+        data = await gateway.read_log(request, _tile, services, wanted)
         # No gzip: hashes and commitments don't get smaller.
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(data, 200, headers, OCTETS)
@@ -90,7 +90,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/healthz", **operation("get_health"))
     async def get_health(request: Request) -> Response:
-        parts = await gateway.run(services.health)
+        parts = await gateway.probe(services.health)
         well = all(state == "ok" for state in parts.values())
         return json_response(msgspec.json.encode(parts), 200 if well else 503)
 
@@ -98,7 +98,7 @@ def routes(gateway: Gateway) -> APIRouter:
     async def get_metrics(request: Request) -> Response:
         if not is_loopback(request):
             raise Refusal(Problem(403, "loopback-only", "Ask from the machine itself."))
-        text = await gateway.run(services.metrics)
+        text = await gateway.probe(services.metrics)
         return Response(text, 200, {"Cache-Control": "no-store"}, METRICS)
 
     return router

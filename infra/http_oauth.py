@@ -33,7 +33,7 @@ def routes(gateway: Gateway) -> APIRouter:
                 request.headers.get("content-type", ""),
                 body,
             )
-            return _answer(await gateway.run(endpoint.respond, asked))
+            return _answer(await gateway.run_token(endpoint.respond, asked))
 
     @router.get("/.well-known/oauth-authorization-server", **operation("get_metadata"))
     async def get_metadata(request: Request) -> Response:
@@ -42,7 +42,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.get("/.well-known/jwks.json", **operation("get_jwks"))
     async def get_jwks(request: Request) -> Response:
-        keys = await gateway.run(services.token_keys)
+        keys = await gateway.run_token(services.token_keys)
         body = msgspec.json.encode(public_jwks(keys))
         return Response(body, 200, _PUBLIC, "application/json")
 

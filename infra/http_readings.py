@@ -55,8 +55,14 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
     async def get_readings(request: Request) -> Response:
         async with gateway.caller(request, "readings.read") as caller:
             form = _form(request)
-            return await gateway.run(
-                _readings, gateway, request.scope["query_string"], caller.client, form, pinned
+            return await gateway.read(
+                caller,
+                _readings,
+                gateway,
+                request.scope["query_string"],
+                caller.client,
+                form,
+                pinned,
             )
 
     @router.get("/v1/receipts/{index}", **operation("get_receipt"))
@@ -66,7 +72,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
             check_known(given, ("frame",))
             frame = decimal("frame", given["frame"], 0, FRAME_MAX) if "frame" in given else None
             index = strict_index(request.path_params["index"])
-            text = await gateway.run(_receipt, services, caller.client, index, frame)
+            text = await gateway.read(caller, _receipt, services, caller.client, index, frame)
             headers = {"Cache-Control": "no-store"}  # a better one may follow: anchored, final
             return Response(text, 200, headers, "text/plain")
 
@@ -75,7 +81,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
         async with gateway.caller(request, "readings.read") as caller:
             no_parameters(request)
             index = strict_index(request.path_params["index"])
-            frames = await gateway.run(_frames, services, caller.client, index)
+            frames = await gateway.read(caller, _frames, services, caller.client, index)
             return json_response(frames)
 
     @router.get("/v1/devices", **operation("get_devices"))
@@ -84,7 +90,8 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
             given = parameters(request.scope["query_string"])
             check_known(given, ("cursor", "limit"))
             limit = page_limit(given, limits.devices_page_max)
-            body = await gateway.run(_devices, services, caller.client, given.get("cursor"), limit)
+            after = given.get("cursor")
+            body = await gateway.read(caller, _devices, services, caller.client, after, limit)
             return json_response(body)
 
     return router

@@ -20,6 +20,7 @@ from bal.registry import Registry
 from infra.day_proofs import DayProofs
 from infra.file_log import FileLog
 from infra.files import write_new
+from infra.http_lanes import Lane, LaneLimits
 from infra.http_services import Submitted
 from infra.intake_writer import Accepted, IntakeWriter
 from infra.notifier import Notifier, certified_summary
@@ -109,6 +110,8 @@ class PlatformServices:
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
         self._on_refused = on_refused
+        # A slow database has these threads only, not those of the guard.
+        self._summaries = Lane("certified messages", LaneLimits(threads_max=4, waiting_max=512))
         self._receipts = stores.receipts()
         self._day_proofs = stores.day_proofs()
         self.issuer = ""
@@ -192,7 +195,9 @@ class PlatformServices:
         waiting = self._notifier.wait(credential, message)
         try:
             digest = bytes.fromhex(message)
-            kept = await asyncio.to_thread(self._stores.archive.summary, credential, digest)
+            kept = await self._summaries.run(
+                credential, lambda: self._stores.archive.summary(credential, digest)
+            )
             found: Mapping[str, Any] | None = json.loads(kept) if kept else None
             last = found["first_index"] + found["count"] if found else 0
             if found is None or last > self._sight.visible_size:
@@ -201,7 +206,7 @@ class PlatformServices:
             return None
         finally:
             self._notifier.forget(credential, message, waiting)
-        full = await asyncio.to_thread(self._summary, message, found)
+        full = await self._summaries.run(credential, lambda: self._summary(message, found))
         return full | {"type": "certified" if found["good"] else "refused"}
 
     def _summary(self, message: str, found: Mapping[str, Any]) -> dict[str, Any]:
