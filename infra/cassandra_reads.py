@@ -5,30 +5,25 @@ never changes, and where settling moves rows from one piece to another they are 
 new one. A piece that was listed and is gone was settled in between: the page is made again.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from operator import attrgetter
+from typing import Any
 
 from bal.errors import Unavailable
 from bal.model import ReadingsPage, ReadingsQuery, StoredRecord
 from bal.store import versions
 from bal.store.segment import DEVICE_BYTES, Key, day_of, row
 from bal.store.stretches import Span, split
-from infra.cassandra_layout import (
-    PLATFORM_GROUP,
-    Decoding,
-    Home,
-    Loaded,
-    group_of,
-    where,
-)
+from infra.cassandra_directory import Directory, may_have
+from infra.cassandra_layout import Decoding, Home, Loaded, where
 from infra.cassandra_session import CassandraSession, Statement
 
 INT64_MAX = (1 << 63) - 1
-SLICE_MAX = (1 << 31) - 1
-SLICES_LISTED = 64  # of a home's directory at once
+DAYS_UNLISTED_MAX = 8  # so few of one device are asked for without looking up which there are
+OWNERS_REMEMBERED_MAX = 1 << 14  # devices, about 300 bytes each
 DAY_ROWS = 90  # about; to guess how many days a page of one device needs
 DAYS_AHEAD_MAX = 16
 PIECES_ASKED = 64  # in one request
@@ -50,6 +45,7 @@ OF_SLOTS = " AND (tier, slot) IN ?"
 OF_PIECES = " AND (tier, slot, first, mark, piece) IN ?"
 
 PieceKey = tuple[int, int, int, int, int]
+Blobs = Sequence[tuple[Any, ...]]  # rows of _BLOBS
 
 
 class Moved(Exception):
@@ -97,14 +93,28 @@ class Reads:
 
     def __init__(self, session: CassandraSession, scd: str, lanes: int) -> None:
         self._session, self._scd, self._lanes = session, scd, lanes
+        self._directory = Directory(session, scd)
         self._size_seen = 0
+        self._owners_seen: dict[str, list[tuple[str, str]]] = {}  # of devices, at the last look
 
     def size(self) -> int:
         """Log size up to which the rows of every lane are stored."""
-        cql = "SELECT lane, size FROM progress WHERE scd = ?"
-        found = dict(self._session.rows(cql, (self._scd,)))
+        found = self._stored()
         self._size_seen = min(found.get(lane, 0) for lane in range(self._lanes))
         return self._size_seen
+
+    def stored_of(self, lane: int) -> int:
+        """Log size up to which the rows of one lane are stored."""
+        return self._stored().get(lane, 0)
+
+    def _stored(self) -> dict[int, int]:
+        cql = "SELECT lane, size FROM progress WHERE scd = ?"
+        return {int(lane): int(size) for lane, size in self._session.rows(cql, (self._scd,))}
+
+    def note_stored(self, size: int) -> None:
+        """Note what this process stored itself, and was acknowledged, as its one lane."""
+        if self._lanes == 1:
+            self._size_seen = max(self._size_seen, size)
 
     def visible(self, size: int) -> int:
         """`size`, or what is stored where that is less; asked only above a size seen before."""
@@ -134,112 +144,107 @@ class Reads:
     def _page(self, asked: Asked) -> ReadingsPage:
         query, after = asked.query, asked.after
         shown: Iterator[StoredRecord]
-        owners = self._owners(query)
-        days = self._days(owners, asked.lo_us, asked.hi_us)
+        if query.device is None:
+            owners, read = self._directory.of_groups(query), dict[Home, Blobs]()
+        else:
+            owners, read = self._of_directory(query.device, asked)
         if query.device is None or any(owner for _, owner in owners):
+            days = self._directory.days(owners, asked.lo_us, asked.hi_us)
             shown = (one for day in days for one in self._of_day(day, asked))
         else:
-            shown = self._of_device(days, query.device, asked)
+            shown = self._of_device(self._blobs(owners, query.device, asked, read), asked)
         behind = (one for one in shown if after is None or _sort_key(one) > after)
         found = list(islice(behind, query.limit + 1))
         page = found[: query.limit]
         more = len(found) > query.limit
         return ReadingsPage(page, list(_sort_key(page[-1])) if more else None)
 
-    def _owners(self, query: ReadingsQuery) -> list[tuple[str, str]]:
-        """(shard, owner) of homes that may be given and can have what is asked for."""
-        if query.device is not None:
-            if not _is_name(query.device):
-                return []
-            cql = "SELECT shard, owner FROM device WHERE scd = ? AND device = ?"
-            found = [(s, o) for s, o in self._session.rows(cql, (self._scd, query.device))]
-        else:
-            shards = self._shards(query.groups)
-            found = []
-            statement = self._session.prepared(
-                "SELECT owner FROM owner WHERE scd = ? AND shard = ?"
-            )
-            asked = ((statement, (self._scd, shard)) for shard in shards)
-            for shard, rows in zip(shards, self._session.each(asked), strict=True):
-                found += [(shard, owner) for (owner,) in rows]
-        return [
-            (shard, owner)
-            for shard, owner in found
-            if group_of(shard) != PLATFORM_GROUP
-            and (query.groups is None or group_of(shard) in query.groups)
-            and not (owner and query.kind not in {None, "phasors"})
-            and not (not owner and query.kind == "phasors")
+    def _of_directory(
+        self, device: str, asked: Asked
+    ) -> tuple[list[tuple[str, str]], dict[Home, Blobs]]:
+        """As `_of_groups`, of one device; and what its homes hold, where that was asked for, too.
+
+        That is, where few days are: by what the directory said last, at the same time as it is
+        asked again, since only its word now counts.
+        """
+        if not _is_name(device):
+            return [], {}
+        query, seen = asked.query, self._owners_seen.get(device, ())
+        listed = self._session.prepared(
+            "SELECT shard, owner FROM device WHERE scd = ? AND device = ?"
+        )
+        statement, slots = self._session.prepared(_BLOBS + OF_SLOTS), where(device)
+        likely = [
+            Home(shard, "", day)
+            for day in _few_days(asked)
+            for shard, owner in seen
+            if not owner and may_have(query, shard, owner)
         ]
+        owners, *blobs = self._session.each([
+            (listed, (self._scd, device)),
+            *((statement, (self._scd, *home, slots)) for home in likely),
+        ])  # fmt: skip
+        if len(self._owners_seen) >= OWNERS_REMEMBERED_MAX:
+            self._owners_seen.clear()
+        found = [(shard, owner) for shard, owner in owners]
+        self._owners_seen[device] = found
+        homes = [one for one in found if may_have(query, *one)]
+        return homes, dict(zip(likely, blobs, strict=True))
 
-    def _shards(self, groups: frozenset[str] | None) -> list[str]:
-        if groups is None:
-            cql = "SELECT name FROM shard WHERE scd = ?"
-            return [name for (name,) in self._session.rows(cql, (self._scd,))]
-        statement = self._session.prepared("SELECT name FROM shard WHERE scd = ? AND in_group = ?")
-        asked = ((statement, (self._scd, group)) for group in sorted(groups) if _is_text(group))
-        return [name for rows in self._session.each(asked) for (name,) in rows]
-
-    def _days(
-        self, owners: Sequence[tuple[str, str]], lo_us: int, hi_us: int
-    ) -> Iterator[list[Home]]:
-        """The homes of each UTC day with rows in [lo, hi), day by day."""
-        cql = "SELECT slice FROM home WHERE scd = ? AND shard = ? AND owner = ?"
-        listed = f"{cql} AND slice >= ? AND slice <= ? LIMIT {SLICES_LISTED}"
-        statement = self._session.prepared(listed)
-        day, last = day_of(lo_us), day_of(hi_us - 1)
-        while day <= last:
-            found: defaultdict[int, list[Home]] = defaultdict(list)
-            horizon = last
-            asked = (
-                (statement, (self._scd, shard, owner, *_slices(owner, day, last)))
-                for shard, owner in owners
-            )
-            for (shard, owner), rows in zip(owners, self._session.each(asked), strict=True):
-                homes = [Home(shard, owner, number) for (number,) in rows]
-                for home in homes:
-                    found[home.day()].append(home)
-                if len(homes) == SLICES_LISTED:  # hours may lack of the last day
-                    horizon = min(horizon, homes[-1].day() - (1 if owner else 0))
-            yield from (found[at] for at in sorted(found) if at <= horizon)
-            day = horizon + 1
-
-    def _of_device(
-        self, days: Iterator[list[Home]], device: str, asked: Asked
-    ) -> Iterator[StoredRecord]:
-        """The rows to show of a device without windows: each day is one request."""
-        statement = self._session.prepared(_BLOBS + OF_SLOTS)
-        slots = where(device) if _is_name(device) else []
+    def _blobs(
+        self,
+        owners: Sequence[tuple[str, str]],
+        device: str,
+        asked: Asked,
+        read: Mapping[Home, Blobs],
+    ) -> Iterator[tuple[Home, Blobs]]:
+        """What the homes of a device without windows hold of its slot; each day is one request."""
+        if not owners:
+            return
+        few = _few_days(asked)
+        days: Iterable[list[Home]]
+        if few:  # an empty partition costs less than to ask which there are
+            days = [[Home(shard, owner, day) for shard, owner in owners] for day in few]
+            if all(home in read for day in days for home in day):
+                yield from ((home, read[home]) for day in days for home in day)
+                return
+        else:
+            days = self._directory.days(owners, asked.lo_us, asked.hi_us)
+        statement, slots = self._session.prepared(_BLOBS + OF_SLOTS), where(device)
         ahead = max(1, min(asked.query.limit // DAY_ROWS, DAYS_AHEAD_MAX))
-        homes: list[Home] = []
+        homes: deque[Home] = deque()
 
         def requests() -> Iterator[tuple[Statement, Sequence[object]]]:
             for day in days:
                 homes.extend(day)
                 yield from ((statement, (self._scd, *home, slots)) for home in day)
 
-        gathered: list[Key] = []
-        pieces = _Pieces()
-        for at, rows in enumerate(self._session.each(requests(), ahead=ahead)):
-            home = homes[at]
-            if gathered and homes[at - 1].slice != home.slice:
-                yield from self._shown(gathered, pieces, asked)
-                gathered, pieces = [], _Pieces()
-            gathered += self._keys(home, rows, device, asked, pieces)
-        yield from self._shown(gathered, pieces, asked)
+        for rows in self._session.each(requests(), ahead=ahead):
+            yield homes.popleft(), rows
+
+    def _of_device(
+        self, blobs: Iterable[tuple[Home, Blobs]], asked: Asked
+    ) -> Iterator[StoredRecord]:
+        """The rows to show of a device without windows."""
+        for _, day in groupby(blobs, key=lambda one: one[0].slice):
+            pieces, gathered = _Pieces(), list[Key]()
+            for home, rows in day:
+                gathered += self._keys(home, rows, asked.query.device, asked, pieces)
+            yield from self._shown(gathered, pieces, asked)
 
     def _keys(
         self,
         home: Home,
-        rows: Sequence[tuple[object, ...]],
+        rows: Blobs,
         device: str | None,
         asked: Asked,
         pieces: _Pieces,
     ) -> list[Key]:
         found: list[Key] = []
         for tier, slot, first, mark, piece, _, end_min, end_max, keys, records in rows:
-            if first < asked.as_of and end_min < asked.hi_us and end_max >= asked.lo_us:  # type: ignore[operator]
+            if first < asked.as_of and end_min < asked.hi_us and end_max >= asked.lo_us:
                 with Decoding(home):
-                    loaded = pieces.add(home, (tier, slot, first, mark, piece), keys, records)  # type: ignore[arg-type]
+                    loaded = pieces.add(home, (tier, slot, first, mark, piece), keys, records)
                     found += filter(asked.takes, loaded.keys(device))
         return found
 
@@ -313,11 +318,12 @@ class Reads:
         def whole(some: Sequence[Key]) -> list[bytes]:
             return [self._whole(key, pieces) for key in some]
 
-        for key in versions.shown(once.values(), asked.query.versions, whole):
-            loaded = pieces.loaded[key.segment]
+        shown = versions.shown(once.values(), asked.query.versions, whole)
+        for number, some in groupby(shown, key=attrgetter("segment")):
+            loaded = pieces.loaded[number]
             with Decoding(loaded.home):
-                record = loaded.certified(key)
-            yield row(key, loaded.home.shard, record)
+                found = [row(key, loaded.home.shard, loaded.certified(key)) for key in some]
+            yield from found
 
     def _whole(self, key: Key, pieces: _Pieces) -> bytes:
         loaded, frames = pieces.loaded[key.segment], None
@@ -337,7 +343,9 @@ class Reads:
     ) -> dict[int, StoredRecord]:
         """By index the rows of a shard's days that end in [from_us, to_us], below `size`."""
         statement = self._session.prepared(_BLOBS)
-        homes = [home for day in self._days([(shard, "")], from_us, to_us + 1) for home in day]
+        homes = [
+            home for day in self._directory.days([(shard, "")], from_us, to_us + 1) for home in day
+        ]
         found: dict[int, StoredRecord] = {}
         asked = ((statement, (self._scd, *home)) for home in homes)
         for home, rows in zip(homes, self._session.each(asked, ahead=2), strict=True):
@@ -349,10 +357,10 @@ class Reads:
         return found
 
 
-def _slices(owner: str, day: int, last: int) -> tuple[int, int]:
-    """The slices of days [day, last], such that they fit the column."""
-    first, end = (day * 24, last * 24 + 23) if owner else (day, last)
-    return max(first, -SLICE_MAX), min(end, SLICE_MAX)
+def _few_days(asked: Asked) -> range:
+    """The UTC days that are asked for, where they are few; else none."""
+    days = range(day_of(asked.lo_us), day_of(asked.hi_us - 1) + 1)
+    return days if len(days) <= DAYS_UNLISTED_MAX else range(0)
 
 
 def _sort_key(one: StoredRecord) -> versions.SortKey:
@@ -361,11 +369,3 @@ def _sort_key(one: StoredRecord) -> versions.SortKey:
 
 def _is_name(device: str) -> bool:
     return 0 < len(device) <= DEVICE_BYTES and device.isascii() and "\0" not in device
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

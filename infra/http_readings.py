@@ -120,7 +120,7 @@ def _readings(
         link = urlencode({**parameters(raw_query), "cursor": following})
         headers["Link"] = f'</v1/readings?{link}>; rel="next"'  # RFC 8288
     if form == accept.JSON:
-        states = [services.state_of(row.index) for row in page.rows]
+        states = services.states_of([row.index for row in page.rows])
         body = page_json(page.rows, states, following, query.as_of_size)
         return Response(body, 200, headers, form)
     # The other forms have no place for paging, which stands in the headers.

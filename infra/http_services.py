@@ -1,6 +1,6 @@
 """What the REST gateway asks of the platform; `infra/app.py` gives it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,8 +85,8 @@ class Services(Protocol):
         """The largest size that was published by `instant_us`; 0 before the first."""
         ...
 
-    def state_of(self, index: int) -> str:
-        """included, anchored or final."""
+    def states_of(self, indexes: Sequence[int]) -> list[str]:
+        """included, anchored or final, of each entry."""
         ...
 
     def receipt(self, index: int, frame: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """Makes receipts: opens a commitment and proves its entry, at an anchored size if there is one."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bal.certify.commitment import salt
@@ -70,10 +71,16 @@ class Receipts:
             frame=None if frame is None else frame_extra(key, row.frames, frame),
         )
 
-    def state_of(self, index: int) -> str:
-        """included, anchored or final."""
-        found = self._covering(index)
-        return "included" if found is None else found[2]
+    def states_of(self, indexes: Sequence[int]) -> list[str]:
+        """included, anchored or final, of each entry."""
+        states: dict[int, str] = {}
+        until, state = 0, ""
+        for index in sorted(indexes):
+            if index >= until:  # what covers one covers all from there to its size
+                found = self._covering(index)
+                until, state = (found[0].size, found[2]) if found else (sys.maxsize, "included")
+            states[index] = state
+        return [states[index] for index in indexes]
 
     def consistency(self, first: int, second: int) -> list[bytes]:
         """The RFC 9162 path between two sizes of the log, for the contract."""

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -253,9 +253,9 @@ class PlatformServices:
         """The largest size published by an instant."""
         return self._stores.log.size_at(instant_us)
 
-    def state_of(self, index: int) -> str:
-        """included, anchored or final."""
-        return self._receipts.state_of(index)
+    def states_of(self, indexes: Sequence[int]) -> list[str]:
+        """included, anchored or final, of each entry."""
+        return self._receipts.states_of(indexes)
 
     def receipt(self, index: int, frame: int | None = None) -> str:
         """The best receipt of an entry, or of a frame of its window; KeyError for none."""

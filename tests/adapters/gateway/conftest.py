@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -117,8 +117,8 @@ class Platform:
     def size_at(self, instant_us: int) -> int:
         return max((size for at, size in self.sizes if at <= instant_us), default=0)
 
-    def state_of(self, index: int) -> str:
-        return ("included", "anchored", "final")[index % 3]
+    def states_of(self, indexes: Sequence[int]) -> list[str]:
+        return [("included", "anchored", "final")[index % 3] for index in indexes]
 
     def receipt(self, index: int, frame: int | None = None) -> str:
         if self.rows[index].kind == "telemetry" or frame is not None:

@@ -281,6 +281,19 @@ class CustomerDbSuite:
         assert indexes(db, all_of(["south"], device="A")) == []
         assert indexes(db, all_of([], device="A")) == []
 
+    def test_a_device_that_moved_between_two_reads_is_read_whole(self, db: Adapter) -> None:
+        day = all_of(["north", "south"], device="A", from_us=0, to_us=DAY_US)
+        assert indexes(db, day) == []
+        db.store([a_row(0, shard="north/0")], 1)
+        for _ in range(2):
+            assert indexes(db, day) == [0]
+        db.store([a_row(1, shard="south/0", end_us=901), a_row(2, end_us=DAY_US)], 3)
+        for _ in range(2):
+            assert indexes(db, day) == [0, 1]
+        assert indexes(db, replace(day, groups=frozenset(["north"]))) == [0]
+        assert indexes(db, replace(day, groups=frozenset(["south"]))) == [1]
+        assert indexes(db, replace(day, as_of_size=1)) == [0]
+
     @pytest.mark.parametrize("device", ["", "B", "A\0", "ä", "\ud800", "A" * 44, "A' OR ''='"])
     def test_a_device_that_is_none_has_no_rows(self, db: Adapter, device: str) -> None:
         db.store([a_row(0)], 1)
