@@ -27,7 +27,7 @@ from infra.projector import Projector
 from infra.retries import Key, Retries, Summary
 from infra.settler import Settler
 from infra.storer import Job, Storer
-from infra.troubles import BUS, SIGNER, Troubles
+from infra.troubles import BUS, SIGNER, Troubles, ending
 
 logger = logging.getLogger("gridseal.engine")
 
@@ -176,8 +176,7 @@ class Engine:
         try:
             run()
         except GridsealError as error:
-            logger.critical("%s", error)
-            self._halt(error)
+            self._halt(ending(error))
         except Exception as error:
             logger.critical("unexpected", exc_info=error)
             self._halt(Stop("internal-error", f"{type(error).__name__}: {error}"))
@@ -330,7 +329,7 @@ class Engine:
         """Commit what is open, and hand it over to the storer."""
         began = monotonic()
         done, self._open = self._open, _Open()
-        firsts = self._sequenced(done.batches, public)
+        firsts = self._sequencer.commit(done.batches, public)
         self.worked += len(done.works)
         at = [i for i, batch in enumerate(done.batches) if batch.part == 0]
         commits = [
@@ -339,20 +338,12 @@ class Engine:
         self._commit_took_s = monotonic() - began
         self._hand_over(commits, done.works)
 
-    def _sequenced(self, batches: Sequence[Batch], public: Sequence[bytes]) -> list[int]:
-        """As `Sequencer.commit`. Raises Stop("log-unwritable"): how far it came, a start sees."""
-        try:
-            return self._sequencer.commit(batches, public)
-        except Unavailable as error:
-            text = f"the log can't be written ({error}): make room or look at the disk, then start"
-            raise Stop("log-unwritable", f"{text} again; what was accepted is kept") from error
-
     def _commit_close(self, closed: ClosedDay, future: "Future[Close]") -> None:
         """Commit device-days and their close record in one version of their own."""
         if self._open.works:
             self._commit([])
         inputs = {"rules": self._rules}
-        firsts = self._sequenced(closed.batches(inputs), [closed.record])
+        firsts = self._sequencer.commit(closed.batches(inputs), [closed.record])
         close, _ = closed.booked(firsts[0])
         heads = self._sequencer.heads
         self._announcer.add_close(heads.size, close, future)

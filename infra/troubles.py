@@ -6,7 +6,7 @@ One line and one alarm a trouble, however often it is tried again meanwhile.
 import logging
 from threading import Lock
 
-from bal.errors import Unavailable
+from bal.errors import GridsealError, Stop, Unavailable
 
 logger = logging.getLogger("gridseal.troubles")
 
@@ -19,6 +19,18 @@ _MEANINGS = {
     STORING: ("rows", "rows can't be stored; what is in the log is shown later"),
     SETTLING: ("settling", "a power cut now would cost a longer start; nothing that was accepted"),
 }
+
+
+def ending(error: GridsealError) -> GridsealError:
+    """Why the pipeline ends: told here, with a code of its own where it could not wait.
+
+    Where a commit is refused only a start can see how far it came.
+    """
+    if isinstance(error, Unavailable):
+        text = f"the pipeline can't go on ({error}): make room or look at the disk, then start"
+        error = Stop("store-unavailable", f"{text} again; what was accepted is kept")
+    logger.critical("%s", error)
+    return error
 
 
 class Troubles:

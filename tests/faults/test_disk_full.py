@@ -114,7 +114,7 @@ def test_a_disk_full_to_the_last_byte_costs_nothing_that_has_a_receipt(tmp_path:
             sender.finish()
         finish(running, sender)
     print(f"ended by themselves: {ended}")
-    assert all("log-unwritable: " in text and "full" in text for _, text in ended)
+    assert all("store-unavailable: " in text and "full" in text for _, text in ended)
 
 
 def gone(running: Running) -> bool:

@@ -72,7 +72,7 @@ def test_a_disk_that_refuses_a_commit(
     small.put("headend", cim(1, range(3, 9)))
     stop = small.wait_stop()
     assert isinstance(stop, Stop)
-    assert stop.code == "log-unwritable"
+    assert stop.code == "store-unavailable"
     assert "the disk is full" in stop.text
     small.kill()
     small = Small(tmp_path)
@@ -117,7 +117,7 @@ def test_a_full_disk_while_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused = OSError(28, "No space left on device")
     monkeypatch.setattr(file_log, "replace_file", once(file_log.replace_file, refused))
     small.put("headend", cim(1, METERS))
-    assert str(small.wait_stop()).startswith("log-unwritable: ")
+    assert str(small.wait_stop()).startswith("store-unavailable: ")
     small.kill()
     small = Small(tmp_path)
     small.start()
