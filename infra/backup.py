@@ -4,6 +4,9 @@ A restored store never signs as the old log: that one may have gone on, and two 
 a fork. It opens a successor, whose entries below `size` are the predecessor's, and whose genesis
 names it (docs/spec/log.md, docs/decisions/0011). A backup has no key of the log: it could not be
 used for anything right.
+
+A backup is of files alone, whatever servers the platform uses: infra/data_copy.py brings what they
+have into it. A restored platform is one of files, too, and of the same kind.
 """
 
 import io
@@ -18,25 +21,28 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bal.certify.log import Sequencer, genesis
+from bal.certify.log import Sequencer, genesis, target
 from bal.errors import Rejected, Stop
 from bal.ports import Heads
 from bal.times import rfc3339
 from infra.anchor_contract import address_of
-from infra.chain_setup import log_id, open_chain
+from infra.certificates import create_ca
+from infra.chain_setup import OpenChain, log_id, open_chain
 from infra.config import AnchorConfig
-from infra.data_copy import check_outside, copy_data
+from infra.copy_projection import project
+from infra.data_copy import LOG_KEYS, check_outside, copy_data
 from infra.data_folder import DataFolder, Facts
 from infra.file_log import FileLog
 from infra.files import make_folder, open_sqlite, sync_file, sync_folder
 from infra.fsck import fsck
-from infra.key_signer import CheckpointSigner, KeySigner, seal
+from infra.key_signer import CheckpointSigner, KeySigner
+from infra.services import load_token_keys
 from infra.system_clock import SystemClock
 
 MANIFEST = "backup.json"
 VERSION = "gridseal.backup/1"
-LOG_KEYS = ("log.key", "log.signed", "intake.key")
 _MANIFEST_BYTES_MAX = 64 * 1024
+_IN, _OUT = "included", "left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +54,17 @@ class Backup:
     root: str  # hex
     time: str  # RFC 3339
     keys: bool  # whether CA, chain and token keys are in it
+    rows: bool  # whether what is projected of the log is in it
 
 
-def backup(data: Path, to: Path, *, keys: bool = True) -> Backup:
+def backup(data: Path, to: Path, *, keys: bool = True, rows: bool = True) -> Backup:
     """Write a backup of the data folder at `data`, also while a platform runs on it.
 
     The file (0600) holds the vault: who may read it knows who is who and can open every record.
-    keys: the keys of CA, chain and tokens, too; never those of log and intake.
-    Raises Stop("out-exists"), Stop("usage"), Stop("data-folder"), Unavailable, OSError.
+    keys: the keys of CA, chain and tokens, too; never those of log and intake. rows: those of the
+    customer database; without them `restore` makes them again, which the rules of its version can
+    where they made them. Raises Stop("out-exists"), Stop("usage"), Stop as copy_data, Unavailable,
+    OSError.
     """
     if to.exists():
         raise Stop("out-exists", f"{to} exists already: name a new file")
@@ -65,11 +74,8 @@ def backup(data: Path, to: Path, *, keys: bool = True) -> Backup:
     work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     try:
         copy = work / "data"
-        copy_data(data, copy, keys=keys)
-        for name in LOG_KEYS:
-            (copy / "keys" / name).unlink(missing_ok=True)
-        seal(make_folder(copy / "keys") / "log.signed")
-        made = _described(copy, keys=keys)
+        copy_data(data, copy, keys=keys, log_keys=False, rows=rows)
+        made = _described(copy, keys=keys, rows=rows)
         _write_tar(work / "tar", copy, made)
         (work / "tar").rename(to)
         sync_folder(to.parent)
@@ -78,12 +84,12 @@ def backup(data: Path, to: Path, *, keys: bool = True) -> Backup:
     return made
 
 
-def _described(copy: Path, *, keys: bool) -> Backup:
+def _described(copy: Path, *, keys: bool, rows: bool) -> Backup:
     facts = DataFolder(copy).facts()
     assert facts is not None
     heads = _heads(DataFolder(copy))
     now = rfc3339(SystemClock().now_us())
-    return Backup(facts.origin, heads.size, heads.root.hex(), now, keys)
+    return Backup(facts.origin, heads.size, heads.root.hex(), now, keys, rows)
 
 
 def _heads(folder: DataFolder) -> Heads:
@@ -93,7 +99,8 @@ def _heads(folder: DataFolder) -> Heads:
 
 def _write_tar(path: Path, copy: Path, made: Backup) -> None:
     described = {"v": VERSION, "origin": made.origin, "size": str(made.size), "root": made.root,
-                 "time": made.time, "keys": "included" if made.keys else "left out"}  # fmt: skip
+                 "time": made.time, "keys": _IN if made.keys else _OUT,
+                 "rows": _IN if made.rows else _OUT}  # fmt: skip
     manifest = json.dumps(described, indent=1).encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with (
@@ -143,6 +150,8 @@ def restore(file: Path, data: Path, origin: str = "") -> Restored:
     try:
         of = _extract(file, work)
         folder = DataFolder(work / "data")
+        if not of.rows:
+            project(folder)
         _check(folder)
         done = _succeed(folder, of, origin)
         (work / "data").rename(data)
@@ -163,7 +172,7 @@ def _extract(file: Path, to: Path) -> Backup:
             raise Stop("backup-invalid", f"{file} is of form {said['v']}, this program's {VERSION}")
         made = Backup(
             said["origin"], int(said["size"]), said["root"], said["time"],
-            said["keys"] == "included",
+            said["keys"] == _IN, said.get("rows", _IN) == _IN,
         )  # fmt: skip
         while (member := tar.next()) is not None:
             if not member.name.startswith("data/") or not (member.isfile() or member.isdir()):
@@ -209,21 +218,35 @@ def _succeed(folder: DataFolder, of: Backup, origin: str) -> Restored:
     signer = CheckpointSigner(origin, folder.seed("log"), folder.keys / "log.signed")
     intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
     before = {"origin": old.origin, "log_key": old.log_key, "size": str(of.size), "root": of.root}
-    with closing(open_sqlite(folder.log / "published.db", "")) as db:
-        db.execute("DELETE FROM published")  # the old log's: the first start publishes anew
-    now_us, interval_s = SystemClock().now_us(), old.anchor_interval_s
-    record = genesis(origin, signer.vkey, intake.vkey, interval_s, now_us, predecessor=before)
-    with closing(FileLog(folder.log, SystemClock())) as log:
-        Sequencer(log, log, signer, origin).commit([], [record])
-    keys_there = of.keys or old.chain_kind != "own"
+    _make_access(folder)
     new = replace(
         old, origin=origin, log_key=signer.vkey, intake_key=intake.vkey,
-        contract=old.contract if keys_there else "",
         predecessors=[*old.predecessors, before],
     )  # fmt: skip
-    opened, anchorer = _open_on_chain(folder, new) if keys_there else (True, "")
+    new, opened, anchorer = _on_chain(folder, new)
+    now_us, interval_s = SystemClock().now_us(), old.anchor_interval_s
+    record = genesis(origin, signer.vkey, intake.vkey, interval_s, now_us, predecessor=before)
+    public = [record, *_target(old, new)]
+    with closing(open_sqlite(folder.log / "published.db", "")) as db:
+        db.execute("DELETE FROM published")  # the old log's: the first start publishes anew
+    with closing(FileLog(folder.log, SystemClock())) as log:
+        Sequencer(log, log, signer, origin).commit([], public)
     folder.write_facts(new)
     return Restored(of, origin, signer.vkey, opened, "0x" + log_id(origin).hex(), anchorer)
+
+
+def _make_access(folder: DataFolder) -> None:
+    """A CA and keys of tokens where the backup has none: roles make them at no later start."""
+    if not (folder.keys / "ca.crt").exists():
+        create_ca(folder.keys, SystemClock())
+    load_token_keys(folder.keys / "token.jwks")
+
+
+def _target(old: Facts, new: Facts) -> list[bytes]:
+    """What the log says of where its heads go from here on, if that is elsewhere."""
+    if (old.contract, old.chain_id) == (new.contract, new.chain_id):
+        return []
+    return [target(new.chain_id, new.chain_kind, new.contract, new.code_hash)]
 
 
 def _successor(origin: str) -> str:
@@ -244,19 +267,32 @@ def _set_aside(folder: DataFolder, number: int, *, whole_chain: bool) -> None:
             path.rename(make_folder(aside / "chain") / path.name)
 
 
-def _open_on_chain(folder: DataFolder, facts: Facts) -> tuple[bool, str]:
-    """Open the new log in the contract of the own chain; on another its admin must."""
-    here = (folder.keys / "anchorer.key").exists()
-    anchorer = address_of(folder.seed("anchorer")) if here else ""
-    if facts.chain_kind != "own" or not (folder.chain / "chain.db").exists():
-        return False, anchorer
-    chain = open_chain(AnchorConfig(), folder, facts.origin, facts.contract)
+def _on_chain(folder: DataFolder, facts: Facts) -> tuple[Facts, bool, str]:
+    """Open the new log in the contract of the own chain; on another its admin must.
+
+    The facts with the contract, whether it is open there, and the anchorer's address. A chain for
+    development is nobody's to find again: what was on one goes on in the folder.
+    """
+    if facts.chain_kind != "own":
+        here = (folder.keys / "anchorer.key").exists()
+        return facts, False, address_of(folder.seed("anchorer")) if here else ""
+    there = (folder.chain / "chain.db").exists()
+    chain = open_chain(AnchorConfig(), folder, facts.origin, facts.contract if there else "")
     try:
         anchorer = address_of(chain.anchorer_key)
-        chain.contract.open(log_id(facts.origin), anchorer, folder.seed("admin"))
+        if there:
+            chain.contract.open(log_id(facts.origin), anchorer, folder.seed("admin"))
+        return _with_contract(facts, chain), True, anchorer
     finally:
         chain.close()
-    return True, anchorer
+
+
+def _with_contract(facts: Facts, chain: OpenChain) -> Facts:
+    contract = chain.contract
+    return replace(
+        facts, chain_id=contract.chain_id, chain_kind=chain.kind, contract=contract.address,
+        code_hash=contract.code_hash(),
+    )  # fmt: skip
 
 
 def described(done: Restored) -> Mapping[str, object]:

@@ -4,63 +4,132 @@ Of a stopped platform the files are copied as they are, under its lock. Of a run
 SQLite file is looked at in a read transaction; all of them are begun, in an order in which each
 store may be ahead of the one before it and never behind, before the first byte is copied. So a copy
 is what a kill at that moment would have left. The original is never written.
+
+A copy is of files alone: what servers have is written into it as the adapters of files keep it
+(infra/copy_servers.py). Of roles it has raw messages and what is stored; what lay between workers,
+sequencer and storer is made again of these (infra/copy_projection.py).
 """
 
 import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from bal.errors import Stop, Unavailable
 from infra.control import settle
-from infra.data_folder import FACTS, OUTSIDE, ROLES
-from infra.files import look_at_sqlite, make_folder
+from infra.data_folder import FACTS, OUTSIDE, DataFolder
+from infra.files import look_at_sqlite, make_folder, replace_file
+from infra.signer_memory import seal
 from infra.sqlite_file import translated
+
+if TYPE_CHECKING:
+    from infra.copy_servers import Servers
 
 # What belongs to the running process or to whoever looks on, and not to the data; the files of
 # servers at work are nothing that a copy could be made of.
-LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo", "servers"})
+LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo", "servers", OUTSIDE, FACTS})
+LOG_KEYS = ("log.key", "log.signed", "intake.key")
 _SIDE = ("-wal", "-shm", "-journal")
-# A published checkpoint is never beyond the heads row, a stored row never beyond its log, …
-_BEFORE = ["log/published.db", "chain/anchors", "chain/", "chain/chain.db", "scd/progress.db",
-           "scd/customer.db", "archive/", "scd/", "vault/"]  # fmt: skip
-_LAST = ["log/heads.db", "log/headers.db", "bus/bus.db"]
+HEADS, HEADERS = Path("log/heads.db"), Path("log/headers.db")
+BUS, RAW = Path("bus/bus.db"), Path("bus/raw.db")
+PROGRESS, ROWS = Path("scd/progress.db"), Path("scd/customer.db")
+# A published checkpoint is never beyond the heads row, a stored row never beyond its log, …; what
+# was accepted is on the bus, and of whatever names a subject the vault has the keys.
+_ORDER = (
+    "log/published.db", "chain/anchors", "chain/", "chain/chain.db", "roles.db", str(PROGRESS),
+    str(ROWS), "archive/", "scd/", "", str(HEADS), str(HEADERS), str(BUS), str(RAW), "vault/",
+)  # fmt: skip
 _TRIES, _CAUGHT_UP_S = 5, 2.0
 
 
-def copy_data(data: Path, to: Path, *, keys: bool = True) -> None:
+class _LetGo(Exception):
+    """The platform has let go of messages while the copy was made, and the copy lacks them."""
+
+
+def copy_data(
+    data: Path, to: Path, *, keys: bool = True, log_keys: bool = True, rows: bool = True
+) -> None:
     """Copy the data folder at `data` to `to`, which must not exist yet; modes stay.
 
-    keys: the folder `keys`, too. Raises Stop("data-folder") where `data` is none, or `to` is there
-    or inside it, Stop("stores-elsewhere") where not all is in the folder; Unavailable where a
-    running platform never stands still long enough; OSError.
+    `to` is no data folder before all is there. keys: the folder `keys`, too. log_keys: those of the
+    log among them; without, nothing can be signed in the copy. rows: what is projected of the log,
+    too, which can be made of the rest where its rules are this version's.
+    Raises Stop("data-folder") where `data` is none, or `to` is there or inside it; Stop as the next
+    start of a platform would where its stores contradict each other; Unavailable where a running
+    platform never stands still long enough, or a server does not answer; OSError.
     """
     if not (data / FACTS).is_file():
         raise Stop("data-folder", f"{data} is no data folder of Gridseal")
-    if (data / OUTSIDE).exists():
-        text = f"bus or rows of {data} are on servers ({OUTSIDE}): a copy of it would not be whole"
-        raise Stop("stores-elsewhere", text)
-    if (data / ROLES).exists():
-        text = f"roles run on {data}: a copy of a folder whose topics others write is not made yet"
-        raise Stop("stores-elsewhere", text)
     check_outside(data, to)
     if to.exists():
         raise Stop("data-folder", f"{to} exists already: name a new place for the copy")
-    make_folder(to)
-    with translated("a store"), _stopped(data) as stopped:
-        names = [path.relative_to(data) for path in _databases(data)]
-        if stopped:
-            for name in names:
-                _copy_plain(data, to, name)
+    for _ in range(_TRIES):
+        facts = (data / FACTS).read_bytes()  # what they say of the log, the log says before
+        try:
+            _copy(DataFolder(data), DataFolder(to), keys=keys, log_keys=log_keys, rows=rows)
+        except _LetGo:
+            shutil.rmtree(to)
         else:
-            settle(data)
-            _copy_running(data, to, names)
-        _copy_files(data, to, keys=keys)
-    _as_of_heads(to)
+            if not log_keys:
+                seal(make_folder(to / "keys") / "log.signed")
+            replace_file(to / FACTS, facts)
+            return
+    raise Unavailable("the bus was trimmed while it was being looked at", retry_after_s=5)
+
+
+def _copy(data: DataFolder, to: DataFolder, *, keys: bool, log_keys: bool, rows: bool) -> None:
+    make_folder(to.root)
+    with ExitStack() as opened:
+        opened.enter_context(translated("a store"))
+        stopped = opened.enter_context(_stopped(data))
+        servers = _servers(data)
+        names = [name for name in _databases(data) if rows or name not in {PROGRESS, ROWS}]
+        if servers is not None:
+            opened.callback(servers.close)
+        if stopped and servers is None:
+            for name in names:
+                _copy_plain(data.root, to.root, name)
+        else:
+            settle(data.root)
+            _copy_running(data.root, to.root, names, servers)
+        unwanted = {Path("keys", name) for name in LOG_KEYS} if not log_keys else set()
+        _copy_files(data.root, to.root, unwanted, keys=keys)
+        if servers is not None:
+            servers.write_heads(to)
+        version = _as_of_heads(to.root)
+        size, needed_from = _progress(to.root)
+        if servers is not None:
+            _write_messages(servers, to, needed_from)
+            servers.write_rows(to, size)
+    if to.has_roles:
+        from infra.copy_projection import begin_topics, project  # noqa: PLC0415 - not all need it
+
+        begin_topics(to, version)
+        if rows:
+            project(to)
+    _in_one_file(to.root)
+
+
+def _servers(data: DataFolder) -> "Servers | None":
+    if not (data.root / OUTSIDE).exists():
+        return None
+    from infra.copy_servers import Servers  # noqa: PLC0415 - embedded, nobody waits for its import
+
+    return Servers(data)
+
+
+def _write_messages(servers: "Servers", to: DataFolder, needed_from: int) -> None:
+    try:
+        servers.write_messages(to, needed_from)
+    except Stop as stop:
+        if stop.code != "bus-trimmed":
+            raise
+        raise _LetGo from stop
 
 
 def check_outside(data: Path, place: Path) -> None:
@@ -71,16 +140,17 @@ def check_outside(data: Path, place: Path) -> None:
 
 
 @contextmanager
-def _stopped(data: Path) -> Iterator[bool]:
+def _stopped(data: DataFolder) -> Iterator[bool]:
     """Whether no platform runs on the folder; none can start before this ends."""
     try:
-        lock = os.open(data / "lock", os.O_RDONLY)
+        lock = os.open(data.root / "lock", os.O_RDONLY)
     except FileNotFoundError:
         yield True
         return
+    alone = fcntl.LOCK_EX if data.has_roles else fcntl.LOCK_SH  # roles share it
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, alone | fcntl.LOCK_NB)
         except OSError:
             yield False
         else:
@@ -89,25 +159,24 @@ def _stopped(data: Path) -> Iterator[bool]:
         os.close(lock)
 
 
-def _databases(data: Path) -> list[Path]:
-    """Every SQLite file, in the order in which they are looked at."""
+def _databases(data: DataFolder) -> list[Path]:
+    """Every SQLite file that is copied, in the order in which they are looked at."""
 
-    def rank(path: Path) -> tuple[int, str]:
-        name = path.relative_to(data).as_posix()
-        if name in _LAST:
-            return len(_BEFORE) + 1 + _LAST.index(name), name
-        found = [n for n, start in enumerate(_BEFORE) if name.startswith(start)]
-        exact = [n for n in found if _BEFORE[n] == name]
-        return (exact or found or [len(_BEFORE)])[0], name
+    def rank(name: Path) -> tuple[int, str]:
+        text = name.as_posix()
+        best = max((start for start in _ORDER if text.startswith(start)), key=len)
+        return _ORDER.index(best), text
 
-    found = (Path(at) / name for at, _, names in os.walk(data) for name in names)
-    return sorted((p for p in found if p.suffix == ".db" and not _is_left_out(p, data)), key=rank)
+    found = (Path(at, name) for at, _, names in os.walk(data.root) for name in names)
+    names = [path.relative_to(data.root) for path in found if path.suffix == ".db"]
+    return sorted((n for n in names if not _is_left_out(n, roles=data.has_roles)), key=rank)
 
 
-def _is_left_out(path: Path, data: Path) -> bool:
+def _is_left_out(name: Path, *, roles: bool) -> bool:
     """Also what a backup or drill that was killed has left there."""
-    parts = path.relative_to(data).parts
-    return parts[0] in LEFT_OUT or parts[0].startswith(".")
+    if roles and name.parts[0] == "bus":
+        return name != RAW and name.name != "bus"
+    return name.parts[0] in LEFT_OUT or name.parts[0].startswith(".")
 
 
 def _copy_plain(data: Path, to: Path, name: Path) -> None:
@@ -118,45 +187,72 @@ def _copy_plain(data: Path, to: Path, name: Path) -> None:
         shutil.copy2(wal, to / f"{name}-wal")
 
 
-# -- while a platform runs ----------------------------------------------------------------------
+# -- while a platform runs, or servers ------------------------------------------------------------
 
 
-def _copy_running(data: Path, to: Path, names: list[Path]) -> None:
-    for _ in range(_TRIES):
-        with ExitStack() as opened:
-            looks: dict[Path, sqlite3.Connection] = {}
-            for name in names:
-                db = opened.enter_context(closing(look_at_sqlite(data / name, "")))
-                if name.as_posix() == "log/headers.db":
-                    _wait_for_headers(db, looks.get(Path("log/heads.db")))
-                db.execute("BEGIN")
-                db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment is now
-                looks[name] = db
-            if not _bus_is_whole(looks):
+def _copy_running(data: Path, to: Path, names: list[Path], servers: "Servers | None") -> None:
+    """Raises _LetGo."""
+    kept = _kept(data)
+    if servers is not None:
+        servers.begin()
+    version = 0
+    with ExitStack() as opened:
+        looks: dict[Path, sqlite3.Connection] = {}
+        for name in _moments(names, servers):
+            if servers is not None and name == HEADS and servers.has_heads:
+                version = servers.see_heads()
                 continue
-            for name, db in looks.items():
-                make_folder((to / name).parent)
-                os.close(os.open(to / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-                with closing(sqlite3.connect(to / name)) as copy:
-                    db.backup(copy)
-            return
-    raise Unavailable("the bus was trimmed while it was being looked at", retry_after_s=5)
+            if servers is not None and name == BUS and servers.has_messages:
+                servers.see_messages()
+                continue
+            db = opened.enter_context(closing(look_at_sqlite(data / name, "")))
+            if name == HEADERS:
+                _wait_for_headers(db, version)
+            db.execute("BEGIN")
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment is now
+            looks[name] = db
+            if name == HEADS:
+                version = _version(db)
+        if not _bus_is_whole(looks) or (RAW in looks and _kept_in(looks[RAW]) != kept):
+            raise _LetGo
+        for name, db in looks.items():
+            make_folder((to / name).parent)
+            os.close(os.open(to / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            with closing(sqlite3.connect(to / name)) as copy:
+                db.backup(copy)
 
 
-def _wait_for_headers(db: sqlite3.Connection, heads: sqlite3.Connection | None) -> None:
+def _moments(names: list[Path], servers: "Servers | None") -> list[Path]:
+    """The names, and in their places those of what servers have instead."""
+    if servers is None:
+        return names
+    made = list(names)
+    if servers.has_messages:
+        vault = [at for at, name in enumerate(made) if name.parts[0] == "vault"]
+        made.insert(min(vault, default=len(made)), BUS)
+    if servers.has_heads:
+        made.insert(made.index(HEADERS), HEADS)
+    return made
+
+
+def _version(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT version FROM heads").fetchone()
+    return row[0] if row else 0
+
+
+def _wait_for_headers(db: sqlite3.Connection, version: int) -> None:
     """Until the batch headers of the heads row are written, which comes right behind its swap."""
-    row = heads.execute("SELECT version FROM heads").fetchone() if heads else None
     deadline = monotonic() + _CAUGHT_UP_S
-    while row is not None and monotonic() < deadline:
+    while monotonic() < deadline:
         (last,) = db.execute("SELECT max(version) FROM header").fetchone()
-        if (last or 0) >= row[0]:
+        if (last or 0) >= version:
             return
         sleep(0.002)
 
 
-def _bus_is_whole(looks: dict[Path, sqlite3.Connection]) -> bool:
+def _bus_is_whole(looks: Mapping[Path, sqlite3.Connection]) -> bool:
     """Whether the bus still has what the projection may need."""
-    progress, bus = looks.get(Path("scd/progress.db")), looks.get(Path("bus/bus.db"))
+    progress, bus = looks.get(PROGRESS), looks.get(BUS)
     row = progress.execute("SELECT needed_from FROM progress").fetchone() if progress else None
     if row is None or bus is None:
         return True
@@ -165,12 +261,24 @@ def _bus_is_whole(looks: dict[Path, sqlite3.Connection]) -> bool:
     return bool(row[0] >= (end if first is None else first))
 
 
+def _kept(data: Path) -> list[tuple[int, int]]:
+    """By partition from where on roles' raw messages are kept: below, all was stored."""
+    if not (data / RAW).exists():
+        return []
+    with closing(look_at_sqlite(data / RAW, "")) as db:
+        return _kept_in(db)
+
+
+def _kept_in(db: sqlite3.Connection) -> list[tuple[int, int]]:
+    return db.execute("SELECT partition, low FROM ends ORDER BY partition").fetchall()
+
+
 # -- files ---------------------------------------------------------------------------------------
 
 
-def _copy_files(data: Path, to: Path, *, keys: bool) -> None:
+def _copy_files(data: Path, to: Path, unwanted: set[Path], *, keys: bool) -> None:
     """Everything else. Tiles come and go: a partial one that went has a wider one in its place."""
-    done: set[Path] = set()
+    done = set(unwanted)
     while _copy_new(data, to, done, keys=keys):
         pass
     # A tile that became full was perhaps not yet in the one folder, and no longer in the other.
@@ -179,18 +287,18 @@ def _copy_files(data: Path, to: Path, *, keys: bool) -> None:
 
 def _copy_new(data: Path, to: Path, done: set[Path], *, keys: bool) -> bool:
     """Copy what is not in `done`; whether anything was gone when its turn came."""
-    vanished = False
+    vanished, roles = False, DataFolder(data).has_roles
     for folder, _, files in os.walk(data):
         inside = Path(folder).relative_to(data)
         if inside.parts[:1] == ("keys",) and not keys:
             continue
-        if inside.parts and _is_left_out(data / inside, data):
+        if inside.parts and _is_left_out(inside, roles=roles):
             continue
         make_folder(to / inside)
         for name in {inside / file for file in files} - done:
             if name.name.startswith(".") or name.name.endswith((".db", *_SIDE, ".lock")):
                 continue
-            if _is_left_out(data / name, data) or not _is_file(data / name):
+            if _is_left_out(name, roles=roles) or not _is_file(data / name):
                 continue
             try:
                 shutil.copy2(data / name, to / name)
@@ -205,20 +313,34 @@ def _is_file(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-def _as_of_heads(to: Path) -> None:
-    """Drop what was written behind the heads row, and leave every database in one file."""
-    heads, headers = to / "log" / "heads.db", to / "log" / "headers.db"
-    if not heads.exists() or not headers.exists():
-        return
-    with closing(sqlite3.connect(heads)) as db:
-        row = db.execute("SELECT version FROM heads").fetchone()
-    version = row[0] if row else 0
-    with closing(sqlite3.connect(headers)) as db, db:
+def _as_of_heads(to: Path) -> int:
+    """Drop what was written behind the heads row; its version."""
+    if not (to / HEADS).exists() or not (to / HEADERS).exists():
+        return 0
+    with closing(sqlite3.connect(to / HEADS)) as db:
+        version = _version(db)
+    with closing(sqlite3.connect(to / HEADERS)) as db, db:
         db.execute("DELETE FROM header WHERE version > ?", (version,))
     for staged in (to / "log" / "staging").glob("*"):
         number = staged.name.split("-")[0]
         if not number.isdigit() or int(number) > version:
             staged.unlink()
+    return version
+
+
+def _progress(to: Path) -> tuple[int, int]:
+    """Size up to which rows are stored for good, and the first message that is still needed."""
+    if not (to / PROGRESS).exists():
+        return 0, 0
+    row = None
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(to / PROGRESS)) as db, db:
+        row = db.execute("SELECT size, needed_from FROM progress").fetchone()
+        db.execute("DELETE FROM stored_since_boot")  # of the original, and of this boot
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def _in_one_file(to: Path) -> None:
+    """Leave every database without files beside it."""
     for path in sorted(to.rglob("*.db")):
         with closing(sqlite3.connect(path, isolation_level=None)) as db, suppress(sqlite3.Error):
             db.execute("PRAGMA journal_mode=WAL")  # as it was: a backup carries no journal mode

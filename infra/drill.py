@@ -30,6 +30,7 @@ from infra.replay import replay
 DIFFERENCES_SHOWN_MAX = 20
 ALONE_BYTES = 8 * 1024 * 1024  # of a copy; below, a process would take longer to begin
 PROCESSES_MAX = 4  # each has an attack's copy of the databases on disk
+OPENED_TO_WRITE = ("bus/", "roles.db")  # also by who only looks at them
 
 Said = Callable[["Row"], None]
 
@@ -132,7 +133,8 @@ def _fresh(base: Path, to: Path, alters: Sequence[str]) -> None:
             (to / name).mkdir(mode=0o700, parents=True, exist_ok=True)
             continue
         (to / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        own = any(name.as_posix().startswith(a) or name.name.endswith(a) for a in alters)
+        altered = (*alters, *OPENED_TO_WRITE)
+        own = any(name.as_posix().startswith(a) or name.name.endswith(a) for a in altered)
         if path.name.endswith(("-wal", "-shm")):
             continue  # of a look at it; every database is whole without
         if own:

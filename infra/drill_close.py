@@ -8,10 +8,10 @@ from datetime import date
 from bal.certify import device_day
 from bal.certify.log import Sequencer
 from bal.model import Pseudonym, StoredRecord
-from bal.pipeline import Worker
 from bal.ports import DayRows
 from bal.slots import NO_INDEX
 from infra.committed import CommittedClose
+from infra.copy_projection import open_whole, project
 from infra.data_folder import DataFolder
 from infra.deriver import DaySources
 from infra.drill_victim import Attempt, NothingToAttack, Victim, said
@@ -49,14 +49,11 @@ def hide(folder: DataFolder, victim: Victim) -> Attempt:
     del victim
     facts = folder.facts()
     assert facts is not None
-    with closing(Stores.open(folder, SystemClock())) as stores:
+    project(folder)
+    with closing(open_whole(folder)) as stores:
         signer = KeySigner(facts.origin, bytes(32))  # nothing is published
         sequencer = Sequencer(stores.log, stores.log, signer, facts.origin)
         sources, heads = stores.day_sources(), sequencer.heads
-        stores.projector.catch_up(
-            stores.log, Worker(stores.vault, stores.registry),
-            version=heads.version, size=heads.size, rules=facts.rules, derive=sources.again,
-        )  # fmt: skip
         day, slot, hidden = _measured_slot(stores)
         hiding = DaySources(
             _Hiding(sources.rows, hidden), sources.vault, sources.book, sources.registry_at

@@ -101,6 +101,10 @@ def _add_backup(commands: Any) -> None:
         "--without-keys", action="store_true",
         help="leave the keys of CA, chain and tokens out: senders must be enrolled anew then",
     )  # fmt: skip
+    made.add_argument(
+        "--without-rows", action="store_true",
+        help="leave out what is projected of the log: `restore` makes it again, which takes long",
+    )  # fmt: skip
     made.set_defaults(run=_backup)
     text = "make a data folder of a backup: a successor log, under a new name and key"
     again = commands.add_parser("restore", help=text, description=text)
@@ -115,7 +119,7 @@ def _backup(arguments: argparse.Namespace) -> int:
     from infra.backup import backup  # noqa: PLC0415 - as infra/cli.py
 
     keys = not arguments.without_keys
-    made = backup(arguments.data, arguments.to, keys=keys)
+    made = backup(arguments.data, arguments.to, keys=keys, rows=not arguments.without_rows)
     held = "the keys of CA, chain and tokens and the vault" if keys else "the vault"
     sys.stdout.write(
         f"{arguments.to}: {made.origin} as of {made.size} entries, {made.time}\n"

@@ -168,7 +168,42 @@ def test_bus_and_rows_stay_where_they_are(local: Running, tmp_path: Path) -> Non
     heads.write_text("[cassandra]\nheads = true\n")
     elsewhere = (*embedded, "--profile", "local", "--config", heads)
     assert local.refused(*elsewhere).startswith("gridseal: stores-differ: ")
-    assert local.refused("backup", "--data", local.data, "--to", tmp_path / "b.tar").startswith(
-        "gridseal: stores-elsewhere: "
-    )
+    local.start()
+
+
+def test_a_backup_of_it_runs_without_any_server(local: Running, tmp_path: Path) -> None:
+    """What was accepted is in it, though the bus and the rows were on servers; a drill, too."""
+    caller = local.client("backed-up", SCOPES, "--all-devices")
+    raw = cim(("b-1", "2026-01-16T10:00:00Z", "1.5"), ("b-2", "2026-01-16T10:00:00Z", "2"))
+    answer = caller.request("POST", "/v1/messages?format=cim", content=raw)
+    assert answer.status_code == 200, answer.text
+    files = local.enrol("spooling", "--subjects", "any", "--group", "north", "--bulk")
+    device = Device(files)
+    device.send(cim(("b-1", "2026-01-16T10:15:00Z", "3")))
+    device.wait("accepted", 1)
+    words = ("backup", "--data", local.data, "--to")
+    local.cli(*words, tmp_path / "b.tar")  # while it runs, right behind the accepted note
+    device.close()
+    before = {(one["index"], json.dumps(one["record"])) for one in caller.readings()}
+    assert local.stop() == 0
+    local.cli(*words, tmp_path / "lean.tar", "--without-rows")
+    done = json.loads(local.cli("drill", "--data", local.data, "--json", code=None))
+    assert done["clean"] is True
+    missed = [row for row in done["attacks"] if not row["caught"] and row["made"]]
+    assert missed == []
+    for name in ("b", "lean"):
+        after = Running(tmp_path, data=tmp_path / name)
+        local.cli("restore", tmp_path / f"{name}.tar", "--data", after.data)
+        after.start()
+        again = after.caller(*caller.auth)
+        try:
+            wait_for(lambda again=again: len(again.readings()) >= len(before))
+            found = {(one["index"], json.dumps(one["record"])) for one in again.readings()}
+            assert {record for _, record in found} == {record for _, record in before}
+            after.check()
+            assert after.stop() == 0
+            after.check()
+        finally:
+            if after.process is not None:
+                after.kill()
     local.start()

@@ -97,8 +97,10 @@ class Played:
         partitions: int = 3,
         clock: ManualClock | None = None,
         outside: Outside = Outside(),  # noqa: B008 - frozen
+        origin: str = ORIGIN,
     ) -> None:
         self.root = root
+        self.origin = origin
         self.folder = DataFolder(root)
         self.partitions = partitions
         if not (root / "facts.json").exists():
@@ -145,8 +147,8 @@ class Played:
         return Sequencing(
             stores.log,
             stores.log,
-            CheckpointSigner(ORIGIN, self.folder.seed("log"), self.folder.keys / "log.signed"),
-            ORIGIN,
+            CheckpointSigner(self.origin, self.folder.seed("log"), self.folder.keys / "log.signed"),
+            self.origin,
             commitments=self.channels.commitments,
             announcements=self.channels.announcements,
             positions=self.positions,

@@ -1,0 +1,80 @@
+"""Makes a copy whole: what was certified in it and not stored yet is made again, and stored.
+
+A copy is a folder of files on which nobody runs, so all is done by this process.
+"""
+
+import sqlite3
+from contextlib import ExitStack, closing
+from time import monotonic
+
+from bal.certify.log import Sequencer
+from bal.pipeline import Worker
+from infra.data_folder import DataFolder
+from infra.key_signer import KeySigner
+from infra.outside import Outside
+from infra.roles.making import layout_of
+from infra.roles.positions import FILE as POSITIONS
+from infra.roles.positions import SqlitePositions
+from infra.roles.remaking import Remaking
+from infra.roles.sequencing import POSITION
+from infra.roles.sqlite_channels import SqliteChannels
+from infra.roles.stores import STORER, open_stores
+from infra.roles.storing import WORKER_POSITION, storer_ports
+from infra.rules import running_rules
+from infra.stores import Stores
+from infra.system_clock import SystemClock
+
+
+def open_whole(folder: DataFolder) -> Stores:
+    """The stores of a copy, to write to. Raises Stop."""
+    if folder.has_roles:
+        return open_stores(folder, SystemClock(), STORER, Outside())
+    return Stores.open(folder, SystemClock())
+
+
+def project(folder: DataFolder) -> None:
+    """Store what the log has and the projection has not, by the rules of this version.
+
+    Raises Stop as the next start would: "rules-differ" where another version made it.
+    """
+    with closing(open_whole(folder)) as stores:
+        log = stores.log
+        heads = Sequencer(log, log, KeySigner("copy", bytes(32)), "").heads  # redoes what is staged
+        if folder.has_roles:
+            _project_topics(folder, stores)
+            return
+        stores.projector.catch_up(
+            log,
+            Worker(stores.vault, stores.registry),
+            version=heads.version,
+            size=heads.size,
+            rules=running_rules(),
+            derive=stores.day_sources().again,
+        )
+
+
+def _project_topics(folder: DataFolder, stores: Stores) -> None:
+    layout = layout_of(folder)
+    assert layout is not None
+    with ExitStack() as opened:
+        channels = SqliteChannels.open(folder.bus, epoch=layout.epoch)
+        opened.callback(channels.close)
+        positions = SqlitePositions(folder.root)
+        opened.callback(positions.close)
+        remaking = Remaking(storer_ports(stores, channels, positions, monotonic))
+        while remaking.step():
+            pass
+
+
+def begin_topics(folder: DataFolder, version: int) -> None:
+    """Begin the topics between workers, sequencer and storer anew: they are behind raw messages.
+
+    version: of the heads row; a projection up to there lacks nothing that they had.
+    """
+    layout = layout_of(folder)
+    assert layout is not None
+    SqliteChannels.make(folder.bus, layout.epoch, layout.partitions)
+    SqlitePositions(folder.root).close()  # made where no role saved one yet
+    with closing(sqlite3.connect(folder.root / POSITIONS)) as db, db:
+        db.execute("DELETE FROM positions WHERE name NOT LIKE ?", (f"{WORKER_POSITION}.%",))
+        db.execute("INSERT INTO positions VALUES(?, 0, ?)", (POSITION, version))
