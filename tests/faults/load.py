@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from bal.closing import DERIVED
 from bal.errors import Stop
 from infra.data_folder import DataFolder
 from infra.fsck import fsck
+from infra.fsck_topics import open_topics
 from infra.log_reader import batch_headers
+from infra.roles.ports import Channels
 from infra.stores import Stores
 from infra.system_clock import SystemClock
 from tests.journey.test_kill import Meter
@@ -70,8 +72,11 @@ def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:
     Returns how many receipts there were. A platform may be at work on the folder.
     """
     told = list(receipts)
-    stores = Stores.open(DataFolder(data), SystemClock(), read_only=True)
-    try:
+    folder = DataFolder(data)
+    with ExitStack() as opened:
+        stores = Stores.open(folder, SystemClock(), read_only=True)
+        opened.callback(stores.close)
+        channels = opened.enter_context(open_topics(folder)) if folder.has_roles else None
         headers: dict[str, dict[str, Any]] = {}
         for _, header in batch_headers(stores.log):
             one = jcs.decode(header)
@@ -80,22 +85,29 @@ def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:
         for receipt in told:
             place = receipt.get("batch") or batch_of(receipt["note"])
             place = str(headers.get(place, {}).get("again", place))
-            assert sha256(raw_at(stores, place)).hexdigest() == receipt["message"], receipt
+            assert sha256(raw_at(stores, channels, place)).hexdigest() == receipt["message"], (
+                receipt
+            )
             if receipt["type"] == "certified":
                 assert receipt["first_index"] == int(headers[place]["first"]), receipt
-    finally:
-        stores.close()
     return len(told)
 
 
-def raw_at(stores: Stores, place: str) -> bytes:
-    """The message that has this place, from the archive or, where that has it not yet, the bus."""
+def raw_at(stores: Stores, channels: Channels | None, place: str) -> bytes:
+    """The message that has this place, from the archive or, where that has it not yet, the bus.
+
+    channels: the topics between the roles, where there are any.
+    """
     epoch, partition, offset = place.split("/")
     for _ in range(10):  # it may go from one to the other between the two looks
         if (kept := stores.archive.raw(epoch, int(partition), int(offset))) is not None:
             return kept.raw
         with suppress(Stop):  # trimmed
-            for message in stores.bus.read(int(offset), 1):
+            if channels is None:
+                found = stores.bus.read(int(offset), 1)
+            else:
+                found = [one for one, _ in channels.raw.read(int(partition), int(offset), 1)]
+            for message in found:
                 return message.raw
     raise AssertionError(f"{place} is neither in the archive nor on the bus")
 

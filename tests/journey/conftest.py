@@ -30,6 +30,7 @@ class Running:
         self._config.write_text(config or "[anchor]\ninterval_s = 1\n")
         self._log = folder / "stderr"
         self.http_at = self.mqtt_at = "127.0.0.1:0"
+        self.prefix: list[str] = []  # comes before the command
         self.process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
         self._callers: list[Caller] = []
@@ -37,7 +38,7 @@ class Running:
     def start(self) -> dict[str, Any]:
         """Start and wait for the line of JSON; it is this very process that answers."""
         command = [
-            sys.executable, "-m", "infra.cli", "up", "--data", str(self.data),
+            *self.prefix, sys.executable, "-m", "infra.cli", "up", "--data", str(self.data),
             "--http", self.http_at, "--mqtt", self.mqtt_at, "--config", str(self._config),
             "--profile", self._profile,
         ]  # fmt: skip

@@ -39,7 +39,7 @@ class RolesRunning(Running):
     def begin(self, name: str) -> None:
         """Start one process."""
         command = [
-            sys.executable, "-m", "infra.cli", "run", name.partition("-")[0],
+            *self.prefix, sys.executable, "-m", "infra.cli", "run", name.partition("-")[0],
             "--data", str(self.data), "--config", str(self._config), "--profile", self._profile,
             "--http", self.http_at, "--mqtt", self.mqtt_at, "--status", "127.0.0.1:0",
         ]  # fmt: skip
@@ -66,7 +66,9 @@ class RolesRunning(Running):
         self._end(name, process)
 
     def kill(self) -> None:
-        """SIGKILL, all."""
+        """SIGKILL, all at once."""
+        for process in self.processes.values():
+            process.kill()
         for name in list(self.processes):
             self._end(name, self.processes.pop(name))
 
@@ -84,6 +86,12 @@ class RolesRunning(Running):
             done[name] = code, time.monotonic() - began
             self._end(name, process)
         return done
+
+    def device_of(self, name: str) -> str:
+        """The pseudonym of an enrolled sender."""
+        listed = self.cli("device", "list", "--data", self.data, "--json").splitlines()
+        found = {one["sender"]: one["device"] for one in map(json.loads, listed)}
+        return str(found[name])
 
     def errors(self) -> str:
         """What the processes said that is worse than a warning."""

@@ -127,16 +127,10 @@ def test_kills_of_each_role_lose_nothing_that_has_a_receipt(roles: RolesRunning)
     caller.forget()
     items = caller.readings(versions="all", limit=10_000)
     for name, meter in zip(names, meters, strict=True):
-        device = _device_of(roles, name)
+        device = roles.device_of(name)
         check_readings(meter, [item for item in items if item["record"]["device"] == device])
     check_ends(roles)
     roles.check()
-
-
-def _device_of(roles: RolesRunning, name: str) -> str:
-    listed = roles.cli("device", "list", "--data", roles.data, "--json").splitlines()
-    found = {one["sender"]: one["device"] for one in map(json.loads, listed)}
-    return str(found[name])
 
 
 def test_up_and_roles_refuse_each_others_folders(tmp_path: Path, roles: RolesRunning) -> None:
