@@ -22,6 +22,13 @@ log = logging.getLogger("gridseal.control")
 SOCKET = "control.sock"
 COLLECTOR = "collector"  # the role that does what the operator commands
 LINE_MAX = 16 * 1024 * 1024
+# Commands that may come into force later than who gave them waits: what says whether they did.
+ASK = {
+    "enrol": "device list", "revoke": "device list", "restore": "device list",
+    "client-add": "client list", "client-revoke": "client list",
+    "day-close": "status", "anchor": "status",
+}  # fmt: skip
+UNDER_WAY = "command-under-way"
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -86,10 +93,21 @@ class ControlServer:
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"the command is not understood: {error}"}
         except TimeoutError:
-            return {"error": "it did not take effect in time; the platform's log says why"}
+            return {"error": _under_way(request["command"]), "code": UNDER_WAY}
         except Exception:
             log.exception("a command failed")
             return {"error": "the platform failed; its log says why"}
+
+
+def _under_way(command: str) -> str:
+    """What to say of a command of which nobody knows whether it will come into force."""
+    ask = ASK.get(command)
+    if ask is None:
+        return "the platform does not answer in time; its log says why"
+    return (
+        f"it is not in force yet, and may be later: ask `gridseal {ask}`, or give it again, which"
+        " does nothing twice; the platform's log says what it waits for"
+    )
 
 
 def settle(folder: Path) -> None:
@@ -101,7 +119,8 @@ def settle(folder: Path) -> None:
 def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) -> Any:
     """Ask the platform that runs on `folder`.
 
-    Raises Unavailable when none does, Stop with its sentence when it refuses.
+    Raises Unavailable when none does, Stop with its sentence when it refuses, and
+    Stop("command-under-way") where it has no answer in `timeout_s`.
     """
     try:
         descriptor, path = _short(folder)
@@ -119,11 +138,15 @@ def call(folder: Path, command: str, timeout_s: float = 60, **arguments: Any) ->
             raise Unavailable(text) from error
         finally:
             os.close(descriptor)
-        connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-        with connection.makefile("rb") as lines:
-            line = lines.readline()
+        try:
+            connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                line = lines.readline()
+        except TimeoutError as error:
+            raise Stop(UNDER_WAY, _under_way(command)) from error
     if not line.endswith(b"\n"):  # none, or what a kill left of one
-        raise Unavailable("the platform ended before it answered")
+        text = "the platform ended before it answered"
+        raise Unavailable(f"{text}; {_under_way(command)}" if command in ASK else text)
     answer = json.loads(line)
     if "error" in answer:
         raise Stop(answer.get("code", "refused"), answer["error"])

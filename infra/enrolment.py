@@ -3,32 +3,21 @@
 What goes on the bus names pseudonyms; identities stay in the vault.
 """
 
-import csv
-import io
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
-from urllib.parse import unquote
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bal import jcs
 from bal.errors import Rejected
-from bal.harmonise.names import check_names
 from bal.model import DeviceInfo, Identity, Pseudonym
-from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
 from bal.registry import Client, Registry, Sender
-from bal.subjects import OWN_AUTHORITY, identity_of_name
+from bal.subjects import identity_of_name
 from infra.certificates import Authority, check_name, fingerprint, issue_device
-
-SUBJECTS_MAX = 100_000
-KINDS = ("meter", "der", "pmu")
-
-_IDENTITY_FORM = "it is mrid:<mRID> or name:<authority>/<type>/<name>, each percent-encoded"
+from infra.commands import Command, Commands, Made, Seen
+from infra.enrolment_list import check_group, check_zone, read_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +30,11 @@ class Enrolled:
 
 
 class Enrolment:
-    """Commands of the operator. `put` makes a command durable and waits until it took effect."""
+    """Commands of the operator. `put` makes a command durable and waits until it took effect.
+
+    Where it can't tell, each may raise TimeoutError, and given again is the same one
+    (infra/commands.py).
+    """
 
     def __init__(
         self,
@@ -52,8 +45,8 @@ class Enrolment:
         put: Callable[[str, str, bytes], Awaitable[None]],
     ) -> None:
         self._ca, self._vault, self._registry = ca, vault, registry
-        self._clock, self._put = clock, put
-        self._under_way: set[tuple[str, str]] = set()  # what a command makes that is not in force
+        self._clock = clock
+        self._commands = Commands(put)
 
     async def enrol(
         self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
@@ -63,17 +56,21 @@ class Enrolment:
         Raises Rejected with the line of the CSV at fault.
         """
         check_name(name)
-        _check_group(group)
-        _check_zone(zone)
+        check_group(group)
+        check_zone(zone)
+        key, asked = ("sender", name), (subjects, listed, group, zone, bulk)
+
+        def make() -> Made[Enrolled]:
+            return self._enrol(name, subjects, listed, group, zone, bulk=bulk)
+
+        return await self._commands.once(key, asked, make, self._seen_sender)
+
+    def _enrol(
+        self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
+    ) -> Made[Enrolled]:
         known = self._registry.senders.get(name)
         if known is not None and known.state == "active":
             raise Rejected("name-taken", f"{name} is enrolled; revoke it first", field="name")
-        with self._alone("sender", name):
-            return await self._enrol(name, subjects, listed, group, zone, bulk=bulk)
-
-    async def _enrol(
-        self, name: str, subjects: str, listed: str, group: str, zone: str, *, bulk: bool
-    ) -> Enrolled:
         devices = self._devices(name, subjects, listed, group, zone)
         certificate, key = issue_device(self._ca, name, self._clock)
         password = secrets.token_urlsafe(32)
@@ -91,8 +88,7 @@ class Enrolment:
             "bulk": "true" if bulk else "false",
             "devices": devices,
         }
-        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
-        return Enrolled(certificate, key, password)
+        return command, Enrolled(certificate, key, password)
 
     async def revoke(self, given: str) -> str | None:
         """Take the right to send of a sender, or end a device, by its pseudonym.
@@ -100,25 +96,52 @@ class Enrolment:
         given: the sender's name, or a pseudonym as `devices` has it. Returns the sender's name,
         None where it is a device that others speak for. Raises Rejected("name-unknown").
         """
+        return await self._commands.once(
+            ("revoke", given), None, lambda: self._revoke(given), self._seen_sender
+        )
+
+    def _revoke(self, given: str) -> Made[str | None]:
         sender = self._sender_of(given)
         if sender is None:
-            await self._put_state(given, "revoked")
-            return None
+            return self._state(given, "revoked"), None
         devices: list[object] = []
         if sender.subjects == "self":
             info = self._registry.device(sender.subject)
             assert info is not None
             devices.append(_device(info.device, info.group, info.zone, info.kind))
-        command = _command("revoke", sender, devices)
-        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
-        return sender.name
+        return _command("revoke", sender, devices), sender.name
 
     async def restore(self, given: str) -> None:
         """Take a revoked device back into service, by its pseudonym.
 
         Senders that were revoked stay so. Raises Rejected("name-unknown").
         """
-        await self._put_state(given, "active")
+        key = ("restore", given)
+        make: Callable[[], Made[None]] = lambda: (self._state(given, "active"), None)  # noqa: E731
+        await self._commands.once(key, None, make, self._seen_sender)
+
+    def _seen_sender(self, command: Command) -> Seen:
+        """Of the enrolment or revocation of a sender, or the state of a device."""
+        if command["command"] == "device":
+            info = self._registry.device(Pseudonym(command["device"]))
+            in_force = info is not None and info.state == command["state"]
+            return Seen.IN_FORCE if in_force else Seen.OVER  # once more does no harm
+        sender = self._registry.senders.get(command["name"])
+        if sender is None or sender.certificate_sha256 != command["certificate"]:
+            return Seen.NOTHING if command["command"] == "enrol" else Seen.OVER
+        if command["command"] == "enrol":
+            return Seen.IN_FORCE if sender.state == "active" else Seen.OVER
+        return Seen.NOTHING if sender.state == "active" else Seen.IN_FORCE
+
+    def _seen_client(self, command: Command) -> Seen:
+        """Of a client's grant, or its end; no client comes back."""
+        client = self._registry.clients.get(command["client_id"])
+        if command["command"] == "grant":
+            if client is None:
+                return Seen.NOTHING
+            return Seen.IN_FORCE if client.state == "active" else Seen.OVER
+        active = client is not None and client.state == "active"
+        return Seen.NOTHING if active else Seen.IN_FORCE
 
     def _sender_of(self, given: str) -> Sender | None:
         """The active sender of this name, else of this pseudonym."""
@@ -127,15 +150,14 @@ class Enrolment:
         found = named or [one for one in senders if one.subject == given]
         return found[0] if found else None
 
-    async def _put_state(self, given: str, state: str) -> None:
+    def _state(self, given: str, state: str) -> dict[str, object]:
         info = self._registry.device(Pseudonym(given))
         if info is None or info.state == state:
             text = "no active sender or device is named so"
             if state == "active":
                 text = "no revoked device has this pseudonym"
             raise Rejected("name-unknown", text, field="name")
-        command: dict[str, object] = {"command": "device", "device": given, "state": state}
-        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
+        return {"command": "device", "device": given, "state": state}
 
     async def add_client(
         self, name: str, scopes: Sequence[str], groups: Sequence[str] | None
@@ -152,7 +174,15 @@ class Enrolment:
             text = f"scopes are {', '.join(sorted(SCOPES))}, not {' '.join(unknown) or 'none'}"
             raise Rejected("scope-unknown", text, field="scope")
         for group in groups or []:
-            _check_group(group)
+            check_group(group)
+        key, asked = ("client", name), (frozenset(scopes), groups and frozenset(groups))
+        return await self._commands.once(
+            key, asked, lambda: self._client(name, scopes, groups), self._seen_client
+        )
+
+    def _client(
+        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None
+    ) -> Made[tuple[str, str]]:
         if self._active_clients(name):
             raise Rejected("name-taken", f"{name} is a client; revoke it first", field="name")
         client_id, secret = f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(32)
@@ -183,15 +213,19 @@ class Enrolment:
                 state="active",
             )
             command["sender"] = _command("enrol", sender, [])
-        with self._alone("client", name):
-            await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
-        return client_id, secret
+        return command, (client_id, secret)
 
     async def revoke_client(self, given: str) -> str:
         """Withdraw a client, by name or id, and its right to send; returns its id.
 
         Raises Rejected("name-unknown") where no active client is meant.
         """
+        key = ("withdraw", given)
+        return await self._commands.once(
+            key, None, lambda: self._withdraw(given), self._seen_client
+        )
+
+    def _withdraw(self, given: str) -> Made[str]:
         client = self._registry.clients.get(given)
         if client is None:
             found = self._active_clients(given)
@@ -202,8 +236,7 @@ class Enrolment:
         sender = self._registry.senders.get(client.client_id)
         if sender is not None:
             command["sender"] = _command("revoke", sender, [])
-        await self._put(OPERATOR, COMMAND_FORMAT, jcs.encode(self._unique(command)))
-        return client.client_id
+        return command, client.client_id
 
     def clients(self) -> list[dict[str, object]]:
         """Every client, revoked ones too, by name; groups None = every device."""
@@ -222,17 +255,6 @@ class Enrolment:
     def _active_clients(self, name: str) -> list[Client]:
         clients = list(self._registry.clients.values())  # at once: the worker may add one
         return [client for client in clients if client.name == name and client.state == "active"]
-
-    @contextmanager
-    def _alone(self, kind: str, name: str) -> Iterator[None]:
-        """One command at a time makes this name: the registry has it only when it is in force."""
-        if (kind, name) in self._under_way:
-            raise Rejected("name-taken", f"{name} is being added right now", field="name")
-        self._under_way.add((kind, name))
-        try:
-            yield
-        finally:
-            self._under_way.discard((kind, name))
 
     def devices(self) -> list[dict[str, str | None]]:
         """Every device with its identity, for the operator's eyes; then senders that are none.
@@ -261,17 +283,13 @@ class Enrolment:
             for info in found
         ]
 
-    def _unique(self, command: dict[str, object]) -> dict[str, object]:
-        """Two equal commands are two commands, not a retry of one."""
-        return {**command, "nonce": secrets.token_hex(16)}
-
     def _devices(
         self, name: str, subjects: str, listed: str, group: str, zone: str
     ) -> list[dict[str, str]]:
         if subjects == "self":
             wanted = [(identity_of_name(name), group, zone, "meter")]
         elif subjects == "list":
-            wanted = _read_list(listed, group, zone)
+            wanted = read_list(listed, group, zone)
         elif subjects == "any":
             return []
         else:
@@ -324,76 +342,3 @@ def _device(device: Pseudonym, group: str, zone: str, kind: str) -> dict[str, st
 
 def _sender_identity(name: str) -> Identity:
     return Identity(f"name:gridseal/sender/{name}")
-
-
-def _read_list(text: str, group: str, zone: str) -> list[tuple[Identity, str, str, str]]:
-    """CSV identity,group,zone,kind; the last three may be empty. A header line is passed over."""
-    found: dict[Identity, tuple[Identity, str, str, str]] = {}
-    for line, row in _csv_rows(text):
-        if not row or not row[0].strip() or (line == 1 and row[0].strip() == "identity"):
-            continue
-        if len(row) > 4:
-            sentence = "more cells than identity,group,zone,kind"
-            raise Rejected("list-malformed", sentence, line=line)
-        cells = [cell.strip() for cell in row] + [""] * 3
-        identity = _listed_identity(cells[0], line)
-        kind = cells[3] or "meter"
-        if kind not in KINDS:
-            sentence = f"the kind is one of {', '.join(KINDS)}"
-            raise Rejected("kind-unknown", sentence, field="kind", line=line)
-        _check_group(cells[1] or group, line)
-        _check_zone(cells[2] or zone, line)
-        found[identity] = (identity, cells[1] or group, cells[2] or zone, kind)
-        if len(found) > SUBJECTS_MAX:
-            raise Rejected("list-too-long", f"a sender speaks for at most {SUBJECTS_MAX} devices")
-    if not found:
-        raise Rejected("list-empty", "the file names no device", field="subjects")
-    return list(found.values())
-
-
-def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line on which each ends; spreadsheets begin a file with U+FEFF."""
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise Rejected("list-malformed", f"no CSV: {error}", line=reader.line_num) from error
-
-
-def _listed_identity(text: str, line: int) -> Identity:
-    """Raises Rejected for what no device can be known by: nobody would ever match it."""
-    try:
-        if not text.startswith(("mrid:", "name:")):
-            check_names(None, (("", "", text),))
-            return identity_of_name(text)
-        parts = [unquote(part, errors="strict") for part in text[5:].split("/")]
-        if text.startswith("mrid:"):
-            (mrid,) = parts
-            names = check_names(mrid, ())
-        else:
-            authority, kind, name = parts
-            names = check_names(None, ((authority, kind, name),))
-    except (Rejected, ValueError) as error:
-        why = error.text if isinstance(error, Rejected) else _IDENTITY_FORM
-        raise Rejected("identity-invalid", why, line=line) from error
-    if any(authority == OWN_AUTHORITY for authority, _, _ in names.names):
-        raise Rejected("identity-invalid", "the platform's own names are no devices", line=line)
-    if names.identities() != (Identity(text),):
-        raise Rejected("identity-invalid", _IDENTITY_FORM, line=line)
-    return Identity(text)
-
-
-def _check_group(group: str, line: int | None = None) -> None:
-    try:
-        check_name(group)
-    except Rejected as error:
-        raise Rejected("group-invalid", error.text, field="group", line=line) from error
-
-
-def _check_zone(zone: str, line: int | None = None) -> None:
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        text = "the zone is no IANA time zone such as Europe/Berlin"
-        raise Rejected("zone-unknown", text, field="zone", line=line) from error

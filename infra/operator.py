@@ -16,7 +16,7 @@ from infra.mosquitto_accounts import MosquittoAccounts
 from infra.mqtt_server import MqttServer
 from infra.policy_file import policy_of
 
-DAY_CLOSE_S = 600  # a country's device-days take minutes
+DAY_CLOSE_S = 600  # a country's device-days take minutes; less than who commands it waits
 
 
 class Days(Protocol):
@@ -121,7 +121,8 @@ class Operator:
         if day is None or day.isoformat() != asked:  # 2026-W03-1 is one to Python, too
             raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
         closing = self._deriver.close(day, self._clock.now_us())
-        close = await asyncio.wait_for(asyncio.wrap_future(closing), timeout=DAY_CLOSE_S)
+        waiting = asyncio.shield(asyncio.wrap_future(closing))  # it goes on where we don't wait
+        close = await asyncio.wait_for(waiting, timeout=DAY_CLOSE_S)
         return {
             "k": str(close.k),
             "date": close.date,

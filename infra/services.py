@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ from infra.sqlite_archive import SqliteArchive
 
 SUBMIT_S = 2.5  # for the bus to take what came by REST, before the caller is asked to come again
 GUARD_INLINE_BYTES = 16_384  # a larger message is checked in a thread, not on the event loop
+COMMAND_S = 30  # for a command of the operator to come into force; less than he waits
+COMMAND_AGAIN_S = 1
 NO_ANSWER = "the bus does not answer; send it again"
 
 
@@ -146,14 +149,33 @@ class PlatformServices:
     async def command(self, credential: str, form: str, raw: bytes) -> None:
         """Put a command of the platform's own on the bus; return once it is in force.
 
-        Raises Rejected where the worker could not carry it out.
+        Raises Rejected where the worker could not carry it out, Unavailable where the bus was not
+        given it, TimeoutError where nobody knows by then: it may come into force later, and the
+        same bytes again are the same command.
         """
         message = sha256(raw).hexdigest()
         waiting = self._notifier.wait(credential, message)
-        await asyncio.wrap_future(self._writer.submit(credential, form, raw))
-        summary = await asyncio.wait_for(waiting, timeout=30)
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                await self._put_command(credential, form, raw)
+                summary = await waiting
+        finally:
+            self._notifier.forget(credential, message, waiting)
         for refused in summary["refused"]:
             raise Rejected(refused["code"], refused["text"], field=refused["field"])
+
+    async def _put_command(self, credential: str, form: str, raw: bytes) -> None:
+        """Until the bus has it, or until it is given up; it may have it without having said so."""
+        durable = self._writer.submit(credential, form, raw)
+        while True:
+            try:
+                await asyncio.wrap_future(durable)
+            except Unavailable as error:
+                await asyncio.sleep(min(error.retry_after_s, COMMAND_AGAIN_S))
+            else:
+                return
+            with suppress(Unavailable):
+                durable = self._writer.submit(credential, form, raw)
 
     async def _accept(
         self, credential: str, form: str, raw: bytes, within_s: float | None = None

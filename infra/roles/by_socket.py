@@ -7,16 +7,21 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 from bal.errors import GridsealError, Rejected, Stop, Unavailable
 from bal.model import Anchor, Close, Digest
 from bal.ports import Book
-from infra.control import call
+from infra.control import UNDER_WAY, call
 
 ANCHOR_WAIT_S = 70
 STATUS_WAIT_S = 5
-DAY_WAIT_S = 600  # a country's device-days take minutes
+# A country's device-days take minutes. The sequencer is asked again and again for the same close:
+# so one that stands still is noticed. Who waits for us waits longer (infra/operator.py).
+DAY_WAIT_S = 540
+DAY_ASK_S = 5  # after which the sequencer says that it is at it still
+DAY_ANSWER_S = 15
 
 
 class ChainBySocket:
@@ -40,6 +45,10 @@ class ChainBySocket:
             found: Mapping[str, str] | None = call(self._folder, "anchor", ANCHOR_WAIT_S)
         except (Unavailable, OSError) as error:
             raise Unavailable("no anchorer answers", retry_after_s=5) from error
+        except Stop as error:
+            if error.code == UNDER_WAY:
+                raise TimeoutError from error
+            raise
         if found is None:
             return None
         return Anchor(
@@ -75,12 +84,21 @@ class DaysBySocket:
         }
 
     def _ask(self, day: date, now_us: int, answer: "Future[Close]") -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        until_s, asked = monotonic() + DAY_WAIT_S, {"date": day.isoformat(), "now_us": now_us}
         try:
-            found: dict[str, Any] = call(
-                self._folder, "day-close", DAY_WAIT_S, date=day.isoformat(), now_us=now_us
-            )
+            found: dict[str, Any] = {}
+            while not found:
+                found = call(self._folder, "day-close", DAY_ANSWER_S, **asked)
+                if not found and monotonic() > until_s:
+                    raise TimeoutError
+        except TimeoutError as error:
+            answer.set_exception(error)
         except Stop as error:
-            answer.set_exception(Rejected(error.code, error.text, field="date"))
+            late = error.code == UNDER_WAY
+            refused = TimeoutError() if late else Rejected(error.code, error.text, field="date")
+            answer.set_exception(refused)
         except (Unavailable, OSError):
             answer.set_exception(Unavailable("no sequencer answers", retry_after_s=5))
         else:
@@ -88,10 +106,28 @@ class DaysBySocket:
             answer.set_result(Close(**{**found, **books}))
 
 
-async def close_day(
-    close: "Callable[[date, int], Future[Close]]", request: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the active sequencer answers to DaysBySocket."""
-    closing = close(date.fromisoformat(request["date"]), int(request["now_us"]))
-    made = await asyncio.wait_for(asyncio.wrap_future(closing), DAY_WAIT_S)
-    return {**asdict(made), "day_book": made.day_book.hex(), "book": made.book.hex()}
+class Closing:
+    """What the active sequencer answers to DaysBySocket; on its event loop."""
+
+    def __init__(self, close: "Callable[[date, int], Future[Close]]") -> None:
+        self._close = close
+        self._under_way: dict[str, Future[Close]] = {}
+
+    async def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The close of a date, if it is done within DAY_ASK_S; else nothing: to be asked again.
+
+        Whoever asks for a date that is being closed waits for the same close.
+        """
+        asked = str(request["date"])
+        closing = self._under_way.get(asked)
+        if closing is None:
+            closing = self._close(date.fromisoformat(asked), int(request["now_us"]))
+            self._under_way[asked] = closing
+        try:
+            made = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(closing)), DAY_ASK_S)
+        except TimeoutError:
+            return {}
+        finally:
+            if closing.done():
+                self._under_way.pop(asked, None)
+        return {**asdict(made), "day_book": made.day_book.hex(), "book": made.book.hex()}

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +117,7 @@ def _worker(process: Process, _: Wanted) -> Role:
 
 
 def _sequencer(process: Process, _: Wanted) -> Role:
-    from infra.roles.by_socket import close_day  # noqa: PLC0415 - as above
+    from infra.roles.by_socket import Closing  # noqa: PLC0415 - as above
     from infra.roles.sequencer import ROLE, sequencer_role  # noqa: PLC0415
 
     made, clock = process.made, process.clock
@@ -150,7 +149,7 @@ def _sequencer(process: Process, _: Wanted) -> Role:
             role.health,
             role.gauges,
             role.alarms,
-            handlers={"day-close": partial(close_day, role.close_day)},
+            handlers={"day-close": Closing(role.close_day)},
             active=lambda: role.active,
             close=close,
         )

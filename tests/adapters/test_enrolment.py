@@ -8,7 +8,7 @@ import pytest
 
 from bal import jcs
 from bal.errors import Rejected
-from bal.model import RawMessage
+from bal.model import Pseudonym, RawMessage
 from bal.pipeline import Worker
 from bal.registry import Registry
 from infra.certificates import create_ca, load_ca
@@ -34,11 +34,17 @@ class Desk:
         self.worker = Worker(vault, self.registry)
         self.enrolment = Enrolment(load_ca(keys), vault, self.registry, clock, self._put)
         self.commands: list[bytes] = []
+        self.bus = "well"  # "late": it takes what it does not answer for; "lost": it does not
 
     async def _put(self, credential: str, form: str, raw: bytes) -> None:
         await asyncio.sleep(0)  # a command takes a while, and others may come meanwhile
-        self.commands.append(raw)
-        self.take(credential, form, raw)
+        if self.bus == "lost":
+            raise TimeoutError
+        if raw not in self.commands:  # else a retry, as the worker knows it
+            self.commands.append(raw)
+            self.take(credential, form, raw)
+        if self.bus == "late":
+            raise TimeoutError
 
     def take(self, credential: str, form: str, raw: bytes) -> list[str]:
         """The kinds of the records that a message becomes."""
@@ -257,3 +263,42 @@ def test_a_sender_named_like_a_pseudonym_is_meant_first(desk: Desk) -> None:
     desk.enrol(device)
     assert asyncio.run(desk.enrolment.revoke(device)) == device
     assert ("name://a", "meter", "headend", "active") in lines(desk)
+
+
+@pytest.mark.parametrize("bus", ["late", "lost"])
+def test_a_command_without_an_end_is_gone_on_with(desk: Desk, bus: str) -> None:
+    def twice(call: Callable[..., object], *given: object) -> object:
+        desk.bus = bus
+        with pytest.raises(TimeoutError):
+            call(*given)
+        desk.bus = "well"
+        return call(*given)
+
+    for state in ("active", "revoked"):
+        twice(desk.enrol, "m") if state == "active" else twice(desk.revoke, "m")
+        assert [one.state for one in desk.registry.senders.values()] == [state]
+        client = twice(desk.add, "dso") if state == "active" else twice(desk.withdraw, "dso")
+        assert [(one.client_id, one.state) for one in desk.registry.clients.values()] == [
+            (client, state)
+        ]
+    device = desk.enrolment.devices()[0]["device"]
+    twice(desk.restore, device)
+    found = desk.registry.device(Pseudonym(str(device)))
+    assert found is not None
+    assert found.state == "active"
+    assert len({jcs.decode(raw)["nonce"] for raw in desk.commands}) == len(desk.commands) == 5
+
+
+@pytest.mark.parametrize("bus", ["late", "lost"])
+def test_what_was_undone_since_is_a_new_command(desk: Desk, bus: str) -> None:
+    desk.bus = bus
+    with pytest.raises(TimeoutError):
+        desk.enrol("m")
+    desk.bus = "well"
+    if bus == "late":
+        desk.revoke("m")
+        desk.enrol("m")
+    else:
+        desk.enrol("m", "any")  # asked for otherwise: the one before is not gone on with
+    assert desk.registry.senders["m"].state == "active"
+    assert desk.registry.senders["m"].subjects == ("self" if bus == "late" else "any")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -11,11 +12,11 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from bal.errors import Unavailable
+from bal.errors import Stop, Unavailable
 from infra.app import Platform
-from infra.certificates import client_context
+from infra.certificates import client_context, fingerprint
 from infra.config import Config
-from infra.control import call
+from infra.control import ASK, call
 
 ANYWHERE = ("127.0.0.1", 0)
 AT_ONCE_S = 10.0  # a fifth of what the bus takes
@@ -124,6 +125,50 @@ def test_a_start_behind_a_bus_that_stands_still_answers(
         finally:
             kafka.answers.set()
         await starting
+        await platform.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_command_of_which_nobody_knows_is_the_same_when_it_is_given_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator is told what to ask; the second time he gets what the first one made."""
+    monkeypatch.setattr("infra.services.COMMAND_S", 1)
+    kafka = Kafka(platform, monkeypatch)
+    enrol = {"subjects": "self", "list": "", "group": "g", "zone": "UTC", "bulk": False}
+
+    async def unknown(command: str, **arguments: Any) -> None:
+        with pytest.raises(Stop, match=f"gridseal {ASK[command]}") as caught:
+            await commanded(platform, command, **arguments)
+        assert caught.value.code == "command-under-way"
+
+    async def scenario() -> None:
+        async with running(platform):
+            registry = platform.stores.registry
+            kafka.answers.clear()
+            try:
+                await unknown("enrol", name="meter-1", **enrol)
+                client = {"name": "dso", "scopes": ["readings.read"], "groups": None}
+                await unknown("client-add", **client)
+            finally:
+                kafka.answers.set()
+            while not (registry.senders and registry.clients):
+                await asyncio.sleep(0.01)
+            monkeypatch.setattr("infra.services.COMMAND_S", 30)
+            made = await commanded(platform, "enrol", name="meter-1", **enrol)
+            sender = registry.senders["meter-1"]
+            assert sender.certificate_sha256 == fingerprint(made["certificate"].encode())
+            assert sender.password_sha256 == sha256(made["password"].encode()).hexdigest()
+            assert (await commanded(platform, "client-add", **client))["client_id"] in (
+                registry.clients
+            )
+            assert (len(registry.senders), len(registry.clients)) == (1, 1)
+            with pytest.raises(Stop, match="revoke it first"):  # a new command, not the same one
+                await commanded(platform, "enrol", name="meter-1", **enrol)
+            assert (await commanded(platform, "revoke", name="meter-1"))["sender"] == "meter-1"
+            again = await commanded(platform, "enrol", name="meter-1", **enrol)
+            assert again["password"] != made["password"]
         await platform.stop()
 
     asyncio.run(scenario())

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bal.errors import Rejected, Unavailable
+from bal.errors import Rejected, Stop, Unavailable
 from bal.model import Anchor, Close, Digest
 from bal.registry import Registry
 from infra.anchor_journal import AnchorJournal, Attempt
 from infra.control import SOCKET, ControlServer, call
+from infra.roles import by_socket
 from infra.roles.anchors_seen import AnchorsSeen
-from infra.roles.by_socket import ChainBySocket, DaysBySocket, close_day
+from infra.roles.by_socket import ChainBySocket, Closing, DaysBySocket
 from infra.roles.turn import Turn
 from infra.services import client_of
 from infra.sqlite_book import SqliteBook
@@ -109,12 +109,47 @@ def test_a_day_is_closed_by_a_socket(tmp_path: Path) -> None:
             answer.set_result(CLOSE)
         return answer
 
-    with served(tmp_path, day_close=partial(close_day, close)):
+    with served(tmp_path, day_close=Closing(close)):
         assert days.close(date(2026, 1, 15), 7).result(10) == CLOSE
         assert asked == [(date(2026, 1, 15), 7)]
         with pytest.raises(Rejected, match="it is not over") as caught:
             days.close(date(2027, 1, 1), 7).result(10)
         assert caught.value.code == "day-not-over"
+
+
+def test_a_close_of_minutes_is_asked_for_again_and_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_socket, "DAY_ASK_S", 0.05)
+    days, closing, asked = DaysBySocket(tmp_path, SqliteBook(tmp_path)), Future[Close](), []
+
+    def close(day: date, now_us: int) -> "Future[Close]":
+        asked.append((day, now_us))
+        return closing
+
+    with served(tmp_path, day_close=Closing(close)):
+        waiting = [days.close(date(2026, 1, 15), 7) for _ in range(2)]
+        threading.Timer(0.5, closing.set_result, [CLOSE]).start()
+        assert [one.result(10) for one in waiting] == [CLOSE, CLOSE]
+        assert len(asked) == 1
+
+
+def test_a_sequencer_that_stands_still_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it will close the day: that is said, and the caller may have left."""
+    monkeypatch.setattr(by_socket, "DAY_ANSWER_S", 0.2)
+    days = DaysBySocket(tmp_path, SqliteBook(tmp_path))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / SOCKET))
+        listening.listen()
+        with pytest.raises(TimeoutError):
+            days.close(date(2026, 1, 15), 7).result(10)
+        left = days.close(date(2026, 1, 15), 7)
+        left.cancel()
+        with pytest.raises(Stop, match="gridseal status") as caught:
+            call(tmp_path, "day-close", 0.2, date="2026-01-15")
+        assert caught.value.code == "command-under-way"
 
 
 def test_a_sequencer_that_is_killed_in_the_middle_of_its_answer(tmp_path: Path) -> None:
