@@ -36,12 +36,14 @@ from infra.cassandra_layout import (
     slot_of,
 )
 from infra.cassandra_reads import Reads
+from infra.cassandra_recent import RecentRows
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
 
 logger = logging.getLogger("gridseal.cassandra")
 
 SETTLE_LAST_MIN = 2  # as many are settled when their day is over
+RECENT_BYTES = 1 << 26  # of rows that were stored last, for who reads them at once
 BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
 DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
 _KNOWN_MAX = 1 << 18  # directory entries that are remembered, about 200 bytes each
@@ -82,20 +84,19 @@ class CassandraCustomerDb:
         reader: CassandraSession,
         writer: CassandraSession | None = None,
         *,
-        lane: int = 0,
         lanes: int = 1,
         layout: Layout = Layout(),  # noqa: B008 - frozen
+        recent_bytes: int = RECENT_BYTES,
     ) -> None:
         """Raises Unavailable, or Stop("store-version") where the tables are not made.
 
         scd: names the database; several (another log's, one that is being rebuilt) share tables.
-        reader, writer: whoever opened them closes them; writer None to read only. lanes: how many
-        processes store, each the rows of its own entries; what is visible is what all have stored.
+        reader, writer: whoever opened them closes them; writer None to read only. lanes: as many as
+        ever store, each the rows of its own entries; what is visible is what all have stored.
         """
-        if not 0 <= lane < lanes:
-            raise ValueError("lanes are counted from 0")
-        self._scd, self._lane, self._layout = scd, lane, layout
-        self._writer = writer
+        self._scd, self._layout = scd, layout
+        self._writer, self._lanes = writer, lanes
+        self._recent = RecentRows(recent_bytes)
         check(reader, "SELECT size FROM progress")
         self._reads, self._by_index = Reads(reader, scd, lanes), ByIndex(reader, scd, lanes)
         self._opened: list[CassandraSession] = []
@@ -113,7 +114,6 @@ class CassandraCustomerDb:
         reader: CassandraAddress,
         writer: CassandraAddress | None = None,
         *,
-        lane: int = 0,
         lanes: int = 1,
     ) -> "CassandraCustomerDb":
         """Over connections of its own, which `close` ends; otherwise as the constructor.
@@ -126,7 +126,7 @@ class CassandraCustomerDb:
                 if at is not None:
                     sessions.append(CassandraSession(at))
                     stack.callback(sessions[-1].close)
-            made = cls(scd, *sessions, lane=lane, lanes=lanes)
+            made = cls(scd, *sessions, lanes=lanes)
             stack.pop_all()
         made._opened = sessions
         return made
@@ -138,8 +138,8 @@ class CassandraCustomerDb:
 
     # -- writing ----------------------------------------------------------------------------
 
-    def store(self, rows: Sequence[StoredRecord], size: int) -> None:
-        """Take the rows of all entries below `size` that are not yet stored; idempotent.
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
+        """Take a lane's rows of all entries below `size` that are not yet stored; idempotent.
 
         Raises ValueError where two rows claim one index; Unavailable where Cassandra does not
         answer: what was written by then is seen by nobody, and the same call may be repeated.
@@ -148,20 +148,23 @@ class CassandraCustomerDb:
         if writer is None:
             raise ValueError("opened to read only")
         with self._storing:
-            stored = self._stored(writer)
+            stored = self._stored(writer, lane)
             if size <= stored:
                 return
             homes: defaultdict[Home, list[StoredRecord]] = defaultdict(list)
+            first = size
             for item in rows:
                 if stored <= item.index < size:
                     homes[home_of(item)].append(item)
+                    first = min(first, item.index)
+            # From the first row of these on, which no other lane has: lanes write the same homes.
             made = {
-                home: pieces(home, members, (stored, size), self._layout)
+                home: pieces(home, members, (first, size), self._layout)
                 for home, members in homes.items()
             }
             entries = self._entries(homes)
             requests = [
-                *self._places(writer, homes, size),
+                *self._places(writer, homes, size, lane),
                 *((writer.prepared(_DIRECTORY[t]), (self._scd, *values)) for t, *values in entries),
                 *(
                     (batch, None)
@@ -170,7 +173,10 @@ class CassandraCustomerDb:
                 ),
             ]
             writer.all(requests)
-            writer.rows(_PROGRESS, (self._scd, self._lane, size, size))
+            writer.rows(_PROGRESS, (self._scd, lane, size, size))
+            if self._lanes == 1:  # else others' rows lie between
+                self._reads.note_stored(size)
+                self._recent.add(stored, size, rows)
             if len(self._known) > _KNOWN_MAX:
                 self._known.clear()
             self._known.update(entries)
@@ -180,14 +186,14 @@ class CassandraCustomerDb:
     def sync(self) -> None:
         """Nothing is left to do: commitlog_sync `group` or `batch` acknowledges what is on disk."""
 
-    def _stored(self, writer: CassandraSession) -> int:
-        """Size up to which this lane's rows are stored."""
+    def _stored(self, writer: CassandraSession, lane: int) -> int:
+        """Size up to which a lane's rows are stored."""
         cql = "SELECT size FROM progress WHERE scd = ? AND lane = ?"
-        found = writer.rows(cql, (self._scd, self._lane))
+        found = writer.rows(cql, (self._scd, lane))
         return int(found[0][0]) if found else 0
 
     def _places(
-        self, writer: CassandraSession, homes: dict[Home, list[StoredRecord]], size: int
+        self, writer: CassandraSession, homes: dict[Home, list[StoredRecord]], size: int, lane: int
     ) -> Iterator[tuple[Statement, Sequence[object]]]:
         slots: dict[str, int] = {}
         rows = []
@@ -199,7 +205,7 @@ class CassandraCustomerDb:
                 rows.append((item[5], home, slot))
         statement = writer.prepared(_PLACE)
         for place in places(rows):
-            yield statement, (self._scd, self._lane, *place, size)
+            yield statement, (self._scd, lane, *place, size)
 
     def _entries(self, homes: dict[Home, list[StoredRecord]]) -> list[tuple[str, ...]]:
         """Directory entries that these rows need and that are not known to be there."""
@@ -321,6 +327,10 @@ class CassandraCustomerDb:
         """Log size up to which rows are stored."""
         return self._reads.size()
 
+    def stored(self, lane: int) -> int:
+        """Log size up to which a lane's rows are stored."""
+        return self._reads.stored_of(lane)
+
     def readings(self, query: ReadingsQuery) -> ReadingsPage:
         """One page of the port's order; kind=None means reading, telemetry, event and phasors.
 
@@ -337,7 +347,10 @@ class CassandraCustomerDb:
     def records(self, start: int, stop: int) -> list[StoredRecord]:
         """All rows with start <= index < stop, by index; of every group, the platform's too."""
         start, stop = max(start, 0), self._reads.visible(stop)
-        return self._by_index.records(start, stop) if start < stop else []
+        if start >= stop:
+            return []
+        recent = self._recent.records(start, stop)
+        return self._by_index.records(start, stop) if recent is None else recent
 
     def of_shard(
         self, shard: str, from_us: int, to_us: int, size: int

@@ -91,6 +91,16 @@ class DataFolder:
         """Whether roles run on it, and not `gridseal up`."""
         return (self.root / ROLES).exists()
 
+    @property
+    def partitions(self) -> int:
+        """Of the topics of roles; 0 where `gridseal up` runs on it. Raises Stop."""
+        if not self.has_roles:
+            return 0
+        try:
+            return int(json.loads((self.root / ROLES).read_bytes())["partitions"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Stop("store-damaged", f"{ROLES} is damaged: {error}") from error
+
     def unlock(self) -> None:
         """Let others run on it."""
         if self._lock is not None:

@@ -192,7 +192,8 @@ class Deriver:
         else:
             close = self._commit(closed).result()
             logger.info("closed %s: close %d, %d device-days", day, close.k, closed.device_days)
-        self._tried[day] = (touched, now_us)
+        # What is noted beyond the prefix was not read: some partitions are stored ahead of others.
+        self._tried[day] = (min(touched, prefix - 1), now_us)
         return close
 
     def _close_due(self, now_us: int) -> None:

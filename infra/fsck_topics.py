@@ -98,11 +98,17 @@ class TopicsCheck:
     def _waiting(self) -> set[Part]:
         """The parts that the log has and the projection has not."""
         found: set[Part] = set()
-        synced = self._stores.projector.progress().version
-        for _, header in batch_headers(self._stores.log, after=synced, last=self._heads.version):
+        projector = self._stores.projector
+        synced = projector.progress().version
+        each = [projector.file.synced(lane).version for lane in range(projector.file.lanes)]
+        for place, header in batch_headers(
+            self._stores.log, after=synced, last=self._heads.version
+        ):
             data = jcs.decode(header)
             epoch = data["epoch"]
             if epoch in {OWN_SOURCE, DERIVED} or epoch.startswith(CLAIM) or "again" in data:
+                continue
+            if place[0] <= each[int(data["partition"])]:
                 continue
             source = f"{epoch}/{data['partition']}"
             found.add((source, int(data["offset"]), int(data["part"]), data["rows"]))

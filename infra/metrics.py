@@ -29,6 +29,9 @@ from infra.thread_times import ThreadTimes
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _DAY_HEADER_BYTES, _SLOT_BYTES = 93, 18  # docs/spec/completeness.md: a slot's state comes first
 
+Gauges = Mapping[str, float | Mapping[str, float]]
+"""By name in `MEANINGS` a value, or by partition several."""
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside each counter
 
 
@@ -66,9 +69,7 @@ class Metrics:
         self._closed = _LastClose()
         registry.register(ThreadTimes())
 
-    def observe(
-        self, read: Callable[[], Mapping[str, float]], alarms: Callable[[], Iterable[str]]
-    ) -> None:
+    def observe(self, read: Callable[[], Gauges], alarms: Callable[[], Iterable[str]]) -> None:
         """Read these, too, whenever somebody asks: gauges by their name in `MEANINGS`, alarms."""
         self._registry.register(_Read(read, alarms, self._closed))
 
@@ -156,7 +157,7 @@ class _Read:
 
     def __init__(
         self,
-        read: Callable[[], Mapping[str, float]],
+        read: Callable[[], Gauges],
         alarms: Callable[[], Iterable[str]],
         closed: _LastClose,
     ) -> None:
@@ -165,7 +166,13 @@ class _Read:
     def collect(self) -> Iterable[Metric]:
         """As the client library asks."""
         for name, value in {**self._read(), **self._closed.gauges()}.items():
-            yield GaugeMetricFamily(f"gridseal_{name}", MEANINGS[name], value)
+            if isinstance(value, Mapping):
+                of = GaugeMetricFamily(f"gridseal_{name}", MEANINGS[name], labels=["partition"])
+                for partition, one in value.items():
+                    of.add_metric([partition], one)
+                yield of
+            else:
+                yield GaugeMetricFamily(f"gridseal_{name}", MEANINGS[name], value)
         alarms = GaugeMetricFamily("gridseal_alarm", MEANINGS["alarm"], labels=["code"])
         for code in self._alarms():
             alarms.add_metric([code], 1)
@@ -193,6 +200,9 @@ MEANINGS: Mapping[str, str] = {
     "worker_messages": "Messages that this worker worked on since its start",
     "worker_partitions": "Partitions that are this worker's",
     "storer_active": "1 where this process stores, 0 where it stands by",
+    "storer_partitions": "Partitions that are this storer's",
+    "partition_stored_entries": "Size of the log below which a partition's part is stored",
+    "partitions_behind": "Partitions that did not get on for ten seconds, though there is more",
     "synced_entries": "Entries whose rows survive a power cut",
     "bus_lag_messages": "Messages on the bus that the log has not taken yet",
     "intake_waiting_bytes": "Bytes that wait for their fsync",

@@ -6,11 +6,13 @@ of files, no secret. So an audit finds the rows where they are, and no start goe
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bal.errors import Stop
+from bal.model import StoredRecord
 from bal.ports import Bus, Clock, CustomerDb, DayRows
 from infra.config import CassandraConfig, Config, KafkaConfig
 from infra.data_folder import OUTSIDE, DataFolder
@@ -36,7 +38,19 @@ class OpenBus(Bus, Protocol):
 
 
 class OpenCustomerDb(CustomerDb, DayRows, Protocol):
-    """A customer database that someone opened."""
+    """A customer database that someone opened.
+
+    Lanes: of several storers each has the rows of entries of its own (docs/decisions/0018), and
+    what is visible is what all have stored. `gridseal up` has one, 0.
+    """
+
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
+        """As CustomerDb, of the entries of one lane."""
+        ...
+
+    def stored(self, lane: int) -> int:
+        """Log size up to which a lane's rows are stored."""
+        ...
 
     def close(self) -> None:
         """Let go of it."""
@@ -141,14 +155,14 @@ def open_customer_db(
     outside: Outside, folder: DataFolder, *, read_only: bool = False
 ) -> OpenCustomerDb:
     """The customer database. read_only: for an audit. Raises Stop, Unavailable."""
-    at = outside.cassandra
+    at, lanes = outside.cassandra, max(1, folder.partitions)
     if not at.hosts:
-        return SqliteCustomerDb(folder.customer_db, read_only=read_only)
+        return SqliteCustomerDb(folder.customer_db, read_only=read_only, lanes=lanes)
     from infra.cassandra_customer_db import CassandraCustomerDb  # noqa: PLC0415 - as above
 
     reader = _cassandra_as("reader", at)
     own = None if read_only else _cassandra_as("writer", at)
-    return CassandraCustomerDb.connect(outside.scd, reader, own)
+    return CassandraCustomerDb.connect(outside.scd, reader, own, lanes=lanes)
 
 
 def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> HeadsRow:

@@ -4,13 +4,11 @@ It may be repeated from any point: `progress.db` says up to where everything is 
 lies beyond is made again from the bus by the same `Worker`, and compared with the log.
 """
 
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import replace
 from hashlib import sha256
-from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,47 +16,19 @@ from typing import Any
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED, ClosedDay
-from bal.derive.fold import KINDS as KINDS_OF_SLOTS
-from bal.derive.touched import touched_dates
 from bal.errors import Stop
-from bal.model import RawMessage, StoredRecord
+from bal.model import RawMessage
 from bal.pipeline import WINDOW_FORMATS, Worked, Worker
-from bal.ports import ArchiveItem, Book, Bus, CustomerDb, RawArchive, TileReader
-from bal.registry import KINDS, Registry
-from bal.store.merge import housed
+from bal.ports import Book, Bus, RawArchive, TileReader
+from bal.registry import Registry
 from infra.committed import Committed, CommittedClose, Progress
-from infra.files import look_at_sqlite, make_folder, open_sqlite, sync_file
 from infra.log_reader import batch_headers
+from infra.outside import OpenCustomerDb
+from infra.progress_file import FILE, ProgressFile
+from infra.projected import project
 from infra.rules import differs
-from infra.sqlite_file import translated
 
 CATCH_UP_MESSAGES = 256  # stored in one go
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-_FILE = "progress.db"
-_kind_and_period, _index = itemgetter(2, 4, 1), itemgetter(5)  # of a StoredRecord
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS registry(log_index INTEGER PRIMARY KEY, record BLOB);
-CREATE TABLE IF NOT EXISTS progress(id INTEGER PRIMARY KEY CHECK(id = 1), version INTEGER,
-    size INTEGER, next_offset INTEGER, needed_from INTEGER, needed_version INTEGER);
-CREATE TABLE IF NOT EXISTS stored_since_boot(
-    id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER, boot TEXT);
-"""
-# Neither goes back, though a storer that was stopped for long goes on beside the next one.
-_STORED = (
-    "INSERT INTO stored_since_boot VALUES(1, ?, ?) ON CONFLICT(id) DO UPDATE"
-    " SET size = excluded.size, boot = excluded.boot"
-    " WHERE excluded.size > size OR excluded.boot <> boot"
-)
-# After a power cut this file may have more than archive and rows have: only what is synced counts.
-_SIZE = (
-    "SELECT max(ifnull((SELECT size FROM stored_since_boot WHERE boot = ?), 0),"
-    " ifnull(max(size), 0)) FROM progress"
-)
-_SYNCED = (
-    "REPLACE INTO progress SELECT 1, ?1, ?2, ?3, ?4, ?5"
-    " WHERE NOT EXISTS (SELECT 1 FROM progress WHERE version > ?1)"
-)
 
 
 class Projector:
@@ -69,62 +39,34 @@ class Projector:
         folder: Path,
         *,
         bus: Bus | None,
-        customer_db: CustomerDb,
+        customer_db: OpenCustomerDb,
         archive: RawArchive,
         book: Book,
         registry: Registry,
         read_only: bool = False,
-        applies: bool = False,
+        lanes: int = 0,
     ) -> None:
         """bus: what `catch_up` reads, None where it is not called for.
 
-        read_only: look at `progress.db` and store nothing, for an audit. applies: the registry is
-        this one's own, as of what is stored, and rows are put where it says (bal/store/merge.py).
+        read_only: look at `progress.db` and store nothing, for an audit. lanes: as ProgressFile;
+        where there are any, `store_lane` and `sync_lane` are for `store` and `sync`.
         """
-        self._path, self._boot = folder / _FILE, _boot()
-        with translated(_FILE):
-            if read_only:
-                self._db = look_at_sqlite(self._path, _SCHEMA)
-            else:
-                self._db = open_sqlite(make_folder(folder) / _FILE, _SCHEMA, synchronous="NORMAL")
+        self.file = file = ProgressFile(folder, lanes=lanes, read_only=read_only)
+        self.progress, self.size = file.progress, file.size
+        self.registry_records = file.registry_records
         self._lock = Lock()
         self._bus = bus
         self._customer_db = customer_db
         self._archive = archive
         self._book = book
-        self._applies = applies
         self._refed = False
-        self.begin(registry)
-
-    def begin(self, registry: Registry) -> None:
-        """Go on behind what is synced, which the registry is as of: others stored meanwhile."""
         self._registry = registry
         self._stored = stored = self.progress()
         self._marks = deque([(stored.needed_from, stored.needed_version)])  # offset, version
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
-
-    def progress(self) -> Progress:
-        """Up to where everything is stored and synced."""
-        with self._lock, translated(_FILE):
-            row = self._db.execute(
-                "SELECT version, size, next_offset, needed_from, needed_version FROM progress"
-            ).fetchone()
-        return Progress(*row) if row else Progress(0, 0, 0, 0)
-
-    def size(self) -> int:
-        """Size of the log below which rows, archive and registry records are there (Stored)."""
-        with self._lock, translated(_FILE):
-            found: int = self._db.execute(_SIZE, (self._boot,)).fetchone()[0]
-        return found
-
-    def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
-        """The registry's records with first <= index < `size`, by index, in log order."""
-        sql = "SELECT log_index, record FROM registry WHERE log_index >= ? AND log_index < ?"
-        with self._lock, translated(_FILE):
-            return dict(self._db.execute(f"{sql} ORDER BY log_index", (first, size)))
+        self.file.close()
 
     def store(
         self,
@@ -133,64 +75,13 @@ class Projector:
         closes: Sequence[CommittedClose] = (),
     ) -> None:
         """Store the messages and closed days that led from the last progress to this one."""
-        rows: list[StoredRecord] = []
-        items: list[ArchiveItem] = []
-        registry: list[tuple[int, bytes]] = []
-        for commit in commits:
-            worked = commit.worked
-            if worked.again:
-                continue
-            items.append(commit.archived())
-            rows += self._rows(commit)
-            if not KINDS.isdisjoint(draft.kind for draft in worked.drafts):
-                registry += [
-                    (commit.first + i, draft.record)
-                    for i, draft in enumerate(worked.drafts)
-                    if draft.kind in KINDS
-                ]
-        if items:
-            self._archive.put_many(items)
-        newest = dict(zip(map(_kind_and_period, rows), map(_index, rows), strict=True))  # ascending
-        slots = (
-            (begin_us, end_us, index)
-            for (kind, begin_us, end_us), index in newest.items()
-            if kind in KINDS_OF_SLOTS
+        projected = project(commits, closes, self._registry.zones)
+        projected.keep(
+            self._archive, lambda rows: self._customer_db.store(rows, progress.size), self._book
         )
-        dates = touched_dates(slots, self._registry.zones)
-        for close in closes:
-            rows += close.closed.rows(close.first)
-        self._customer_db.store(rows, progress.size)
-        if dates:
-            self._book.touch(dates)
-        for close in closes:
-            self._book.add(*close.closed.booked(close.first))
-        with self._lock, translated(_FILE):
-            self._note(registry, progress.size)
+        with self._lock:
+            self.file.note(projected.registry)
             self._stored = self._marked(progress)
-
-    def _rows(self, commit: Committed) -> list[StoredRecord]:
-        rows = commit.worked.rows(commit.first)
-        if not self._applies:
-            return rows
-        for row in rows:
-            if row.kind in KINDS:
-                self._registry.apply(row.record)
-        return housed(rows, self._registry.device)
-
-    def _note(self, registry: Sequence[tuple[int, bytes]], size: int) -> None:
-        """Whoever sees the size sees the registry's records below it."""
-        if not registry and not self._applies:
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany("INSERT OR REPLACE INTO registry VALUES(?,?)", registry)
-            if self._applies:  # 30 µs that nobody in this process needs
-                self._db.execute(_STORED, (size, self._boot))
-            self._db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # it rolls back by itself on some errors
-                self._db.execute("ROLLBACK")
-            raise
 
     def _marked(self, progress: Progress) -> Progress:
         """With the log version behind which all messages are that are still needed."""
@@ -211,13 +102,46 @@ class Projector:
             self._archive.sync()
             self._customer_db.sync()
             self._book.sync()
-            with self._lock, translated(_FILE):
-                self._db.execute(_SYNCED, astuple(stored))
-                # Waits for no reader: one that was stopped would hold up all storing.
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                # A reader may have kept the checkpoint back; then the log alone must hold it.
-                sync_file(self._path.with_name(f"{_FILE}-wal"))
+            self.file.note_synced(stored)
         return stored
+
+    # -- of roles: a lane of each partition -------------------------------------------------
+
+    def store_lane(
+        self,
+        lane: int,
+        commits: Sequence[Committed],
+        progress: Progress,
+        closes: Sequence[CommittedClose],
+        registry: Registry,
+    ) -> None:
+        """Store what a lane's part of the log brings up to `progress`; may be repeated at any time.
+
+        registry: as of what all lanes have stored, and at least as of what the workers knew that
+        made these; where one names a device, of all before it. Then whatever is known besides is
+        of later entries, and of a device's records the first one counts.
+        """
+        projected = project(commits, closes, registry.zones, registry.device)
+        projected.keep(
+            self._archive,
+            lambda rows: self._customer_db.store(rows, progress.size, lane),
+            self._book,
+        )
+        self.file.note_stored(lane, projected.registry, progress.size)
+
+    def sync_lane(self, lane: int, stored: Progress) -> None:
+        """Make all that a lane has stored survive a power cut, then note it."""
+        if stored != self.file.synced(lane):
+            self._archive.sync()
+            self._customer_db.sync()
+            self._book.sync()
+            self.file.note_synced(stored, lane)
+
+    def check_lane(self, lane: int, version: int, size: int) -> None:
+        """Raises Stop as `check`, of one lane."""
+        _check(self.file.synced(lane), self._customer_db.stored(lane), version, size)
+
+    # -- of `up`: making again ---------------------------------------------------------------
 
     def catch_up(
         self,
@@ -312,18 +236,7 @@ class Projector:
 
     def check(self, version: int, size: int) -> None:
         """Raises Stop where the projection is not of the log that is at this version and size."""
-        progress, stored = self.progress(), self._customer_db.size()
-        if stored < progress.size:
-            raise Stop(
-                "projection-differs",
-                f"{_FILE} says that rows up to {progress.size} are stored, the customer database"
-                f" has them up to {stored}: it was replaced. Restore it, or remove both files, and"
-                " the next start makes them again from the log and the raw archive",
-            )
-        if progress.version > version or max(progress.size, stored) > size:
-            raise Stop(
-                "projection-ahead", f"rows are stored up to {stored}, the log ends at {size}"
-            )
+        _check(self.progress(), self._customer_db.size(), version, size)
 
     def _again(self, header: dict[str, Any], worker: Worker) -> Committed:
         """One message made again; its entries are compared by the caller."""
@@ -354,6 +267,13 @@ class Projector:
         return found
 
 
-def _boot() -> str:
-    """Names the kernel's run: what is written in it is there to its end, synced or not."""
-    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+def _check(progress: Progress, stored: int, version: int, size: int) -> None:
+    if stored < progress.size:
+        raise Stop(
+            "projection-differs",
+            f"{FILE} says that rows up to {progress.size} are stored, the customer database"
+            f" has them up to {stored}: it was replaced. Restore it, or remove both files, and"
+            " the next start makes them again from the log and the raw archive",
+        )
+    if progress.version > version or max(progress.size, stored) > size:
+        raise Stop("projection-ahead", f"rows are stored up to {stored}, the log ends at {size}")

@@ -4,12 +4,16 @@ A B-tree row a reading would cost more than all the hashing, so the rows that on
 for a shard and day become one segment. Segments of few rows (messages of a single reading) are
 merged, `MERGE_AT` of a level at a time, in the same transaction: a row is rewritten about once a
 level, and a shard's day stays a few hundred segments at most.
+
+Of several *lanes* (docs/decisions/0018) each has the rows of entries of its own; what is visible
+is what all of them have stored.
 """
 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from zlib import compress
@@ -59,6 +63,12 @@ CREATE TABLE place(first INTEGER PRIMARY KEY, map BLOB NOT NULL);
 """
 
 
+# Lanes of a file that had none yet begin with what is visible in it.
+_LANES = """
+CREATE TABLE IF NOT EXISTS lane(number INTEGER PRIMARY KEY, size INTEGER NOT NULL);
+"""
+
+
 class SqliteCustomerDb:
     """CustomerDb (bal.ports) over one file `customer.db` in a folder of its own."""
 
@@ -70,10 +80,11 @@ class SqliteCustomerDb:
         small_bytes: int = SMALL_BYTES,
         chunk_bytes: int = CHUNK_BYTES,
         read_only: bool = False,
+        lanes: int = 1,
     ) -> None:
         """Raises Stop where the file is damaged; `chunk_bytes` counts when the file is made.
 
-        read_only: look at it and store nothing, for an audit.
+        read_only: look at it and store nothing, for an audit. lanes: as many as ever store.
         """
         self._file = SqliteFile(
             folder / "customer.db",
@@ -85,6 +96,7 @@ class SqliteCustomerDb:
         )
         self._merge_at = merge_at
         self._small_bytes = small_bytes
+        self._lanes = lanes
         with self._file.reading() as db:
             self._chunk_bytes = _progress(db)[1]
         self._shards: dict[str, int] = {}
@@ -98,8 +110,8 @@ class SqliteCustomerDb:
 
     # -- writing ----------------------------------------------------------------------------
 
-    def store(self, rows: Sequence[StoredRecord], size: int) -> None:
-        """Take the rows of all entries below `size` that are not yet stored; idempotent.
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
+        """Take a lane's rows of all entries below `size` that are not yet stored; idempotent.
 
         Raises ValueError where two rows claim one index, Unavailable where the disk refuses;
         nothing is stored then.
@@ -107,7 +119,7 @@ class SqliteCustomerDb:
         shards: dict[str, int] = {}
         seen: dict[int, set[Pseudonym]] = {}
         with self._file.writing() as db:
-            stored = _progress(db)[0]
+            stored = self._stored(db, lane)
             if size <= stored:
                 return
             rows = [item for item in rows if stored <= item[5] < size]
@@ -128,12 +140,10 @@ class SqliteCustomerDb:
                 self._note_devices(db, members, home[0], seen)
                 self._insert(db, home, 0, encode(members))
                 self._merge(db, home, members[0].shard)
-            if places:
-                places.sort()
-                db.execute(
-                    "INSERT INTO place VALUES(?, ?)", (places[0][0], index_map.encode(places))
-                )
-            db.execute("UPDATE progress SET size = ?", (size,))
+            places.sort()
+            for run in self._runs(places):
+                db.execute("INSERT INTO place VALUES(?, ?)", (run[0][0], index_map.encode(run)))
+            self._note_stored(db, lane, size)
         # Only what was committed may be relied on by the next call.
         self._shards |= shards
         self._devices_known += sum(map(len, seen.values()))
@@ -142,6 +152,41 @@ class SqliteCustomerDb:
             self._devices.clear()
         for number, devices in seen.items():
             self._devices[number] |= devices
+
+    def stored(self, lane: int) -> int:
+        """Log size up to which a lane's rows are stored."""
+        with self._file.reading() as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'lane'").fetchone():
+                row = db.execute("SELECT size FROM lane WHERE number = ?", (lane,)).fetchone()
+                return int(row[0]) if row else _progress(db)[0]
+            return _progress(db)[0]
+
+    def _stored(self, db: sqlite3.Connection, lane: int) -> int:
+        size = _progress(db)[0]
+        if self._lanes == 1:
+            return size
+        db.execute(_LANES)
+        each = [(number, size) for number in range(self._lanes)]
+        db.executemany("INSERT OR IGNORE INTO lane VALUES(?, ?)", each)
+        found = db.execute("SELECT size FROM lane WHERE number = ?", (lane,)).fetchone()
+        return int(found[0])
+
+    def _note_stored(self, db: sqlite3.Connection, lane: int, size: int) -> None:
+        if self._lanes > 1:
+            db.execute("UPDATE lane SET size = ? WHERE number = ?", (size, lane))
+            size = db.execute("SELECT min(size) FROM lane").fetchone()[0]
+        db.execute("UPDATE progress SET size = ?", (size,))
+
+    def _runs(self, places: Sequence[tuple[int, Home]]) -> Iterator[list[tuple[int, Home]]]:
+        """What one index map covers: between two indexes of it is none of another lane's."""
+        if self._lanes == 1:
+            if places:
+                yield list(places)
+            return
+        if len({index for index, _ in places}) < len(places):
+            raise ValueError("two rows claim one index")
+        for _, run in groupby(enumerate(places), key=lambda one: one[1][0] - one[0]):
+            yield [place for _, place in run]
 
     def _note_devices(
         self,
@@ -228,6 +273,7 @@ class SqliteCustomerDb:
             raise ValueError("a page has at least one row")
         after = None if query.after is None else versions.as_sort_key(query.after)
         with self._file.reading() as db:
+            query = replace(query, as_of_size=min(query.as_of_size, _progress(db)[0]))
             snapshot = Snapshot(db, self._file, self._chunk_bytes)
             names = readable_shards(db, query)
             shown: Iterator[tuple[Key, str]] = (
@@ -254,6 +300,7 @@ class SqliteCustomerDb:
         """
         found: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)
         with self._file.reading() as db:
+            size = min(size, _progress(db)[0])
             segments = db.execute(
                 "SELECT segment.id, keys, end_max_us, last FROM segment"
                 " JOIN shard ON segment.shard = shard.id"
@@ -297,6 +344,7 @@ class SqliteCustomerDb:
         if start >= stop:
             return []
         with self._file.reading() as db:
+            stop = min(stop, _progress(db)[0])
             snapshot = Snapshot(db, self._file, self._chunk_bytes)
             homes = snapshot.homes(start, stop)
             names = dict(db.execute("SELECT id, name FROM shard"))

@@ -69,11 +69,10 @@ class Stores:
         customer_db: Callable[[], OpenCustomerDb],
         log: Callable[[], FileLog],
         read_only: bool = False,
-        applies: bool = False,
     ) -> "Stores":
         """Those that these three open, and the files that belong to them; an empty registry.
 
-        read_only: as `open`; applies: as of Projector.
+        read_only: as `open`.
         """
         with ExitStack() as opened:
             vault = SqliteVault(folder.vault, clock, read_only=read_only)
@@ -98,7 +97,7 @@ class Stores:
                 book=book,
                 registry=known,
                 read_only=read_only,
-                applies=applies,
+                lanes=folder.partitions,
             )
             opened.callback(projector.close)
             its_log = log()

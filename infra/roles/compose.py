@@ -8,21 +8,23 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bal.errors import GridsealError
+from infra.announcer import CertifiedMessage
+from infra.committed import Committed
 from infra.config import Config
-from infra.metrics import MeasuredLog, Metrics
+from infra.metrics import Gauges, MeasuredLog, Metrics
 from infra.roles.making import Layout, Made, begin
 from infra.roles.positions import SqlitePositions
 from infra.roles.role import Process, Role
 from infra.roles.status import StatusServer
 from infra.roles.threads import Loop, ThreadRole
-from infra.roles.views import open_views
+from infra.roles.views import Views, open_views
 from infra.rules import running_rules
 from infra.system_clock import SystemClock
 
@@ -75,14 +77,9 @@ def _worker(process: Process, _: Wanted) -> Role:
     from infra.roles.bench import WorkerPorts  # noqa: PLC0415 - as above
     from infra.roles.worker import ROLE, WorkerRole  # noqa: PLC0415
 
-    made, clock = process.made, process.clock
-
     def make(_: Metrics) -> Loop:
         with ExitStack() as opened:
-            views = open_views(made, clock, ROLE)
-            opened.callback(views.close)
-            positions = SqlitePositions(made.folder.root)
-            opened.callback(positions.close)
+            views, positions = _opened(opened, process, ROLE)
             stores = views.stores
             ports = WorkerPorts(
                 channels=views.channels,
@@ -91,7 +88,7 @@ def _worker(process: Process, _: Wanted) -> Role:
                 archive=stores.archive,
                 stored=stores.projector,
                 positions=positions,
-                clock=clock,
+                clock=process.clock,
                 rules=running_rules(),
                 elapsed_s=time.monotonic,
                 random_bits=secrets.randbits,
@@ -124,10 +121,7 @@ def _sequencer(process: Process, _: Wanted) -> Role:
 
     def make(metrics: Metrics) -> Loop:
         with ExitStack() as opened:
-            views = open_views(made, clock, ROLE)
-            opened.callback(views.close)
-            positions = SqlitePositions(made.folder.root)
-            opened.callback(positions.close)
+            views, positions = _opened(opened, process, ROLE)
             stores = views.stores
             role = sequencer_role(
                 made.folder,
@@ -162,41 +156,59 @@ def _storer(process: Process, _: Wanted) -> Role:
     from infra.roles.storer import ROLE, StorerRole  # noqa: PLC0415 - as above
     from infra.roles.storing import storer_ports  # noqa: PLC0415
 
-    made, clock = process.made, process.clock
+    def make(metrics: Metrics) -> Loop:
+        def count(commits: Sequence[Committed]) -> None:
+            metrics.note_certified([
+                CertifiedMessage(one.worked.message.credential, one.message_id.hex(), one.as_json())
+                for one in commits
+            ])  # fmt: skip
 
-    def make(_: Metrics) -> Loop:
         with ExitStack() as opened:
-            views = open_views(made, clock, ROLE)
-            opened.callback(views.close)
-            positions = SqlitePositions(made.folder.root)
-            opened.callback(positions.close)
-            ports = storer_ports(views.stores, views.channels, positions, time.monotonic)
-            role = StorerRole(ports, views.channels.members(ROLE, 1))
+            views, positions = _opened(opened, process, ROLE)
+            channels = views.channels
+            ports = storer_ports(views.stores, channels, positions, time.monotonic, count)
+            role = StorerRole(ports, channels.members(ROLE, channels.raw.partitions))
             feed = _feed(process)
             if feed is not None:
                 opened.callback(feed.stop)
                 feed.start()
             close = opened.pop_all().close
 
-        def gauges() -> Mapping[str, float]:
+        def gauges() -> Gauges:
             status = role.status
-            if not status.active:
-                return {"storer_active": 0}
             return {
-                "storer_active": 1,
+                "storer_active": float(status.active),
+                "storer_partitions": len(status.partitions),
                 "stored_entries": status.size,
                 "synced_entries": status.synced,
+                "partitions_behind": len(status.behind),
+                "partition_stored_entries": {str(p): size for p, size in status.stored.items()},
             }
 
         def alarms() -> list[str]:
             return [feed.alarm] if feed is not None and feed.alarm else []
 
         def health() -> Mapping[str, str]:
-            return {"storer": role.status.trouble or "ok", "feed": "".join(alarms()) or "ok"}
+            status = role.status
+            behind = [why for p, why in status.behind.items() if p in status.partitions]
+            return {
+                "storer": status.trouble or "ok",
+                "partitions": "; ".join(behind) or "ok",
+                "feed": "".join(alarms()) or "ok",
+            }
 
         return Loop(role.run, health, gauges, alarms, close=close)
 
     return ThreadRole(process, make)
+
+
+def _opened(opened: ExitStack, process: Process, role: str) -> tuple[Views, SqlitePositions]:
+    """What worker, sequencer and storer look at, and where they save; closed with `opened`."""
+    views = open_views(process.made, process.clock, role)
+    opened.callback(views.close)
+    positions = SqlitePositions(process.made.folder.root)
+    opened.callback(positions.close)
+    return views, positions
 
 
 def _feed(process: Process) -> "Feed | None":

@@ -5,7 +5,7 @@ log says which messages are lacking, and workers of this process make them again
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -17,14 +17,14 @@ from bal.closing import DERIVED
 from bal.errors import Stop
 from bal.model import RawMessage
 from bal.pipeline import WINDOW_FORMATS
-from bal.registry import KINDS, Registry
+from bal.ports import Heads
 from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
-from infra.roles.storing import ENTRIES_AT_ONCE, StorerPorts, close_again
+from infra.roles.storer_state import StorerState
+from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers
-from infra.stores import apply
 
 FED_US = 600_000_000  # no window, and no rate of a stream, goes by frames that came before that
 FED_MAX = 100_000  # messages of a partition, of these
@@ -33,70 +33,129 @@ Header = Mapping[str, Any]
 
 
 class Remaking:
-    """One run, in steps: from what is synced to the log's end of when it begins."""
+    """One run of some partitions, in steps: from what is synced to what the log has as it begins.
 
-    def __init__(self, ports: StorerPorts) -> None:
-        self._ports = ports
+    It waits, as Storing does, where others have to store something first.
+    """
+
+    def __init__(self, ports: StorerPorts, partitions: Sequence[int] | None = None) -> None:
+        """partitions: None for all, of a folder on which no other process stores."""
+        self._ports, raw = ports, ports.channels.raw
+        self._lanes = list(range(raw.partitions) if partitions is None else partitions)
+        self._of = {f"{raw.epoch}/{partition}": partition for partition in self._lanes}
         self._workers = SourceWorkers(ports.vault)
+        self._state = StorerState(ports.projector, ports.channels.announcements)
+        self._noted = 0  # up to where the workers know the registry
         self._rules = running_rules()
-        self._commits: list[Committed] = []
+        self._commits: dict[int, list[Committed]] = {lane: [] for lane in self._lanes}
         self._closes: list[CommittedClose] = []
+        self._stored = self._version = self._size = 0
         self._steps = self._run()
+        self.is_done = False
 
     def step(self) -> bool:
-        """Make some messages again and store them; whether there are more.
+        """Make some messages again and store them; whether there may be more at once.
 
         Raises Unavailable: begin anew then; Stop("bus-went-backwards") where a message is neither
         in its topic nor archived, "worker-differs" or "rules-differ" where one leads to other
         entries than the log's.
         """
-        return next(self._steps, None) is not None
+        for busy in self._steps:
+            return busy
+        self.is_done = True
+        return False
 
     def _run(self) -> Iterator[bool]:
         ports, projector = self._ports, self._ports.projector
-        heads = ports.log.heads()
-        projector.check(heads.version, heads.size)
-        progress, registry = projector.progress(), Registry()
-        records = projector.registry_records(progress.size)
-        apply(records, registry)
-        projector.begin(registry)
-        self._workers.note(records.items())
-        for source, offset, size in self._open(progress.version):
+        heads, synced = self._synced()
+        self._version = min(one.version for one in synced.values())
+        self._stored = self._size = min(one.size for one in synced.values())
+        for source, offset, size in self._open({s: synced[p].version for s, p in self._of.items()}):
+            yield from self._until(size)
             self._workers.of(source, size).process(self._message(source, offset))
             yield True
-        at, end, expected, made_by = progress.version, progress.size, list[str](), self._rules
-        stored = end
-        for place, header in batch_headers(ports.log, after=at, last=heads.version):
+        expected, made_by = list[str](), self._rules
+        for place, header in batch_headers(ports.log, after=self._version, last=heads.version):
             data = jcs.decode(header)
-            if place[0] != at:
-                many = len(self._commits) >= CATCH_UP_MESSAGES or end - stored >= ENTRIES_AT_ONCE
-                if many or data["epoch"] == DERIVED:
-                    self._store(at, end)
-                    stored = end
-                    yield True
-                at = place[0]
-            end = int(data["first"]) + int(data["count"])
-            if data["epoch"] == OWN_SOURCE or data["epoch"].startswith(CLAIM) or "again" in data:
+            self._version, self._size = place[0] - 1, int(data["first"])
+            if data["part"] == "0" and self._is_much():
+                self._store()
+                yield True
+            lane = self._lane(data)
+            if lane is None or place[0] <= synced[lane].version or "again" in data:
                 continue
             if data["part"] == "0":
                 made_by = data["inputs"].get("rules", "")
                 if expected:
                     raise differs(ports.log, heads.size, made_by, self._rules)
-                expected = self._again(data)
+                yield from self._until(self._needed(data))
+                expected = yield from self._again(data, lane)
             if expected[:1] != [data["rows"]]:
                 raise differs(ports.log, heads.size, made_by, self._rules)
             expected = expected[1:]
         if expected:
             raise differs(ports.log, heads.size, made_by, self._rules)
-        self._store(at, end)
-        projector.sync()
+        self._version, self._size = heads.version, heads.size
+        self._store()
+        for lane in self._lanes:
+            projector.sync_lane(lane, Progress(heads.version, heads.size, 0, 0))
 
-    def _store(self, version: int, size: int) -> None:
-        self._ports.projector.store(self._commits, Progress(version, size, 0, 0), self._closes)
-        self._commits, self._closes = [], []
+    def _synced(self) -> tuple[Heads, dict[int, Progress]]:
+        """Where each begins. Raises Stop as Projector.check_lane."""
+        projector = self._ports.projector
+        synced = {lane: projector.file.synced(lane) for lane in self._lanes}
+        heads = self._ports.log.heads()  # behind it: others store meanwhile
+        for lane in self._lanes:
+            projector.check_lane(lane, heads.version, heads.size)
+        return heads, synced
 
-    def _again(self, data: Header) -> list[str]:
-        """Make a message or a close again; digests of what it led to."""
+    def _lane(self, data: Header) -> int | None:
+        """Whose rows a batch has; None of those that are not of these partitions, or have none."""
+        if data["epoch"] == DERIVED:
+            return FIRST if FIRST in self._lanes else None
+        if data["epoch"] == OWN_SOURCE or data["epoch"].startswith(CLAIM):
+            return None
+        return self._of.get(f"{data['epoch']}/{data['partition']}")
+
+    def _is_much(self) -> bool:
+        many = sum(map(len, self._commits.values())) >= CATCH_UP_MESSAGES
+        return many or self._size - self._stored >= ENTRIES_AT_ONCE
+
+    def _store(self) -> None:
+        """All that was made, below the batch at hand."""
+        at = Progress(self._version, self._size, 0, 0)
+        registry = self._state.registry
+        for lane, commits in self._commits.items():
+            closes = self._closes if lane == FIRST else []
+            self._ports.projector.store_lane(lane, commits, at, closes, registry)
+            commits.clear()
+        self._closes.clear()
+        self._stored = self._size
+
+    # -- what has to be stored before --------------------------------------------------------
+
+    def _needed(self, data: Header) -> int:
+        """Up to where all must be stored before a batch is made again."""
+        if data["epoch"] == DERIVED:
+            self._store()
+            return int(data["inputs"]["prefix"])
+        return int(data["inputs"]["registry"])
+
+    def _until(self, size: int) -> Iterator[bool]:
+        """Until all partitions are stored up to there, so that the registry is known."""
+        if not self._state.knows(size):
+            self._store()
+            while not self._state.knows(size):
+                yield False
+        if self._noted < size:
+            records = self._ports.projector.registry_records(self._state.size, self._noted)
+            self._workers.note(records.items())
+            self._noted = self._state.size
+
+    # -- making again ------------------------------------------------------------------------
+
+    def _again(self, data: Header, lane: int) -> Generator[bool, None, list[str]]:
+        """Make a message or a close again, to be stored; digests of what it led to."""
         first = int(data["first"])
         if data["epoch"] == DERIVED:
             closed = close_again(self._ports.days, data["inputs"])
@@ -105,28 +164,23 @@ class Remaking:
         source = f"{data['epoch']}/{data['partition']}"
         message = self._message(source, int(data["offset"]))
         worked = self._workers.of(source, int(data["inputs"]["registry"])).process(message)
-        self._workers.note(
-            (index, draft.record)
-            for index, draft in enumerate(worked.drafts, first)
-            if draft.kind in KINDS
-        )
-        self._commits.append(Committed(worked, first, sha256(message.raw).digest()))
+        if any(draft.kind == "device" for draft in worked.drafts):  # as Storing waits
+            yield from self._until(first)
+        self._commits[lane].append(Committed(worked, first, sha256(message.raw).digest()))
         return worked.row_digests()
 
-    def _open(self, version: int) -> Iterator[tuple[str, int, int]]:
-        """The messages that windows may still have frames of after a version.
+    def _open(self, versions: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
+        """The messages that windows may still have frames of after a version; by source which.
 
         Source, offset, and the size of the log whose registry each was read with.
         """
         tails: dict[str, deque[tuple[int, int]]] = {}
-        for _, header in batch_headers(self._ports.log, last=version):
+        for place, header in batch_headers(self._ports.log, last=max(versions.values())):
             data = jcs.decode(header)
-            if data["epoch"] in {OWN_SOURCE, DERIVED} or "registry" not in data["inputs"]:
-                continue
-            if "again" not in data and data["part"] == "0":
-                tail = tails.setdefault(
-                    f"{data['epoch']}/{data['partition']}", deque(maxlen=FED_MAX)
-                )
+            source = f"{data['epoch']}/{data['partition']}"
+            wanted = place[0] <= versions.get(source, -1)
+            if wanted and "again" not in data and data["part"] == "0":
+                tail = tails.setdefault(source, deque(maxlen=FED_MAX))
                 tail.append((int(data["offset"]), int(data["inputs"]["registry"])))
         for source, tail in tails.items():
             newest_us: int | None = None

@@ -1,24 +1,27 @@
-"""The role `storer`: one process stores, the others stand by (infra/roles/storing.py).
+"""The role `storer`: any number of processes, each with partitions of its own.
 
-Storers that share the partitions are a later step: bal/store/merge.py and the customer database
-can, but nobody puts together yet what all of them have stored.
+A partition is a process's by `Members`, as a worker's are; it fences nobody. Two that both have one
+for a while store the same (infra/roles/storing.py, docs/decisions/0018).
 """
 
 import logging
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from threading import Event
 
 from bal.errors import Stop, Unavailable
 from infra.roles.ports import Members
 from infra.roles.remaking import Remaking
+from infra.roles.storer_state import StorerState
 from infra.roles.storing import Lost, StorerPorts, Storing
 
 ROLE = "storer"
 IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.02  # who sent a message waits for what is stored
-STANDBY_S = 0.2  # between two looks of who stands by
+STANDBY_S = 0.2  # between two looks of who has no partition
 AWAY_MAX_S = 2.0
 STATUS_EVERY_S = 1.0
+BEHIND_S = 10.0  # without a step on, after which a partition is called behind
 
 logger = logging.getLogger("gridseal.storer")
 
@@ -27,123 +30,202 @@ logger = logging.getLogger("gridseal.storer")
 class StorerStatus:
     """A storer as of a moment ago, for probes and metrics."""
 
-    active: bool = False
-    version: int = 0  # of the log, that is stored
-    size: int = 0
-    synced: int = 0  # size that a power cut does not take back
+    active: bool = False  # it has a partition
+    version: int = 0  # of the log, that all of its partitions have stored
+    size: int = 0  # below which all is stored, of every partition
+    synced: int = 0  # of that, what a power cut does not take back
     announced: int = 0  # the newest version that was told of
     held: int = 0  # items of rows that the log has not taken
-    dropped: int = 0  # items of rows since the take-over that came twice, or for nothing
-    trouble: str = ""  # what is away, and what it said
+    dropped: int = 0  # items of rows since the start that came twice, or for nothing
+    stored: Mapping[int, int] = field(default_factory=dict)  # size by partition, of all there are
+    partitions: frozenset[int] = frozenset()  # this one's
+    behind: Mapping[int, str] = field(default_factory=dict)  # of all there are, and why
+    troubles: Mapping[int, str] = field(default_factory=dict)  # what is away, by partition
+
+    @property
+    def trouble(self) -> str:
+        """What is away, once; empty where all is there."""
+        return "; ".join(dict.fromkeys(self.troubles.values()))
+
+
+@dataclass(slots=True)
+class _Share:
+    """A partition that is this process's."""
+
+    number: int
+    storing: Storing | None = None
+    remaking: Remaking | None = None  # of what a topic lost
+    not_before_s: float = float("-inf")
 
 
 class StorerRole:
     """For one thread; `status` for any."""
 
     def __init__(self, ports: StorerPorts, members: Members) -> None:
-        """members: of `channels.members(ROLE, 1)`; closed with this."""
+        """members: of `channels.members(ROLE, raw.partitions)`; closed with this."""
         self._ports, self._members = ports, members
-        self._storing: Storing | None = None
-        self._remaking: Remaking | None = None
-        self._number: int | None = None  # of the share, while this is the active one
-        self._trouble = ""
-        self._wait_s = 0.0
+        self._state = StorerState(ports.projector, ports.channels.announcements)
+        self._shares: dict[int, _Share] = {}
+        self._troubles: dict[int | None, str] = {}  # None: of the members
+        self._dropped = 0  # by those that are no more
+        self._moved: dict[int, tuple[int, float]] = {}  # size of a partition, and since when
+        self._stopping = Event()
         self._status_s = float("-inf")
         self.status = StorerStatus()
 
     def run(self, stopping: Event) -> None:
         """Store until told to stop. Raises Stop."""
-        idle_s = IDLE_MIN_S
+        idle_s, self._stopping = IDLE_MIN_S, stopping
         try:
             while not stopping.is_set():
                 if self.step():
                     idle_s = IDLE_MIN_S
                     continue
-                stopping.wait(max(self._wait_s, idle_s))
+                stopping.wait(idle_s if self._shares else STANDBY_S)
                 idle_s = min(2 * idle_s, IDLE_MAX_S)
         finally:
             self.close()
 
     def step(self) -> bool:
         """Do what can be done now; whether there may be more at once. Raises Stop."""
-        self._wait_s, busy = 0.0, False
-        try:
-            busy = self._work()
-        except Unavailable as error:
-            self._wait_s = min(float(error.retry_after_s), AWAY_MAX_S)
-            if not self._trouble:
-                logger.warning("storing waits: %s", error)
-            self._trouble = str(error)
-        else:
-            if self._trouble:
-                logger.info("storing goes on")
-            self._trouble = ""
+        with self._trouble(None):
+            self._look_at_shares()
+        busy = False
+        for partition, share in self._shares.items():
+            if not self._stopping.is_set():
+                busy |= self._step(partition, share)
         if self._ports.elapsed_s() - self._status_s >= STATUS_EVERY_S:
-            self._tell()
+            with suppress(Unavailable):
+                self._tell()
         return busy
 
     def close(self) -> None:
-        """Sync what is stored, and let another one go on at once."""
+        """Sync what is stored, and let others go on at once."""
         with suppress(Unavailable):
-            if self._storing is not None and self._members.mine().get(0) == self._number:
-                self._storing.sync()
-        self._storing = None
-        self._members.close()
+            mine = self._members.mine()
+            for partition, share in self._shares.items():
+                if share.storing is not None and mine.get(partition) == share.number:
+                    share.storing.sync()
+        self._shares.clear()
+        with suppress(Unavailable):
+            self._members.close()
 
-    def _work(self) -> bool:
-        self._look_at_share()
-        try:
-            if self._number is None:
-                return False
-            if self._remaking is not None:
-                return self._remake(self._remaking)
-            if self._storing is None:
-                self._storing = Storing(self._ports)
-                version = self._storing.stored.version
-                logger.info("stores, from version %d of the log on", version)
-            return self._storing.step()
-        except Lost as lost:
-            logger.warning("%s; it is made again from raw messages", lost)
-            self._storing, self._remaking = None, Remaking(self._ports)
-        except Stop as stop:
-            if stop.code != "bus-trimmed" or not (self._storing and self._storing.is_overtaken()):
+    # -- partitions -------------------------------------------------------------------------
+
+    def _look_at_shares(self) -> None:
+        """Begin anew from what is synced where a partition was another's meanwhile."""
+        mine = self._members.mine()
+        for partition in [p for p, one in self._shares.items() if mine.get(p) != one.number]:
+            share = self._shares.pop(partition)
+            self._troubles.pop(partition, None)
+            self._drop(share)
+            if partition not in mine:
+                self._let_go(partition, share)
+        for partition in sorted(mine.keys() - self._shares.keys()):
+            self._shares[partition] = _Share(mine[partition])
+
+    def _let_go(self, partition: int, share: _Share) -> None:
+        """Whoever has it now begins with what is synced: the more, the less is stored twice."""
+        logger.info("partition %d is no longer this storer's", partition)
+        with suppress(Unavailable):
+            if share.storing is not None:
+                share.storing.sync()
+
+    def _step(self, partition: int, share: _Share) -> bool:
+        if self._ports.elapsed_s() < share.not_before_s:
+            return False
+        busy = False
+        with self._trouble(partition):
+            try:
+                busy = self._work(partition, share)
+            except Lost as lost:
+                text = "partition %d: %s; it is made again from raw messages"
+                logger.warning(text, partition, lost)
+                self._drop(share)
+                share.remaking = Remaking(self._ports, [partition])
+                busy = True
+            except Stop as stop:
+                storing = share.storing
+                if stop.code != "bus-trimmed" or not (storing and storing.is_overtaken()):
+                    raise
+                logger.warning("partition %d: another storer went on, begun anew", partition)
+                self._drop(share)
+                busy = True
+            except Unavailable as error:
+                wait_s = min(float(error.retry_after_s), AWAY_MAX_S)
+                share.not_before_s = self._ports.elapsed_s() + wait_s
                 raise
-            logger.warning("another storer went on, this one begins behind it")
-            self._storing = None
-        return True
+        return busy
 
-    def _remake(self, remaking: Remaking) -> bool:
-        self._remaking = None  # where it fails, another one begins
-        if remaking.step():
-            self._remaking = remaking
-        return True
+    def _work(self, partition: int, share: _Share) -> bool:
+        remaking, share.remaking = share.remaking, None  # where it fails, another one begins
+        if remaking is not None:
+            busy = remaking.step()
+            if not remaking.is_done:
+                share.remaking = remaking
+            return busy or remaking.is_done
+        if share.storing is None:
+            share.storing = Storing(self._ports, self._state, partition)
+            version = share.storing.stored.version
+            logger.info("stores partition %d, from version %d of the log on", partition, version)
+        return share.storing.step()
 
-    def _look_at_share(self) -> None:
-        """Begin anew from what is synced whenever the share was another's meanwhile."""
-        number = self._members.mine().get(0)
-        if number != self._number:
-            if self._number is not None:
-                logger.warning("another storer goes on")
-            self._storing, self._remaking, self._number = None, None, number
-        if number is None:
-            self._wait_s = STANDBY_S
+    def _drop(self, share: _Share) -> None:
+        if share.storing is not None:
+            self._dropped += share.storing.dropped
+            share.storing = None
+
+    # -- what the operator sees -------------------------------------------------------------
+
+    @contextmanager
+    def _trouble(self, partition: int | None) -> Iterator[None]:
+        """Say once that something is away, and once that it is back; go on meanwhile."""
+        try:
+            yield
+        except Unavailable as error:
+            if not self._troubles:
+                logger.warning("storing waits: %s", error)
+            self._troubles[partition] = str(error)
+        else:
+            if self._troubles.pop(partition, None) is not None and not self._troubles:
+                logger.info("storing goes on")
 
     def _tell(self) -> None:
-        self._status_s, storing = self._ports.elapsed_s(), self._storing
-        if storing is None:
-            projector, active = self._ports.projector, self._number is not None
-            self.status = StorerStatus(
-                active, size=projector.size(), synced=projector.progress().size,
-                trouble=self._trouble,
-            )  # fmt: skip
-            return
+        """Of every partition, whoever has it: one that stands still can't tell itself."""
+        self._status_s = now_s = self._ports.elapsed_s()
+        projector = self._ports.projector
+        sizes = dict(enumerate(projector.file.sizes()))
+        storing = {p: one.storing for p, one in self._shares.items() if one.storing is not None}
+        every = list(storing.values())
+        end = max((one.announced_size for one in every), default=0)
+        behind = {}
+        for partition, size in sizes.items():
+            moved, since_s = self._moved.get(partition, (-1, now_s))
+            if size > moved or size >= end:
+                self._moved[partition] = size, now_s
+            elif now_s - since_s >= BEHIND_S:
+                behind[partition] = _why(partition, size, end, storing.get(partition))
+        for partition in behind.keys() - self.status.behind.keys():
+            logger.warning("%s", behind[partition])
         self.status = StorerStatus(
-            active=True,
-            version=storing.stored.version,
-            size=storing.stored.size,
-            synced=storing.synced.size,
-            announced=storing.announced,
-            held=storing.held,
-            dropped=storing.dropped,
-            trouble=self._trouble,
+            active=bool(self._shares),
+            version=min((one.stored.version for one in every), default=0),
+            size=min(sizes.values()),
+            synced=projector.progress().size,
+            announced=max((one.announced for one in every), default=0),
+            held=sum(one.held for one in every),
+            dropped=self._dropped + sum(one.dropped for one in every),
+            stored=sizes,
+            partitions=frozenset(self._shares),
+            behind=behind,
+            troubles={-1 if p is None else p: why for p, why in self._troubles.items()},
         )
+
+
+def _why(partition: int, size: int, end: int, storing: Storing | None) -> str:
+    text = f"partition {partition} is behind: stored up to {size} of {end}"
+    if storing is None:
+        return f"{text}, by another storer or by none"
+    if storing.waits_for is not None:
+        return f"{text}, waits until all partitions are up to {storing.waits_for}"
+    return text

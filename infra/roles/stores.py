@@ -37,7 +37,6 @@ def open_stores(
         bus=None,
         customer_db=lambda: _rows(outside, folder, role),
         log=lambda: _log(outside, folder, clock, role),
-        applies=role == STORER,
     )
 
 
@@ -78,9 +77,13 @@ class WhenAsked:
                 self._found = self._enter()
             return self._found
 
-    def store(self, rows: Sequence[StoredRecord], size: int) -> None:
-        """As CustomerDb."""
-        self._rows().store(rows, size)
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
+        """As OpenCustomerDb."""
+        self._rows().store(rows, size, lane)
+
+    def stored(self, lane: int) -> int:
+        """As OpenCustomerDb."""
+        return self._rows().stored(lane)
 
     def sync(self) -> None:
         """As CustomerDb."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from bal.errors import GridsealError, Stop
 from infra.control import ControlServer, Handler
-from infra.metrics import Metrics
+from infra.metrics import Gauges, Metrics
 from infra.roles.role import Process
 
 JOIN_S = 4.0
@@ -27,7 +27,7 @@ class Loop:
 
     run: Callable[[Event], None]  # until told to end
     health: Callable[[], Mapping[str, str]]
-    gauges: Callable[[], Mapping[str, float]] = dict
+    gauges: Callable[[], Gauges] = dict
     alarms: Callable[[], Iterable[str]] = tuple
     handlers: Mapping[str, Handler] = field(default_factory=dict)  # on `control`, while active
     active: Callable[[], bool] = lambda: True

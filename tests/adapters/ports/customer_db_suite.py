@@ -517,3 +517,44 @@ class CustomerDbMachine(RuleBasedStateMachine):
     def size_is_known(self) -> None:
         if hasattr(self, "db"):
             assert self.db.size() == self.size
+
+
+class WithLanes(Adapter, Protocol):
+    """A customer database that several storers write, each rows of its own entries."""
+
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None: ...
+
+    def stored(self, lane: int) -> int: ...
+
+
+def check_lanes(even: WithLanes, odd: WithLanes) -> None:
+    """Two that look at one and the same, of two lanes; their rows are in one home.
+
+    What is visible is what both have stored.
+    """
+    rows = [a_row(index, register=f"r{index}") for index in range(6)]
+    shards = [a_row(index, register=f"r{index}", shard="g/1") for index in range(6, 40)]
+    even.store(rows[0::2], 6)
+    assert (even.stored(0), even.stored(1)) == (6, 0)
+    assert (even.size(), even.records(0, 6), even.readings(all_of()).rows) == (0, [], [])
+    assert list(even.of_shard(rows[0].shard, 0, DAY_US, 6)) == []
+    odd.store(rows[1:4:2], 4, 1)
+    for db in (even, odd):
+        assert db.size() == 4
+        assert db.records(0, 6) == rows[:4]
+        assert db.record(4) is None
+        assert db.readings(all_of()).rows == rows[:4]
+    odd.store(rows[1::2], 6, 1)
+    assert even.records(0, 6) == rows
+    # Late, and of a window that was cut elsewhere; then of one lane far ahead of the other.
+    even.store(rows[0:4:2], 3)
+    odd.store(shards[1::2], 40, 1)
+    assert (even.size(), odd.stored(0), odd.stored(1)) == (6, 6, 40)
+    assert even.readings(all_of()).rows == rows
+    for end in (9, 20, 40):
+        even.store([row for row in shards[0::2] if row.index < end], end)
+        assert odd.size() == end
+        assert odd.records(0, 40) == [*rows, *shards][:end]
+        for index in range(40):
+            assert odd.record(index) == ([*rows, *shards][index] if index < end else None)
+    assert odd.records(17, 31) == [*rows, *shards][17:31]

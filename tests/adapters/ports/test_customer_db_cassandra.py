@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cassandra_support import Patient, Sessions
-from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of
+from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, check_lanes
 
 from bal.model import Pseudonym, StoredRecord
 from infra.cassandra_customer_db import CassandraCustomerDb
@@ -26,6 +26,7 @@ def sessions(cassandra_server: CassandraAt) -> Iterator[Sessions]:
 class CassandraSuite(CustomerDbSuite):
     model_examples = 25
     layout = Layout()
+    recent_bytes = 0  # all is read from the server
 
     @pytest.fixture(autouse=True)
     def over(self, sessions: Sessions) -> None:
@@ -35,7 +36,11 @@ class CassandraSuite(CustomerDbSuite):
         """A folder is known by its name: the tables are shared."""
         scd = sha256(str(folder).encode()).hexdigest()[:16]
         reader, writer = self.sessions.reader, self.sessions.writer
-        made: Adapter = Patient(CassandraCustomerDb(scd, reader, writer, layout=self.layout))
+        made: Adapter = Patient(
+            CassandraCustomerDb(
+                scd, reader, writer, layout=self.layout, recent_bytes=self.recent_bytes
+            )
+        )
         return made
 
 
@@ -44,8 +49,12 @@ class TestCassandra(CassandraSuite):
 
 
 class TestCassandraSettling(CassandraSuite):
-    """So eager to settle, and with pieces so small, that a few rows pass through all of it."""
+    """So eager to settle, and with pieces so small, that a few rows pass through all of it.
 
+    And only the last few are remembered.
+    """
+
+    recent_bytes = 2_000
     layout = Layout(direct_devices=0, direct_rows=1000, piece_bytes=16, settle_at=2)
 
 
@@ -84,20 +93,10 @@ def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) ->
 
 def test_what_is_visible_is_what_all_lanes_have_stored(sessions: Sessions, tmp_path: Path) -> None:
     even, odd = (
-        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, lane=lane, lanes=2)
-        for lane in range(2)
+        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, lanes=2)
+        for _ in range(2)
     )
-    rows = [a_row(index, register=f"r{index}") for index in range(6)]
-    even.store(rows[0::2], 6)
-    assert (even.size(), even.records(0, 6), even.readings(all_of()).rows) == (0, [], [])
-    odd.store(rows[1:4:2], 4)
-    for db in (even, odd):
-        assert db.size() == 4
-        assert db.records(0, 6) == rows[:4]
-        assert db.record(4) is None
-        assert db.readings(all_of()).rows == rows[:4]
-    odd.store(rows[1::2], 6)
-    assert even.records(0, 6) == rows
+    check_lanes(even, odd)
 
 
 def test_one_that_comes_late_takes_nothing_back(
@@ -110,7 +109,7 @@ def test_one_that_comes_late_takes_nothing_back(
     rows = [row for number in range(3) for row in head_end(number)]
     db.store(rows[:100], 100)
     db.store(rows, 120)
-    monkeypatch.setattr(late, "_stored", lambda _: 0)  # what it saw before the pause
+    monkeypatch.setattr(late, "_stored", lambda *_: 0)  # what it saw before the pause
     late.store(rows[:70], 70)
     assert db.size() == 120
     assert db.records(0, 120) == rows

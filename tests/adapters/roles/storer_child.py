@@ -55,14 +55,14 @@ def main(root: str, clock_us: str, seed: str) -> None:
     stores, fuse = played.stores("storer"), Fuse(at)
     for owner, names in (
         (stores.archive, ("put_many", "sync")), (stores.customer_db, ("store", "sync")),
-        (stores.book, ("touch", "add", "sync")), (stores.projector, ("_note",)),
-        (played.positions, ("save",)),
+        (stores.book, ("touch", "add", "sync")),
+        (stores.projector.file, ("note_stored", "note_synced")), (played.positions, ("save",)),
     ):  # fmt: skip
         fuse.on(owner, *names)
     for topic in (played.channels.announcements, *map(played.channels.rows, range(3))):
         fuse.on(topic, "trim")
     ports = storer_ports(stores, played.channels, played.positions, played.clock.elapsed_s)
-    storer = StorerRole(ports, Given({0: 1}))
+    storer = StorerRole(ports, Given(dict.fromkeys(range(played.partitions), 1)))
     played.settle(storer.step)
     storer.close()
     played.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bal import jcs
-from infra import projector
+from infra import progress_file
 from infra.log_reader import batch_headers
 from tests.adapters.roles.folder_kit import EPOCH, Played
 from tests.adapters.roles.lane_kit import cim
@@ -55,7 +55,7 @@ def folder_after_a_cut(root: Path) -> Played:
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
     made = folder_after_a_cut(tmp_path)
     (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr(projector, "BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(progress_file, "BOOT_ID", tmp_path / "boot_id")
     yield made
     made.close()
 

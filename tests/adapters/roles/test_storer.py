@@ -24,7 +24,13 @@ from infra.roles import remaking, storing
 from infra.roles.ports import Position
 from infra.roles.positions import SqlitePositions
 from infra.roles.storer import StorerRole
-from infra.roles.storing import rows_position, storer_ports, taken_at
+from infra.roles.storing import (
+    ROWS_POSITION,
+    announcements_position,
+    rows_position,
+    storer_ports,
+    taken_at,
+)
 
 pytestmark = pytest.mark.xdist_group("roles")
 CHILD = Path(__file__).with_name("storer_child.py")
@@ -132,8 +138,9 @@ def test_raw_messages_stay_that_a_worker_needs(copy: Copy) -> None:
     played.positions._file.close()
     (copy.root / "roles.db").rename(copy.root / "roles.db.away")
     without = SqlitePositions(copy.root)
-    for name in ("storer.announcements", *map(rows_position, range(PARTITIONS))):
-        without.save(name, Position(_first(played, name)))
+    for partition in range(PARTITIONS):
+        for name in (announcements_position(partition), rows_position(partition)):
+            without.save(name, Position(_first(played, name)))
     stores = played.stores("storer")
     ports = storer_ports(stores, played.channels, without, played.clock.elapsed_s)
     storer = StorerRole(ports, played.storer()[1])
@@ -147,8 +154,8 @@ def test_raw_messages_stay_that_a_worker_needs(copy: Copy) -> None:
 def _first(played: Played, name: str) -> int:
     """The first position of a topic that is still there."""
     channels = played.channels
-    partition = name.rpartition(".")[2]
-    topic = channels.rows(int(partition)) if partition.isdigit() else channels.announcements
+    kind, _, partition = name.rpartition(".")
+    topic = channels.rows(int(partition)) if kind == ROWS_POSITION else channels.announcements
     for position in range(topic.end()):
         with suppress(Stop):
             topic.read(position, 1)
@@ -168,13 +175,13 @@ def test_a_storer_that_takes_over(copy: Copy, expected: str, slow: None, seed: i
         members.shares.clear()
     for number in range(8):
         storer, members = storers[number % 2]
-        members.shares[0] = 100 + number
+        members.take(range(PARTITIONS), 100 + number)
         for _ in range(dice.randrange(1, 12)):
             storer.step()
             played.clock.pass_(0.05)
         members.shares.clear()
     storer, members = storers[0]
-    members.shares[0] = 1000
+    members.take(range(PARTITIONS), 1000)
     played.settle(storer.step)
     for storer, _ in storers:
         storer.close()
@@ -198,7 +205,7 @@ def test_a_storer_that_was_stopped_within_a_store_goes_on_late(
     played.settle(late.step)  # it does not know that it lost its share
     played.clock.pass_(1)
     late.step()
-    late_members.shares[0] = 99
+    late_members.take(range(PARTITIONS), 99)
     played.settle(late.step)
     late.close()
     seen = played.stores("gateway")
@@ -221,7 +228,7 @@ def _at_call(storer: StorerRole, at: int, do: Any) -> None:
     fuse.on(projector._customer_db, "store")
     fuse.on(projector._archive, "put_many", "sync")
     fuse.on(projector._book, "touch", "add")
-    fuse.on(projector, "_note")
+    fuse.on(projector.file, "note_stored", "note_synced")
 
 
 def test_one_that_stands_by_does_nothing(copy: Copy) -> None:
@@ -258,7 +265,7 @@ def test_topics_that_repeat_and_mix(copy: Copy, expected: str, slow: None, seed:
     """Items twice, announcements in any order, rows in any order of theirs."""
     played, dice = copy.played, Random(seed)
     at = [played.positions.get(rows_position(p)).offset for p in range(PARTITIONS)]
-    announced_at = played.positions.get("storer.announcements").offset
+    announced_at = played.positions.get(announcements_position(0)).offset
     rows = [played.channels.rows(p).read(at[p], 10**6) for p in range(PARTITIONS)]
     announced = played.channels.announcements.read(announced_at, 10**6)
     stores = played.stores("storer")
@@ -311,8 +318,9 @@ def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: No
 
     for owner, name in (
         (projector._archive, "put_many"), (projector._archive, "sync"),
-        (projector._customer_db, "store"), (projector._book, "touch"), (projector, "_note"),
-        (played.positions, "save"), (played.channels.announcements, "read"),
+        (projector._customer_db, "store"), (projector._book, "touch"),
+        (projector.file, "note_stored"), (played.positions, "save"),
+        (played.channels.announcements, "read"),
     ):  # fmt: skip
         setattr(owner, name, refusing(getattr(owner, name)))
     played.settle(storer.step)

@@ -47,13 +47,13 @@ def test_two_storers_turn_about(
         members.shares.clear()
     for number in range(4):
         storer, members = storers[number % 2]
-        members.shares[0] = 100 + number
+        members.take(range(PARTITIONS), 100 + number)
         for _ in range(4):
             storer.step()
             played.clock.pass_(0.05)
         members.shares.clear()
     storer, members = storers[0]
-    members.shares[0] = 1000
+    members.take(range(PARTITIONS), 1000)
     _until_stored(played, storer, ground.size)
     for storer, _ in storers:
         storer.close()

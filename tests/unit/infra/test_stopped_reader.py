@@ -57,13 +57,13 @@ def test_what_is_stored_is_synced_beside_it(tmp_path: Path) -> None:
     nothing: Any = Nothing()
     projector = Projector(
         tmp_path, bus=None, customer_db=nothing, archive=nothing, book=nothing,
-        registry=Registry(), applies=True,
+        registry=Registry(), lanes=1,
     )  # fmt: skip
-    projector.store([], Progress(1, 1, 0, 0))
-    with stopped_reader(tmp_path / "progress.db", "stored_since_boot"):
-        projector.store([], Progress(2, 2, 0, 0))
+    projector.store_lane(0, [], Progress(1, 1, 0, 0), [], Registry())
+    with stopped_reader(tmp_path / "progress.db", "lane"):
+        projector.store_lane(0, [], Progress(2, 2, 0, 0), [], Registry())
         began = time.monotonic()
-        projector.sync()
+        projector.sync_lane(0, Progress(2, 2, 0, 0))
         assert time.monotonic() - began < SOON_S
     assert projector.progress().size == 2
     projector.close()

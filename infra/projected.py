@@ -1,0 +1,87 @@
+"""What is stored of committed messages and closes, in every store."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from bal import jcs
+from bal.derive.fold import KINDS as KINDS_OF_SLOTS
+from bal.derive.touched import touched_dates
+from bal.model import DeviceInfo, Pseudonym, StoredRecord
+from bal.ports import ArchiveItem, Book, RawArchive
+from bal.registry import KINDS
+from bal.store.merge import housed
+from infra.committed import Committed, CommittedClose
+
+Device = Callable[[Pseudonym], DeviceInfo | None]
+_kind_and_period, _index = itemgetter(2, 4, 1), itemgetter(5)  # of a StoredRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """All that is stored of some messages and closes, in log order."""
+
+    rows: Sequence[StoredRecord]
+    items: Sequence[ArchiveItem]
+    registry: Sequence[tuple[int, bytes]]  # records by index
+    dates: dict[str, int]  # touched
+    closes: Sequence[CommittedClose]
+
+    def keep(
+        self, archive: RawArchive, store: Callable[[Sequence[StoredRecord]], None], book: Book
+    ) -> None:
+        """Store it all, but for the registry's records; may be repeated. store: takes the rows."""
+        if self.items:
+            archive.put_many(self.items)
+        store(self.rows)
+        if self.dates:
+            book.touch(self.dates)
+        for close in self.closes:
+            book.add(*close.closed.booked(close.first))
+
+
+def project(
+    commits: Sequence[Committed],
+    closes: Sequence[CommittedClose],
+    zones: Iterable[str],
+    device: Device | None = None,
+) -> Projected:
+    """What is stored of these. zones: of the devices that are known, by log index, before them.
+
+    device: of a registry as of before them, which says where rows belong that several workers may
+    have put elsewhere (`housed`); None where one worker alone made them.
+    """
+    rows: list[StoredRecord] = []
+    items: list[ArchiveItem] = []
+    registry: list[tuple[int, bytes]] = []
+    for commit in commits:
+        worked = commit.worked
+        if worked.again:
+            continue
+        items.append(commit.archived())
+        rows += commit.worked.rows(commit.first)
+        if not KINDS.isdisjoint(draft.kind for draft in worked.drafts):
+            registry += [
+                (commit.first + i, draft.record)
+                for i, draft in enumerate(worked.drafts)
+                if draft.kind in KINDS
+            ]
+    if device is not None:
+        rows = housed(rows, device)
+        zones = {*zones, *_zones(record for _, record in registry)}
+    newest = dict(zip(map(_kind_and_period, rows), map(_index, rows), strict=True))  # ascending
+    slots = (
+        (begin_us, end_us, index)
+        for (kind, begin_us, end_us), index in newest.items()
+        if kind in KINDS_OF_SLOTS
+    )
+    dates = touched_dates(slots, zones)
+    for close in closes:
+        rows += close.closed.rows(close.first)
+    return Projected(rows, items, registry, dates, closes)
+
+
+def _zones(records: Iterable[bytes]) -> set[str]:
+    """Of the devices that these records name."""
+    decoded = map(jcs.decode, records)
+    return {record["zone"] for record in decoded if record["kind"] == "device"}
