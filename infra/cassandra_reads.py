@@ -112,9 +112,8 @@ class Reads:
         return {int(lane): int(size) for lane, size in self._session.rows(cql, (self._scd,))}
 
     def note_stored(self, size: int) -> None:
-        """Note what this process stored itself, and was acknowledged, as its one lane."""
-        if self._lanes == 1:
-            self._size_seen = max(self._size_seen, size)
+        """Note what this process stored itself, as the only lane, and was acknowledged."""
+        self._size_seen = max(self._size_seen, size)
 
     def visible(self, size: int) -> int:
         """`size`, or what is stored where that is less; asked only above a size seen before."""

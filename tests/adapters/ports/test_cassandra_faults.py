@@ -68,7 +68,7 @@ class Load:
             CassandraSession(address(at, role), request_timeout_s=TIMEOUT_S)
             for role in ("reader", "writer")
         ]
-        self.db = CassandraCustomerDb("load", *self._sessions, layout=EAGER)
+        self.db = CassandraCustomerDb("load", *self._sessions, layout=EAGER, recent_bytes=0)
         self.told, self.read, self.refused = 0, 0, 0  # batches stored, reads, Unavailable
         self.faults: list[BaseException] = []
         self._stop = Event()

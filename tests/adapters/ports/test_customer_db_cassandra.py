@@ -74,7 +74,7 @@ def head_end(number: int, meters: int = 40) -> list[StoredRecord]:
 def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) -> None:
     scd, wanted = tmp_path.name, list[StoredRecord]()
     layout = Layout(settle_at=4)
-    db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=layout)
+    db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=layout, recent_bytes=0)
     for number in range(12):
         wanted += head_end(number)
         db.store(head_end(number), len(wanted))
@@ -104,7 +104,8 @@ def test_one_that_comes_late_takes_nothing_back(
 ) -> None:
     """A storer that was paused in the middle of a call, and goes on after its successor."""
     late, db = (
-        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer) for _ in range(2)
+        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, recent_bytes=0)
+        for _ in range(2)
     )
     rows = [row for number in range(3) for row in head_end(number)]
     db.store(rows[:100], 100)

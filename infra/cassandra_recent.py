@@ -1,0 +1,66 @@
+"""Rows that this process has just stored, for whoever asks for them at once by log index.
+
+The feed of Kafka's consumers and the receipts of single readings read what came a moment ago, in
+the order of the log; in Cassandra it lies by shard, day and device, a few requests and some
+inflating away (decision 0014). What is here was acknowledged before, so it says the same.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from threading import Lock
+
+from bal.model import StoredRecord
+
+ROW_BYTES = 400  # of a row beside its record, in memory
+
+_index = attrgetter("index")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The rows of the entries begin <= index < end, by index."""
+
+    begin: int
+    end: int
+    rows: Sequence[StoredRecord]
+    size: int  # bytes
+
+
+class RecentRows:
+    """The newest stretch of the log without a gap, as far as it fits; any thread may use it."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """bytes_max: of records and rows; 0 keeps nothing."""
+        self._bytes_max, self._bytes = bytes_max, 0
+        self._stretches: deque[_Stretch] = deque()
+        self._lock = Lock()
+
+    def add(self, begin: int, end: int, rows: Sequence[StoredRecord]) -> None:
+        """Keep what was stored of the entries begin <= index < end: these and no others."""
+        kept = sorted((row for row in rows if begin <= row.index < end), key=_index)
+        size = sum(len(row.record) for row in kept) + ROW_BYTES * (1 + len(kept))
+        with self._lock:
+            if self._stretches and self._stretches[-1].end != begin:
+                self._stretches.clear()
+                self._bytes = 0
+            self._stretches.append(_Stretch(begin, end, kept, size))
+            self._bytes += size
+            while self._bytes > self._bytes_max:
+                self._bytes -= self._stretches.popleft().size
+
+    def records(self, start: int, stop: int) -> list[StoredRecord] | None:
+        """All rows with start <= index < stop, by index; None where not all of it is here."""
+        with self._lock:
+            stretches = list(self._stretches)
+        if not stretches or start < stretches[0].begin or stop > stretches[-1].end:
+            return None
+        found: list[StoredRecord] = []
+        for one in stretches[bisect_left(stretches, start + 1, key=attrgetter("end")) :]:
+            if one.begin >= stop:
+                break
+            low = bisect_left(one.rows, start, key=_index)
+            found += one.rows[low : bisect_left(one.rows, stop, key=_index)]
+        return found
