@@ -47,7 +47,7 @@ bench-large: setup ## what grows with the log, 10^4 to 10^7 entries: ten minutes
 	@$(BIN)/python -m tests.bench.large
 
 soak: setup tools ## the long forms: faults of disks, servers and chains, simulated days with faults by seed; five hours and 6 GB
-	GRIDSEAL_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup tests/adapters/kafka tests/adapters/test_chain_faults.py tests/adapters/test_chain_lies.py tests/faults tests/journey/test_servers_die.py tests/journey/test_roles.py
+	GRIDSEAL_SOAK=1 $(BIN)/pytest --timeout=21600 -n 2 --dist loadgroup tests/adapters/kafka tests/adapters/test_chain_faults.py tests/adapters/test_chain_lies.py tests/faults tests/journey/test_servers_die.py tests/journey/test_roles.py
 	$(BIN)/python -m tests.simulation --seed 1000 --seeds 100 --meters 100
 	$(BIN)/python -m tests.simulation --seed 5 --meters 100000
 
