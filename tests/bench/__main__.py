@@ -9,7 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import day, device_days, latency, phasors, pipeline, proofs, transactions
+from tests.bench import (
+    day,
+    device_days,
+    latency,
+    phasors,
+    pipeline,
+    proofs,
+    servers,
+    transactions,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -71,6 +80,7 @@ def main() -> None:
         dearest = gas["anchor"][size]["dearest"]["gas"]
         table.add_row(f"gas per head at {size}, longest proof, checked", f"{dearest:,}", goal)
     console.print(table)
+    servers.main(console)
 
 
 if __name__ == "__main__":
