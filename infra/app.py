@@ -67,6 +67,8 @@ from infra.system_clock import SystemClock
 logger = logging.getLogger("gridseal")
 
 STOP_WITHIN_S = 5
+DRAIN_S = 1.0  # at a stop, for a bus to take what waits
+GIVE_UP_S = 1.0  # … and to answer to the rest; then it is asked no more
 
 
 class Platform:
@@ -387,14 +389,24 @@ class Platform:
         replace_file(keys / "server.crt", certificate)
 
     async def stop(self) -> None:
-        """Answer what was accepted, commit and store it, then end."""
+        """Answer what was accepted, commit and store it, then end.
+
+        A bus that stands still is not waited for: what it has is in the log after the next start.
+        """
         await self._control.stop()
         self.writer.refuse("the platform is stopping")
-        if self.broker is not None:
-            await self.broker.stop()
-        await self.mqtt.stop()
-        await self._http.stop()
+        if not await asyncio.to_thread(self.writer.stop, DRAIN_S):
+            self._give_up()
+        brokers = [self.broker.stop()] if self.broker is not None else []
+        await asyncio.gather(*brokers, self.mqtt.stop(), self._http.stop())
+        waiting = asyncio.get_running_loop().call_later(GIVE_UP_S, self._give_up)
         await asyncio.to_thread(self._stop_threads)
+        waiting.cancel()
+
+    def _give_up(self) -> None:
+        self.stores.bus.give_up()
+        if self.feeder is not None:
+            self.feeder.give_up()
 
     def _stop_threads(self) -> None:
         self.disk.stop()
@@ -492,8 +504,8 @@ async def run(
     try:
         await asyncio.wait_for(platform.stop(), timeout=STOP_WITHIN_S - 0.5)
     except TimeoutError:
-        logger.critical("not everything ended in time; what was accepted is on disk")
+        logger.warning("not everything ended in time; what was accepted is on disk")
         if platform.failure is not None:
             logger.critical("it stopped itself: %s", platform.failure)
-        os._exit(1)
+        os._exit(0 if platform.failure is None else 1)
     return platform.failure

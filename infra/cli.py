@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,11 +132,15 @@ def _up(arguments: argparse.Namespace) -> int:
         from infra.profile_local import local
 
         config = local(arguments.data, config)
-    failure = asyncio.run(run(arguments.data, http, mqtt, config))
-    if failure is not None:
-        sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
-        return 1
-    return 0
+    with asyncio.Runner() as runner:
+        failure = runner.run(run(arguments.data, http, mqtt, config))
+        if failure is not None:
+            sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        # All is closed. Python would wait for every thread that a client of a server has left.
+        os._exit(0 if failure is None else 1)
 
 
 # -- day --------------------------------------------------------------------------------------

@@ -26,6 +26,10 @@ class Feed(Protocol):
         """A checkpoint."""
         ...
 
+    def give_up(self) -> None:
+        """Have each call raise Unavailable, also one under way."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...
@@ -55,6 +59,10 @@ class Feeder:
     def wake(self) -> None:
         """More is visible."""
         self._wake.set()
+
+    def give_up(self) -> None:
+        """Wait for Kafka no longer; for who ends soon."""
+        self._feed.give_up()
 
     def stop(self) -> None:
         """End; what was not published is, after the next start."""

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -106,6 +107,7 @@ class IntakeWriter:
         self._closed = "the platform is starting"
         self._held = ""
         self._began_s: float | None = None  # the append under way
+        self._under_way: Sequence[_Waiting] = ()
         self._thread = Thread(target=self._run, name="intake-writer", daemon=True)
         self.accepted = 0
 
@@ -122,12 +124,30 @@ class IntakeWriter:
         """Accept nothing for now, for a reason that may pass; "": accept again."""
         self._held = reason
 
-    def stop(self) -> None:
-        """Answer what waits, then end the thread."""
+    def stop(self, within_s: float | None = None) -> bool:
+        """Answer what waits, then end the thread; whether it ended.
+
+        within_s: after so long without an answer of the bus, who waits is told Unavailable. What of
+        it is on the bus all the same was acknowledged to nobody.
+        """
         self.refuse(self._closed or "the platform is stopping")
         self._queue.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(within_s)
+        if self._thread.is_alive():
+            self._let_go()
+        return not self._thread.is_alive()
+
+    def _let_go(self) -> None:
+        """Of all that wait."""
+        waiting = list(self._under_way)
+        with suppress(Empty):
+            while True:
+                waiting += [one for one in (self._queue.get_nowait(),) if one is not None]
+        self._queue.put(None)
+        error = Unavailable("the platform is stopping; the bus does not answer", retry_after_s=5)
+        outcomes = [error] * len(waiting)
+        self._answer(partial(_tell, [one.promise for one in waiting], outcomes))
 
     @property
     def waiting_bytes(self) -> int:
@@ -191,6 +211,7 @@ class IntakeWriter:
 
     def _append(self, group: list[_Waiting]) -> None:
         outcomes: Sequence[Accepted | GridsealError]
+        self._under_way = group
         try:
             outcomes = self._appended(group)
         except Stop as error:
@@ -202,6 +223,7 @@ class IntakeWriter:
             logger.critical("unexpected", exc_info=error)
             failed = Unavailable("the bus failed; the platform's log says why", retry_after_s=5)
             outcomes = [failed] * len(group)
+        self._under_way = ()
         with self._lock:
             self._waiting_bytes -= sum(len(waiting.intake.raw) for waiting in group)
         self._answer(partial(_tell, [waiting.promise for waiting in group], outcomes))

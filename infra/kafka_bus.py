@@ -142,10 +142,14 @@ class KafkaBus:
     def close(self) -> None:
         """Let go of Kafka. A group in doubt is left as it is: nobody was told that it is there."""
         with suppress(Unavailable):
-            self._loop.call(self._drop_producer(), self._access.timeout_s)
+            self._loop.last_call(self._drop_producer(), self._access.timeout_s)
         with suppress(Unavailable):
-            self._loop.call(self._reader.close(), self._access.timeout_s)
+            self._loop.last_call(self._reader.close(), self._access.timeout_s)
         self._loop.close()
+
+    def give_up(self) -> None:
+        """Nobody waits for Kafka any more: each call raises Unavailable, also one under way."""
+        self._loop.give_up()
 
     # -- append --------------------------------------------------------------------------------
 

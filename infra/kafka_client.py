@@ -7,7 +7,7 @@ limit on its time.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 RETRY_S = 5
 REPLICAS = 3  # where there are so many brokers; an answer then means that two have it
 _GRACE_S = 5.0  # for a coroutine that was cancelled to end
+_LAST_S = 0.3  # for what Kafka was given up for
 _POLL_S = 0.05
 
 # It repeats itself ten times a second while a broker is away; the adapters say it once.
@@ -79,17 +80,40 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = _Loop()
+        self._given_up = False
+        self._calls: set[Future[Any]] = set()
         self._thread = Thread(target=self._loop.run_forever, name="kafka", daemon=True)
         self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
         """The result of `coroutine`. Raises Unavailable where Kafka fails or time runs out."""
+        return self._call(coroutine, timeout_s, last=False)
+
+    def last_call(self, coroutine: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+        """As `call`, to let go of something; soon over where Kafka was given up."""
+        limit_s = min(timeout_s, _LAST_S) if self._given_up else timeout_s
+        return self._call(coroutine, limit_s, last=True)
+
+    def give_up(self) -> None:
+        """Whoever waits for Kafka gets Unavailable, and whoever asks from now on. From any thread.
+
+        For who ends soon: what is on its way may be written or not.
+        """
+        self._given_up = True
+        for future in list(self._calls):
+            future.cancel()
+
+    def _call(self, coroutine: Coroutine[Any, Any, _T], timeout_s: float, *, last: bool) -> _T:
         limited = asyncio.wait_for(coroutine, timeout_s)
         future = asyncio.run_coroutine_threadsafe(limited, self._loop)
+        self._calls.add(future)
+        if self._given_up and not last:
+            future.cancel()
         with translated():
             try:
                 return future.result(timeout_s + _GRACE_S)
             finally:
+                self._calls.discard(future)
                 future.cancel()
 
     def close(self) -> None:
@@ -105,7 +129,7 @@ class LoopThread:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=_GRACE_S)
+            await asyncio.wait(left, timeout=_LAST_S if self._given_up else _GRACE_S)
         for connection in list(self._loop.connections):
             if isinstance(connection, asyncio.WriteTransport):
                 connection.abort()

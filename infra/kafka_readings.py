@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bal.certify.commitment import salt
-from bal.errors import GridsealError, Stop
+from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import StoredRecord, TreeHead
 from bal.ports import CustomerDb, Vault
 from bal.provide.feed import CHECKPOINTS, READINGS, Placed, Superseding, headers, is_for
@@ -63,8 +63,13 @@ class KafkaReadings:
         with self._lock:
             producer, self._producer = self._producer, None
             if producer is not None:
-                self._loop.call(cut_off(producer, self._access.timeout_s), 60)
+                with suppress(Unavailable):
+                    self._loop.last_call(cut_off(producer, self._access.timeout_s), 60)
             self._loop.close()
+
+    def give_up(self) -> None:
+        """As KafkaBus.give_up."""
+        self._loop.give_up()
 
     def publish(self, size: int) -> None:
         """Publish every row below `size`, which is visible, that is stored and was not published.

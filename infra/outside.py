@@ -32,6 +32,10 @@ KAFKA_MESSAGE_BYTES_MAX = 8 * 1024 * 1024  # a group of the intake must fit into
 class OpenBus(Bus, Protocol):
     """A bus that someone opened."""
 
+    def give_up(self) -> None:
+        """Have each call raise Unavailable that would wait for a server, also one under way."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...

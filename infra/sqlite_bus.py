@@ -59,6 +59,9 @@ class SqliteBus:
             if connection is not None:
                 connection.close()
 
+    def give_up(self) -> None:
+        """Nothing here waits for a server."""
+
     def append(self, messages: Sequence[Intake]) -> list[int]:
         """All or none, durable when it returns. Raises Unavailable when the disk refuses."""
         with self._lock:

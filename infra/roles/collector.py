@@ -90,6 +90,7 @@ class CollectorRole:
         if self._front is None:
             return
         self._front.refuse("this collector is stopping")
+        await asyncio.to_thread(self._front.drain)
         if self.broker is not None:
             await self.broker.stop()
         if self._mqtt is not None:

@@ -259,8 +259,8 @@ async def run(wanted: Wanted) -> GridsealError | None:
     try:
         await asyncio.wait_for(role.stop(), timeout=STOP_WITHIN_S - 0.5)
     except TimeoutError:
-        logger.critical("not everything ended in time; what was answered for is on disk")
-        os._exit(1)
+        logger.warning("not everything ended in time; what was answered for is on disk")
+        os._exit(1 if failures else 0)
     if status is not None:
         status.stop()
     made.folder.unlock()

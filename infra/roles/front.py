@@ -27,6 +27,7 @@ from infra.services import PlatformServices, load_token_keys
 logger = logging.getLogger("gridseal.roles")
 
 RPC_WAIT_S = 30
+DRAIN_S = 1.0  # at a stop, for the bus to take what waits
 NO_CHAIN = "the anchorer, which has the chain, does not answer"
 
 
@@ -113,10 +114,14 @@ class Front:
         """Take nothing more."""
         self.writer.refuse(reason)
 
+    def drain(self) -> None:
+        """Answer all that wait for the bus; for a second at most, if it stands still."""
+        self.writer.stop(DRAIN_S)
+
     def stop(self) -> None:
         """Answer what was accepted, then end."""
         self.disk.stop()
-        self.writer.stop()
+        self.writer.stop(DRAIN_S)
         self.backlog.stop()
         self.follower.stop()
         self.notifier.stop()

@@ -79,6 +79,7 @@ class GatewayRole:
         if self._front is None:
             return
         self._front.refuse("this gateway is stopping")
+        await asyncio.to_thread(self._front.drain)
         if self._server is not None:
             await self._server.stop()
         await asyncio.to_thread(self._front.stop)

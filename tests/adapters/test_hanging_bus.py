@@ -29,15 +29,20 @@ class Kafka:
     """In front of the platform's bus: answers, or stands still as a server that was stopped."""
 
     def __init__(self, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers = Event()
+        self.answers, self.given_up = Event(), Event()
         self.answers.set()
         bus = platform.stores.bus
+        monkeypatch.setattr(bus, "give_up", self.give_up)
         for name in ("append", "read", "end", "trim"):
             monkeypatch.setattr(bus, name, self._behind(getattr(bus, name)))
 
+    def give_up(self) -> None:
+        self.given_up.set()
+        self.answers.set()
+
     def _behind(self, call: Callable[..., T]) -> Callable[..., T]:
         def waits(*arguments: Any) -> T:
-            if not self.answers.wait(HANGS_S):
+            if not self.answers.wait(HANGS_S) or self.given_up.is_set():
                 raise Unavailable("Kafka does not answer in time", retry_after_s=5)
             return call(*arguments)
 
@@ -172,3 +177,36 @@ def test_a_command_of_which_nobody_knows_is_the_same_when_it_is_given_again(
         await platform.stop()
 
     asyncio.run(scenario())
+
+
+def test_an_end_does_not_wait_for_the_bus(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has a receipt is kept, what waits is told that it has none, and nothing is left."""
+    kafka = Kafka(platform, monkeypatch)
+    root = platform.folder.root
+
+    async def scenario() -> None:
+        async with running(platform):
+            made = await commanded(
+                platform, "client-add", name="m", scopes=["messages.write"], groups=["g"]
+            )
+            accepted = await platform.services.submit(made["client_id"], "cim", b"<no/>")
+            assert '"accepted"' in accepted.accepted
+            kafka.answers.clear()
+            waiting = platform.writer.submit(made["client_id"], "cim", b"<never/>")
+            await asyncio.wait_for(platform.stop(), 4.5)  # as `run` gives it
+            with pytest.raises(Unavailable):
+                waiting.result(0)
+        assert not [one.name for one in platform.engine._threads if one.is_alive()]
+
+    asyncio.run(scenario())
+    again = Platform(root, Config())
+    again.open()
+    try:
+        raws = [message.raw for message in again.stores.bus.read(0, 9)]
+        assert raws[-1] == b"<no/>"
+    finally:
+        again.chain.close()
+        again.stores.close()
+        again.folder.unlock()

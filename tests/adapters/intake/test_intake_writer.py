@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -80,3 +81,26 @@ def test_a_bus_that_can_not_be_gone_on_with_stops_the_platform(
     with pytest.raises(Stop, match="made anew"):
         writer.submit("a", "cim", b"1").result(WAIT_S)
     assert [str(error) for error in stopped_by] == ["bus-went-backwards: it was made anew"]
+
+
+def test_a_bus_that_stands_still_holds_up_no_end(bus: Failing, writer: IntakeWriter) -> None:
+    """Who waits is told that it is not acknowledged, those behind the append under way as well."""
+    begun, go = Event(), Event()
+    append = SqliteBus.append
+
+    def hangs(messages: Sequence[Intake]) -> list[int]:
+        begun.set()
+        assert go.wait(WAIT_S)
+        return append(bus, messages)
+
+    bus.append = hangs  # type: ignore[method-assign]
+    first = writer.submit("a", "cim", b"1")
+    assert begun.wait(WAIT_S)
+    behind = writer.submit("a", "cim", b"2")
+    assert not writer.stop(0.05)
+    for one in (first, behind):
+        with pytest.raises(Unavailable, match="the platform is stopping"):
+            one.result(WAIT_S)
+    go.set()
+    assert writer.stop()
+    assert [message.raw for message in bus.read(0, 9)] == [b"1"]  # acknowledged to nobody

@@ -1,7 +1,9 @@
 """The loop of a thread: limits on time, and how what goes wrong there comes out."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -72,3 +74,20 @@ def test_what_still_runs_ends_with_the_loop() -> None:
         loop.call(runs(), 10)
         assert not ended
     assert ended
+
+
+def test_who_waits_for_a_kafka_that_is_given_up_waits_no_longer() -> None:
+    loop = LoopThread()
+    with ThreadPoolExecutor(1) as others:
+        waiting = others.submit(loop.call, asyncio.sleep(600), 600)
+        while not loop._calls:
+            time.sleep(0.001)
+        loop.give_up()
+        with pytest.raises(Unavailable):
+            waiting.result(30)
+    with pytest.raises(Unavailable):
+        loop.call(asyncio.sleep(600), 600)
+    assert loop.last_call(asyncio.sleep(0, 7), 600) == 7
+    with pytest.raises(Unavailable):
+        loop.last_call(asyncio.sleep(600), 600)
+    loop.close()
