@@ -118,9 +118,9 @@ class StorerRole:
         for partition in [p for p, one in self._shares.items() if mine.get(p) != one.number]:
             share = self._shares.pop(partition)
             self._troubles.pop(partition, None)
-            self._drop(share)
             if partition not in mine:
                 self._let_go(partition, share)
+            self._drop(share)
         for partition in sorted(mine.keys() - self._shares.keys()):
             self._shares[partition] = _Share(mine[partition])
 

@@ -5,7 +5,7 @@ none of.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import date
@@ -64,6 +64,10 @@ class Given:
 
     def mine(self) -> Mapping[int, int]:
         return dict(self.shares)
+
+    def take(self, shares: Iterable[int], number: int) -> None:
+        """Have these from now on, and no others."""
+        self.shares = dict.fromkeys(shares, number)
 
     def close(self) -> None: ...
 
@@ -158,10 +162,11 @@ class Played:
             begin=begin,
         )
 
-    def storer(self) -> tuple[StorerRole, Given]:
+    def storer(self, *partitions: int) -> tuple[StorerRole, Given]:
+        """One that has these partitions; all, where none is named."""
         stores = self.stores("storer")
         self.number += 1
-        members = Given({0: self.number})
+        members = Given(dict.fromkeys(partitions or range(self.partitions), self.number))
         ports = storer_ports(stores, self.channels, self.positions, self.clock.elapsed_s)
         return StorerRole(ports, members), members
 
