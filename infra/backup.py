@@ -9,9 +9,11 @@ A backup is of files alone, whatever servers the platform uses: infra/data_copy.
 have into it. A restored platform is one of files, too, and of the same kind.
 """
 
+import fcntl
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import tarfile
@@ -22,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bal.certify.log import Sequencer, genesis, target
-from bal.errors import Rejected, Stop
+from bal.errors import Rejected, Stop, Unavailable
 from bal.ports import Heads
 from bal.times import rfc3339
 from infra.anchor_contract import address_of
@@ -42,6 +44,7 @@ from infra.system_clock import SystemClock
 MANIFEST = "backup.json"
 VERSION = "gridseal.backup/1"
 _MANIFEST_BYTES_MAX = 64 * 1024
+_DATED = "gridseal-*T*Z.tar"
 _IN, _OUT = "included", "left out"
 
 
@@ -82,6 +85,33 @@ def backup(data: Path, to: Path, *, keys: bool = True, rows: bool = True) -> Bac
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return made
+
+
+def backup_in(
+    folder: Path, data: Path, keep: int, *, keys: bool = True, rows: bool = True
+) -> tuple[Path, Backup]:
+    """As `backup`, to a file in `folder` that the time names.
+
+    keep: so many files of that kind stay there, the newest, once this one is whole; 0: all. What
+    backups that were killed left there is removed. Raises as `backup`, and Unavailable where
+    another one is being made there.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another backup is being made in {folder}") from None
+        for left in folder.glob(f".{_DATED}.*"):
+            shutil.rmtree(left)
+        time = rfc3339(SystemClock().now_us())
+        to = folder / f"gridseal-{re.sub('[-:]|[.][0-9]+', '', time)}.tar"
+        made = backup(data, to, keys=keys, rows=rows)
+        for old in sorted(folder.glob(_DATED))[: -keep if keep else 0]:
+            old.unlink()
+    finally:
+        os.close(held)
+    return to, made
 
 
 def _described(copy: Path, *, keys: bool, rows: bool) -> Backup:

@@ -95,8 +95,13 @@ def _add_backup(commands: Any) -> None:
     made = commands.add_parser("backup", help=text, description=text)
     _data(made)
     made.add_argument(
-        "--to", type=Path, required=True, metavar="FILE.tar", help="a new file, made 0600"
-    )
+        "--to", type=Path, required=True, metavar="FILE.tar",
+        help="a new file, made 0600; of a folder, one in it that the time names",
+    )  # fmt: skip
+    made.add_argument(
+        "--keep", type=int, default=0, metavar="N",
+        help="with a folder: so many files stay there, the newest; all if not given",
+    )  # fmt: skip
     made.add_argument(
         "--without-keys", action="store_true",
         help="leave the keys of CA, chain and tokens out: senders must be enrolled anew then",
@@ -116,13 +121,18 @@ def _add_backup(commands: Any) -> None:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    from infra.backup import backup  # noqa: PLC0415 - as infra/cli.py
+    from infra.backup import backup, backup_in  # noqa: PLC0415 - as infra/cli.py
 
-    keys = not arguments.without_keys
-    made = backup(arguments.data, arguments.to, keys=keys, rows=not arguments.without_rows)
+    keys, rows, to = not arguments.without_keys, not arguments.without_rows, arguments.to
+    if arguments.keep < 0 or (arguments.keep and not to.is_dir()):
+        raise Stop("usage", "--keep is a number, and --to a folder then")
+    if to.is_dir():
+        to, made = backup_in(to, arguments.data, arguments.keep, keys=keys, rows=rows)
+    else:
+        made = backup(arguments.data, to, keys=keys, rows=rows)
     held = "the keys of CA, chain and tokens and the vault" if keys else "the vault"
     sys.stdout.write(
-        f"{arguments.to}: {made.origin} as of {made.size} entries, {made.time}\n"
+        f"{to}: {made.origin} as of {made.size} entries, {made.time}\n"
         f"It holds {held}: who can read it can open every record and name every customer.\n"
         "It holds no key of the log: `gridseal restore` opens a successor log.\n"
     )

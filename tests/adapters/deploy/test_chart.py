@@ -45,9 +45,14 @@ nodeSelector: {kubernetes.io/hostname: one}
 tolerations: [{key: a, operator: Exists}]
 priorityClassName: high
 """
+BACKUP = """
+backup: {enabled: true, existingClaim: tapes, keep: 3, schedule: "5 4 * * 0", withoutKeys: true}
+"""
 VALUES = {
     "nothing": "",
     "own servers": OWN_SERVERS,
+    "a backup": BACKUP,
+    "own servers and a backup": OWN_SERVERS + BACKUP,
     "a secret file": "existingConfigSecret: whole\nnetworkPolicy: {enabled: false}",
 }
 Documents = list[dict[str, Any]]
@@ -246,6 +251,70 @@ def test_nothing_is_reached_but_what_a_role_needs(tmp_path: Path) -> None:
     assert (refused["ingress"], refused["egress"]) == ([], [])
 
 
+def backup_of(folder: Path, values: str) -> tuple[dict[str, Any], Documents]:
+    """Its pod, and all documents."""
+    documents = [one for one in yaml.safe_load_all(render(folder, values)) if one]
+    (job,) = of_kind(documents, "CronJob")
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    assert job["spec"]["schedule"] == "5 4 * * 0"
+    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]
+    return pod, documents
+
+
+def test_no_backup_is_made_unless_asked_for(tmp_path: Path) -> None:
+    for values in ("", OWN_SERVERS):
+        assert "CronJob" not in render(tmp_path, values)
+    code, _, said = helm(tmp_path, ["template", "here"], "backup: {enabled: true}")
+    assert (code, "backup.existingClaim" in said) == (1, True)
+
+
+@pytest.mark.parametrize("values", ["", OWN_SERVERS])
+def test_a_backup_is_made_beside_the_roles(tmp_path: Path, values: str) -> None:
+    pod, documents = backup_of(tmp_path, values + BACKUP)
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    given = cli._parser().parse_args([str(one) for one in container["args"]])
+    assert container["args"][0] == "backup"
+    assert (given.keep, given.without_keys, given.without_rows) == (3, True, False)
+    data = {str(role["spec"]["containers"][0]["args"][2]) for _, role in roles(documents)}
+    assert data == {f"--data={given.data}"}
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert mounts["backups"] == str(given.to)
+    volumes = {one["name"]: one for one in spec["volumes"]}
+    claims = {
+        name: volumes[name]["persistentVolumeClaim"]["claimName"] for name in ("data", "backups")
+    }
+    assert claims == {"data": "mine" if values else "here-gridseal", "backups": "tapes"}
+    for _, role in roles(documents):
+        for key in ("affinity", "securityContext", "automountServiceAccountToken"):
+            assert spec[key] == role["spec"][key]
+        (other,) = role["spec"]["containers"]
+        assert container["securityContext"] == other["securityContext"]
+        assert container["image"] == other["image"]
+    (term,) = spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_a_backup_enters_servers_as_who_may_look(tmp_path: Path) -> None:
+    pod, documents = backup_of(tmp_path, OWN_SERVERS + BACKUP)
+    found = config(tmp_path, OWN_SERVERS)
+    volume = next(one for one in pod["spec"]["volumes"] if one["name"] == "settings")
+    secrets = [one["secret"] for one in volume["projected"]["sources"]]
+    paths = {f"{RUN}/{item['path']}" for one in secrets for item in one["items"]}
+    named = {
+        getattr(table, key)
+        for table in (found.kafka, found.cassandra)
+        for key in ("ca", "certificate", "key")
+    }
+    assert paths == named | {f"{found.cassandra.passwords}/reader"}
+    assert "here-gridseal-kafka-worker" in {one["name"] for one in secrets}
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(documents, "NetworkPolicy")}
+    policy = policies["here-gridseal-backup"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert (ports, policy.get("ingress", [])) == ({9093, 9094, 9042}, [])
+
+
 def test_pods_are_moved_one_at_a_time_and_scaled_within_the_partitions(tmp_path: Path) -> None:
     documents = [one for one in yaml.safe_load_all(render(tmp_path, OWN_SERVERS)) if one]
     budgets = of_kind(documents, "PodDisruptionBudget")
@@ -276,6 +345,8 @@ def test_pods_are_moved_one_at_a_time_and_scaled_within_the_partitions(tmp_path:
         "config: {limits: {depth: 6.5}}",
         "persistence: {accessModes: [ReadOnlyMany]}",
         "roles: {workers: {replicas: 2}}",
+        "backup: {enabled: yes please}",
+        "backup: {keep: -1}",
     ],
 )
 def test_wrong_values_are_refused(tmp_path: Path, values: str) -> None:

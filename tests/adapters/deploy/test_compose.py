@@ -13,7 +13,7 @@ from infra.servers.place import Place
 from tests.adapters.deploy.deploy_tools import DEPLOY, ROLES, program, run
 
 FILE = DEPLOY / "docker-compose.yml"
-OURS = ("prepare", "settle", *ROLES)
+OURS = ("prepare", "settle", "backup", *ROLES)
 SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
 
 
@@ -28,7 +28,7 @@ def load(file: Path = FILE, **environment: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = load()["services"]  # with .env as it is
+    found: dict[str, Any] = load(COMPOSE_PROFILES="anvil,backup")["services"]
     return found
 
 
@@ -56,6 +56,28 @@ def test_a_chain_of_ones_own_leaves_anvil_out() -> None:
     )
     assert found["services"]["settle"]["environment"]["GRIDSEAL_RPC_URL"] == "https://rpc.example"
     assert "anvil" not in found["services"]
+
+
+def test_images_may_be_pinned_by_digest() -> None:
+    """Every one, without a change to the file."""
+    digest = "sha256:" + 64 * "a"
+    names = set(re.findall(r"GRIDSEAL_[A-Z]*_?IMAGE", FILE.read_text()))
+    given = {name: f"registry.example/{name.lower()}@{digest}" for name in names}
+    found = load(**given, COMPOSE_PROFILES="anvil,backup")["services"]
+    assert {one["image"] for one in found.values()} | {
+        found["prepare"]["build"]["args"]["PYTHON_IMAGE"]
+    } == set(given.values())
+
+
+def test_a_backup_is_made_when_it_is_asked_for(services: dict[str, Any]) -> None:
+    assert "backup" not in load()["services"]
+    backup = services["backup"]
+    given = cli._parser().parse_args(backup["command"])
+    assert backup["command"][0] == "backup"
+    assert (given.data, given.to, given.keep) == (Path("/data"), Path("/backups"), 7)
+    mounts = {one["source"]: one["target"] for one in backup["volumes"]}
+    assert mounts == {"data": "/data", "worker": str(init.RUN), "backups": "/backups"}
+    assert set(backup["networks"]) == {"inside"}
 
 
 def test_every_container_is_hardened_and_limited(services: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from storer_ground import PARTITIONS, Ground, digest, make_ground, rows_of, send
 
 from bal.errors import Stop, Unavailable
 from infra import data_copy
-from infra.backup import backup, restore
+from infra.backup import backup, backup_in, restore
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
 from infra.drill import drill, table
@@ -209,6 +209,19 @@ def test_what_is_let_go_of_meanwhile_is_looked_at_again(
         copy_data(ground.root, tmp_path / "never")
     assert not (tmp_path / "never").exists()
     folder.unlock()
+
+
+def test_of_many_backups_the_newest_stay(ground: Ground, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"gridseal-2026010{number}T000000Z.tar").touch()
+    (tmp_path / "mine.tar").touch()
+    left = tmp_path / ".gridseal-20260101T000000Z.tar.x" / "data"
+    left.mkdir(parents=True)  # of one that was killed
+    file, made = backup_in(tmp_path, ground.root, 2)
+    assert made.size == ground.size
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"gridseal-20260103T000000Z.tar", file.name, "mine.tar"}
+    restore(file, tmp_path / "data")
 
 
 def test_a_backup_that_is_killed_leaves_nothing_that_looks_whole(
