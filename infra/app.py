@@ -10,9 +10,9 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,13 +86,28 @@ class Platform:
         self.feeder: Feeder | None = None
         self.broker: MosquittoIntake | None = None
         self.accounts: MosquittoAccounts | None = None
+        self._made = False
+        self._faces: list[Callable[[], Awaitable[None]]] = []  # how to stop what faces senders
+        self._control: ControlServer | None = None
+        self._begun = ExitStack()  # what is to be let go of, the last one first
 
     # -- opening ----------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Lock the folder, open stores and chain, recover; blocking. Raises Stop."""
+        """Lock the folder, open stores and chain, recover; blocking. Raises Stop, Unavailable.
+
+        Then nothing is open, as before.
+        """
+        try:
+            self._open()
+        except BaseException:
+            self._begun.close()
+            raise
+
+    def _open(self) -> None:
         self.folder.create()
         self.folder.lock()
+        self._begun.callback(self.folder.unlock)
         if self.folder.has_roles:
             text = "roles run on this data folder, one process each: start them by `gridseal run`"
             raise Stop("stores-differ", text)
@@ -102,8 +117,10 @@ class Platform:
         self.intake_signer = KeySigner(f"{origin}/intake", self.folder.seed("intake"))
         choose(self.folder, self.config)
         self.stores = Stores.open(self.folder, self.clock)
+        self._begun.callback(self.stores.close)
         known = facts.contract if facts else ""
         self.chain = open_chain(self.config.anchor, self.folder, origin, known)
+        self._begun.callback(self.chain.close)
         self.facts = self._facts(facts, origin, self.chain)
         if not (self.folder.keys / "ca.key").exists():
             create_ca(self.folder.keys, self.clock)
@@ -161,21 +178,44 @@ class Platform:
     # -- running ----------------------------------------------------------------------------
 
     async def start(self, http: tuple[str, int], mqtt: tuple[str, int]) -> dict[str, Any]:
-        """Start everything; returns what `gridseal up` prints once it serves."""
+        """Start everything; returns what `gridseal up` prints once it serves.
+
+        Where a part of it fails, what was started is stopped again.
+        """
+        try:
+            return await self._start(http, mqtt)
+        except BaseException:
+            try:
+                await self.stop()
+            except Exception as error:  # what it was stopped for is what is told
+                logger.critical("unexpected", exc_info=error)
+            raise
+
+    async def _start(self, http: tuple[str, int], mqtt: tuple[str, int]) -> dict[str, Any]:
         self._loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         self._server_certificate([http[0], mqtt[0]])
         self._make_engine()
+        self._made = True
+        begun = self._begun.callback
+        begun(self.anchorer.stop, timeout_s=2)
+        if self.feeder is not None:
+            begun(self.feeder.stop)
         gateway, mqtt_url = await self._serve(http, mqtt)
         keys = self.folder.keys
         self.notifier.start(self._interested, self._deliver)
+        begun(self.notifier.stop)
         self.deriver.start()
+        begun(self.deriver.stop)
+        begun(self.engine.stop)
         await asyncio.to_thread(self.engine.start)  # it asks the bus, which may not answer
         self.writer.start()
+        begun(self.writer.stop)
         if self.feeder is not None:
             self.feeder.start()
         await self._start_broker()
         self.disk.start()
+        begun(self.disk.stop)
         self.anchorer.start()
         self.enrolment = Enrolment(
             load_ca(keys),
@@ -240,6 +280,7 @@ class Platform:
             for user in ("collector", "receipts")
         )  # fmt: skip
         self.broker = MosquittoIntake(self.services, collector, teller, senders=senders)
+        self._faces.append(self.broker.stop)
         await self.broker.start()
 
     def _interested(self) -> list[str]:
@@ -255,6 +296,7 @@ class Platform:
         """Begin to listen; returns the gateway and the URL of the intake."""
         keys = self.folder.keys
         context = server_context(keys / "server.crt", keys / "server.key", keys / "ca.crt")
+        self._faces.append(self.mqtt.stop)
         try:
             port = await self.mqtt.start(mqtt[0], mqtt[1], context)
         except OSError as error:
@@ -266,7 +308,12 @@ class Platform:
             self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
         )
         self._http = HttpServer(app, keys / "server.crt", keys / "server.key")
-        await self._http.start(listener)
+        try:
+            await self._http.start(listener)
+        except BaseException:
+            listener.close()
+            raise
+        self._faces.append(self._http.stop)
         gateway: Gateway = app.state.gateway
         return gateway, f"mqtts://{host_in_url(mqtt[0])}:{port}"
 
@@ -393,33 +440,19 @@ class Platform:
 
         A bus that stands still is not waited for: what it has is in the log after the next start.
         """
-        await self._control.stop()
-        self.writer.refuse("the platform is stopping")
-        if not await asyncio.to_thread(self.writer.stop, DRAIN_S):
+        if self._control is not None:
+            await self._control.stop()
+        if self._made and not await asyncio.to_thread(self.writer.stop, DRAIN_S):
             self._give_up()
-        brokers = [self.broker.stop()] if self.broker is not None else []
-        await asyncio.gather(*brokers, self.mqtt.stop(), self._http.stop())
+        await asyncio.gather(*(stop() for stop in self._faces))
         waiting = asyncio.get_running_loop().call_later(GIVE_UP_S, self._give_up)
-        await asyncio.to_thread(self._stop_threads)
+        await asyncio.to_thread(self._begun.close)
         waiting.cancel()
 
     def _give_up(self) -> None:
         self.stores.bus.give_up()
         if self.feeder is not None:
             self.feeder.give_up()
-
-    def _stop_threads(self) -> None:
-        self.disk.stop()
-        self.writer.stop()
-        self.engine.stop()
-        if self.feeder is not None:
-            self.feeder.stop()
-        self.deriver.stop()
-        self.notifier.stop()
-        self.anchorer.stop(timeout_s=2)
-        self.chain.close()
-        self.stores.close()
-        self.folder.unlock()
 
     # -- what happens -----------------------------------------------------------------------
 

@@ -1,0 +1,87 @@
+"""A start that fails leaves nothing running and nothing held, wherever it fails."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bal.errors import GridsealError, Stop, Unavailable
+from infra.app import Platform
+from infra.config import Config
+
+ANYWHERE = ("127.0.0.1", 0)
+OURS = {"notifier", "deriver", "pipeline", "storer", "settler", "intake-writer", "disk", "anchorer"}
+
+
+def fails(*_: Any, **__: Any) -> Any:
+    raise Unavailable("it is away")
+
+
+async def fails_later(*_: Any, **__: Any) -> Any:
+    raise Unavailable("it is away")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def taken() -> Iterator[tuple[str, int]]:
+    with socket.socket() as other:
+        other.bind(ANYWHERE)
+        other.listen()
+        yield other.getsockname()
+
+
+def ours() -> set[str]:
+    return {thread.name for thread in threading.enumerate()} & OURS
+
+
+def started(root: Path, http: tuple[str, int] = ANYWHERE) -> None:
+    """Start and stop one."""
+
+    async def scenario() -> None:
+        platform = Platform(root, Config())
+        await asyncio.to_thread(platform.open)
+        await platform.start(http, ANYWHERE)
+        assert ours() == OURS
+        await platform.stop()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("at", "failure"),
+    [
+        ("infra.app.Stores.open", fails),
+        ("infra.app.open_chain", fails),
+        ("infra.app.write_public_records", fails),
+        ("infra.app.HttpServer.start", fails_later),
+        ("infra.sqlite_bus.SqliteBus.end", fails),
+        ("infra.app.DiskWatch.start", fails),
+        ("infra.app.Anchorer.start", fails),
+        ("infra.app.ControlServer.start", fails_later),
+    ],
+)
+def test_what_was_started_is_stopped_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, at: str, failure: Any
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(at, failure)
+        with pytest.raises(GridsealError, match="it is away"):
+            started(root)
+    assert ours() == set()
+    started(root)  # in the same process: folder, files and addresses are free
+    assert ours() == set()
+
+
+def test_a_port_that_is_taken(root: Path, taken: tuple[str, int]) -> None:
+    with pytest.raises(Stop, match="in use"):
+        started(root, taken)
+    assert ours() == set()
+    started(root)
