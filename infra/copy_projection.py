@@ -5,10 +5,13 @@ A copy is a folder of files on which nobody runs, so all is done by this process
 
 import sqlite3
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from time import monotonic
 
 from bal.certify.log import Sequencer
 from bal.pipeline import Worker
+from bal.ports import Heads
+from infra.committed import CommittedClose, Progress
 from infra.data_folder import DataFolder
 from infra.key_signer import KeySigner
 from infra.outside import Outside
@@ -19,7 +22,7 @@ from infra.roles.remaking import Remaking
 from infra.roles.sequencing import POSITION
 from infra.roles.sqlite_channels import SqliteChannels
 from infra.roles.stores import STORER, open_stores
-from infra.roles.storing import WORKER_POSITION, storer_ports
+from infra.roles.storing import FIRST, WORKER_POSITION, storer_ports
 from infra.rules import running_rules
 from infra.stores import Stores
 from infra.system_clock import SystemClock
@@ -64,6 +67,21 @@ def _project_topics(folder: DataFolder, stores: Stores) -> None:
         remaking = Remaking(storer_ports(stores, channels, positions, monotonic))
         while remaking.step():
             pass
+
+
+def store_close(folder: DataFolder, stores: Stores, close: CommittedClose, heads: Heads) -> None:
+    """Store a close that is the last that the log has, where all before it is stored."""
+    projector = stores.projector
+    if not folder.has_roles:
+        progress = replace(projector.progress(), version=heads.version, size=heads.size)
+        projector.store([], progress, [close])
+        projector.sync()
+        return
+    progress = Progress(heads.version, heads.size, 0, 0)
+    for lane in range(folder.partitions):
+        closes = [close] if lane == FIRST else []
+        projector.store_lane(lane, [], progress, closes, stores.registry)
+        projector.sync_lane(lane, progress)
 
 
 def begin_topics(folder: DataFolder, version: int) -> None:

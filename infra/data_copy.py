@@ -102,7 +102,8 @@ def _copy(data: DataFolder, to: DataFolder, *, keys: bool, log_keys: bool, rows:
         if servers is not None:
             servers.write_heads(to)
         version = _as_of_heads(to.root)
-        size, needed_from = _progress(to.root)
+        rows_anew = servers is not None and servers.has_rows
+        size, needed_from = _progress(to.root, rows_anew=rows_anew)
         if servers is not None:
             _write_messages(servers, to, needed_from)
             servers.write_rows(to, size)
@@ -328,14 +329,26 @@ def _as_of_heads(to: Path) -> int:
     return version
 
 
-def _progress(to: Path) -> tuple[int, int]:
-    """Size up to which rows are stored for good, and the first message that is still needed."""
+def _progress(to: Path, *, rows_anew: bool) -> tuple[int, int]:
+    """Size up to which rows are stored for good, and the first message that is still needed.
+
+    rows_anew: of roles, rows beyond what all of them have stored won't be in the copy.
+    """
     if not (to / PROGRESS).exists():
         return 0, 0
     row = None
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(to / PROGRESS)) as db, db:
-        row = db.execute("SELECT size, needed_from FROM progress").fetchone()
-        db.execute("DELETE FROM stored_since_boot")  # of the original, and of this boot
+        if not DataFolder(to).has_roles:
+            row = db.execute("SELECT size, needed_from FROM progress").fetchone()
+        else:
+            db.execute("UPDATE lane SET stored = 0, boot = ''")  # in this run of the kernel
+            count = db.execute("SELECT count(*) FROM lane").fetchone()[0]
+            if count == DataFolder(to).partitions:
+                version, size = db.execute("SELECT min(version), min(size) FROM lane").fetchone()
+                row = size, 0
+            if rows_anew:
+                found = (version, size) if row else (0, 0)
+                db.execute("UPDATE lane SET version = ?, size = ?", found)
     return (row[0], row[1]) if row else (0, 0)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import date
 
 from bal.certify import device_day
@@ -11,7 +10,7 @@ from bal.model import Pseudonym, StoredRecord
 from bal.ports import DayRows
 from bal.slots import NO_INDEX
 from infra.committed import CommittedClose
-from infra.copy_projection import open_whole, project
+from infra.copy_projection import open_whole, project, store_close
 from infra.data_folder import DataFolder
 from infra.deriver import DaySources
 from infra.drill_victim import Attempt, NothingToAttack, Victim, said
@@ -61,10 +60,7 @@ def hide(folder: DataFolder, victim: Victim) -> Attempt:
         k = len(stores.book.closes()) + 1
         closed = hiding.close(date.fromisoformat(day), k, heads.size, SystemClock().now_us())
         [first] = sequencer.commit(closed.batches({"rules": facts.rules}), [closed.record])[:1]
-        now = sequencer.heads
-        progress = replace(stores.projector.progress(), version=now.version, size=now.size)
-        stores.projector.store([], progress, [CommittedClose(closed, first)])
-        stores.projector.sync()
+        store_close(folder, stores, CommittedClose(closed, first), sequencer.heads)
     done = f"{day} closed again, slot {slot} (entry {hidden.index}) left out"
     where = f"entry {first + len(closed.entries)}"
     return Attempt(done, where, said(replay(folder.root)))
