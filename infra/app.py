@@ -74,9 +74,15 @@ GIVE_UP_S = 1.0  # … and to answer to the rest; then it is asked no more
 class Platform:
     """One running platform. `open`, then `serve`, then `close`."""
 
-    def __init__(self, root: Path, config: Config) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: Config,
+        complete: Callable[[Config], Config] = lambda config: config,
+    ) -> None:
+        """complete: the configuration, by what it makes in the folder; called once it is held."""
         self.folder = DataFolder(root)
-        self.config = config
+        self.config, self._complete = config, complete
         self.clock = SystemClock()
         self.stopped: asyncio.Event | None = None
         self.failure: GridsealError | None = None
@@ -111,6 +117,7 @@ class Platform:
         if self.folder.has_roles:
             text = "roles run on this data folder, one process each: start them by `gridseal run`"
             raise Stop("stores-differ", text)
+        self.config = self._complete(self.config)
         facts = self.folder.facts()
         origin = facts.origin if facts else self._origin()
         self.signer = log_signer(self.config.signer, self.folder, origin)
@@ -522,10 +529,17 @@ class Platform:
 
 
 async def run(
-    root: Path, http: tuple[str, int], mqtt: tuple[str, int], config: Config
+    root: Path,
+    http: tuple[str, int],
+    mqtt: tuple[str, int],
+    config: Config,
+    complete: Callable[[Config], Config] = lambda config: config,
 ) -> GridsealError | None:
-    """Run a platform until SIGTERM or SIGINT; what made it stop by itself is returned."""
-    platform = Platform(root, config)
+    """Run a platform until SIGTERM or SIGINT; what made it stop by itself is returned.
+
+    complete: as Platform.
+    """
+    platform = Platform(root, config, complete)
     await asyncio.to_thread(platform.open)
     ready = await platform.start(http, mqtt)
     assert platform.stopped is not None

@@ -5,13 +5,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bal.errors import GridsealError, Stop
 from infra import log_output
 from infra.addresses import address
+
+if TYPE_CHECKING:
+    from infra.config import Config
 
 USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
 _WRONG_USE = {"usage", "config-invalid"}
@@ -128,12 +132,13 @@ def _up(arguments: argparse.Namespace) -> int:
 
     tune_interpreter()
     config = load(arguments.config)
+    complete: Callable[[Config], Config] = _as_given
     if arguments.profile == "local":
         from infra.profile_local import local
 
-        config = local(arguments.data, config)
+        complete = partial(local, arguments.data)
     with asyncio.Runner() as runner:
-        failure = runner.run(run(arguments.data, http, mqtt, config))
+        failure = runner.run(run(arguments.data, http, mqtt, config, complete))
         if failure is not None:
             sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
         logging.shutdown()
@@ -141,6 +146,10 @@ def _up(arguments: argparse.Namespace) -> int:
             stream.flush()
         # All is closed. Python would wait for every thread that a client of a server has left.
         os._exit(0 if failure is None else 1)
+
+
+def _as_given(config: "Config") -> "Config":
+    return config
 
 
 # -- day --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,23 @@ def test_a_port_that_is_taken(root: Path, taken: tuple[str, int]) -> None:
         started(root, taken)
     assert ours() == set()
     started(root)
+
+
+def test_nothing_is_made_in_a_folder_that_another_one_holds(root: Path) -> None:
+    """Not even keys and funds: of two starts at once only one makes them."""
+    made: list[str] = []
+
+    def made_by(name: str, config: Config) -> Config:
+        made.append(name)
+        return config
+
+    first = Platform(root, Config(), partial(made_by, "first"))
+    second = Platform(root, Config(), partial(made_by, "second"))
+    first.open()
+    with pytest.raises(Stop, match="already runs"):
+        second.open()
+    assert made == ["first"]
+    first._begun.close()
+    second.open()
+    second._begun.close()
+    assert made == ["first", "second"]
