@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from infra.files import make_folder
 from infra.profile_local import local
 from infra.servers import kafka, process
 from infra.servers.place import kept_ports, write_state
+from tests.bounded import until
 from tests.faults.disks import Small, small
 from tests.faults.link import Link
 from tests.faults.load import Sender, check_receipts, check_stores
@@ -35,6 +36,7 @@ class Ground:
         self.folder, self.data = folder, folder / "data"
         self.links: dict[str, Link] = {}
         self.senders: list[Sender] = []
+        self.broken = ""  # by what
         make_folder(self.data)
         make_folder(self.data / "servers")
         guard = [sys.executable, "-m", "tests.servers_fixture", str(self.data), str(os.getpid())]
@@ -77,15 +79,37 @@ class Ground:
             files, at = self.platform.enrol(name), f"127.0.0.1:{self.links[link].port}"
             self.senders.append(Sender(files, name, at, pace_s=0.1))
 
-    def goes_on(self, count: int = 5) -> None:
-        """So many further messages of each sender are certified, and no restart was needed."""
-        assert self.platform.process is not None
+    def goes_on(self, behind: str, count: int = 5) -> None:
+        """So many further messages of each sender are certified, and no restart was needed.
+
+        Where that fails, whatever comes later fails at once.
+        """
+        assert not self.broken, f"it did not go on behind {self.broken}"
+        began, self.broken = time.monotonic(), behind
         try:
             for sender in self.senders:
                 sender.more("certified", count, PATIENCE_S)
         except AssertionError as error:
-            raise AssertionError(f"it does not go on: {self.platform.tail()}") from error
-        assert self.platform.process.poll() is None, self.platform.tail()
+            text = f"it does not go on behind {behind}: {error}: {self.platform.tail()}"
+            raise AssertionError(text) from error
+        platform = self.platform.process
+        assert platform is not None
+        assert platform.poll() is None, self.platform.tail()
+        self.broken = ""
+        child = process.of_pid(platform.pid)
+        memory = process.memory_bytes(child) >> 20 if child else 0
+        print(f"{behind}: went on after {time.monotonic() - began:.1f} s; {memory} MiB")
+
+    def sends(self, count: int) -> None:
+        """Each sender has sent so many further messages; certified or not."""
+        assert not self.broken, f"it did not go on behind {self.broken}"
+        wanted = [len(sender.sent) + count for sender in self.senders]
+        for sender, number in zip(self.senders, wanted, strict=True):
+            until(
+                lambda: len(sender.sent) >= number,  # noqa: B023 - asked at once
+                lambda: f"{sender.name} sends nothing: {self.platform.tail()}",  # noqa: B023
+                PATIENCE_S,
+            )
 
     def check(self) -> int:
         """fsck, and every receipt's message where it says; how many receipts."""
@@ -118,26 +142,32 @@ class Ground:
         assert found is not None, f"{server} does not run"
         return found
 
-    def kill(self, server: str) -> None:
-        """SIGKILL, and what `gridseal servers up` does."""
-        process.send(self.child(server), signal.SIGKILL)
-        self.up()
+    def strike(self, faults: Mapping[str, str], pause_s: float) -> None:
+        """A fault of each of these servers, at once; returns when all of them run again.
 
-    def restart(self, server: str) -> None:
-        """An orderly end, as by `gridseal servers down`, and up."""
-        self.platform.cli("servers", "down", "--data", self.data, "--only", server)
-        self.up()
+        kill: SIGKILL, and what `gridseal servers up` does. restart: an orderly end, as by
+        `gridseal servers down`, and up. pause: SIGSTOP for `pause_s`, or until the others are up.
+        """
+        assert not self.broken, f"it did not go on behind {self.broken}"
+        end = time.monotonic() + pause_s
+        with ExitStack() as paused:
+            for server, fault in faults.items():
+                if fault == "pause":
+                    child = self.child(server)
+                    paused.callback(process.send, child, signal.SIGCONT)
+                    process.send(child, signal.SIGSTOP)
+            for server, fault in faults.items():
+                if fault == "kill":
+                    process.send(self.child(server), signal.SIGKILL)
+            ended = [server for server, fault in faults.items() if fault == "restart"]
+            if ended:
+                self.platform.cli("servers", "down", "--data", self.data, "--only", ",".join(ended))
+            self.up(*(server for server, fault in faults.items() if fault != "pause"))
+            if "pause" in faults.values():
+                time.sleep(max(0.0, end - time.monotonic()))
 
-    def pause(self, server: str, pause_s: float) -> None:
-        child = self.child(server)
-        process.send(child, signal.SIGSTOP)
-        try:
-            time.sleep(pause_s)
-        finally:
-            process.send(child, signal.SIGCONT)
-
-    def up(self) -> None:
-        start(self.data, *SERVERS)
+    def up(self, *servers: str) -> None:
+        start(self.data, *servers)
 
 
 @contextmanager

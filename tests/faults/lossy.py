@@ -23,7 +23,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from tests.faults.tmpfs import mount, unmount
+from tests.faults.tmpfs import mount, only_its_input_ends_it, unmount
 
 ROOT = 1
 PAGE = 4096
@@ -356,6 +356,7 @@ class Server:
 
 
 def main() -> None:
+    only_its_input_ends_it()
     disk = Disk()
     server = Server(disk, sys.argv[1])
     try:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 
 MNT_DETACH = 2
@@ -21,7 +22,14 @@ def unmount(target: str) -> None:
     ctypes.CDLL(None, use_errno=True).umount2(target.encode(), MNT_DETACH)
 
 
+def only_its_input_ends_it() -> None:
+    """A signal to all processes of a test would leave what is mounted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main() -> None:
+    only_its_input_ends_it()
     target, mebibytes = sys.argv[1:]
     try:
         mount("gridseal-test", target, "tmpfs", f"size={mebibytes}m,mode=0700")

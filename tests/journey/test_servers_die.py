@@ -2,18 +2,21 @@
 receipt is lost, and all goes on.
 
 One platform on servers of its own, with two senders that never stop: one at the platform's intake,
-one at the broker. GRIDSEAL_SOAK=1: 20 faults of each kind, pauses of 45 s.
+one at the broker. The servers are struck all at once, each in its own way: three rounds are a kill,
+a pause and a restart of each. GRIDSEAL_SOAK=1: 20 of each, pauses of 45 s, links bad for 60 s.
 """
 
 import json
 import os
 import time
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
+from tests.bounded import until
 from tests.faults.disks import Small
-from tests.faults.ground import DISKS, SERVERS, Ground, ground
+from tests.faults.ground import DISKS, PATIENCE_S, SERVERS, Ground, ground
 from tests.faults.link import TOXICS
 
 pytestmark = [
@@ -24,33 +27,41 @@ pytestmark = [
 ]
 
 SOAK = os.environ.get("GRIDSEAL_SOAK") == "1"
-FAULTS = 20 if SOAK else 2
+BLOCKS = 20 if SOAK else 5
 FILLS = 10 if SOAK else 1
-PAUSE_S = 45 if SOAK else 8
+LONG_PAUSE_S, SHORT_PAUSE_S = 45, 8  # longer than any time-out of a client; and than some
 TOXIC_S = 60 if SOAK else 2
-PATIENCE_S = 120
 LINKS = ("intake", "mosquitto", "kafka", "cassandra", "chain")
+SEED = 20261122
 Made = tuple[Ground, dict[str, Small]]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     with ground(tmp_path_factory.mktemp("dying")) as it:
-        it[0].goes_on()
+        it[0].goes_on("the start")
         yield it
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_server_dies_stands_still_and_is_restarted(made: Made, server: str) -> None:
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_servers_die_stand_still_and_are_restarted(made: Made, block: int) -> None:
     it, _ = made
-    for _ in range(FAULTS):
-        it.kill(server)
-        it.goes_on()
-        it.pause(server, PAUSE_S)
-        it.goes_on()
-        it.restart(server)
-        it.goes_on()
+    pause_s = LONG_PAUSE_S if SOAK or block == 0 else SHORT_PAUSE_S
+    for faults in rounds(Random(SEED + block)):
+        said = ", ".join(f"{fault} of {server}" for server, fault in faults.items())
+        began = time.monotonic()
+        it.strike(faults, pause_s)
+        print(f"{said}: all up after {time.monotonic() - began:.1f} s")
+        it.goes_on(said)
     assert it.check() > 0
+
+
+def rounds(chance: Random) -> Iterator[dict[str, str]]:
+    """By server its fault, three times; in all one of each fault of each server."""
+    one, two, three, four = chance.sample(SERVERS, len(SERVERS))
+    yield {one: "pause", two: "pause", three: "kill", four: "restart"}
+    yield {three: "pause", four: "pause", one: "kill", two: "restart"}
+    yield {one: "restart", two: "kill", three: "restart", four: "kill"}
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -63,11 +74,24 @@ def test_a_link_is_slow_cut_and_broken(made: Made, link: str) -> None:
             time.sleep(TOXIC_S)
         finally:
             bad.toxic = ""
-        it.goes_on(3)
-    until = time.monotonic() + PATIENCE_S
-    while bad.passed == before:  # a head goes on chain now and then, not with each message
-        assert time.monotonic() < until, f"nothing went through {link}"
-        time.sleep(0.1)
+        it.goes_on(f"{toxic} of {link}", 3)
+    # a head goes on chain now and then, not with each message
+    until(lambda: bad.passed > before, f"something goes through {link}", PATIENCE_S)
+    assert it.check() > 0
+
+
+@pytest.mark.parametrize("turn", range(len(TOXICS)))
+def test_all_links_are_bad_at_once_each_in_its_own_way(made: Made, turn: int) -> None:
+    it, _ = made
+    toxics = {name: TOXICS[(at + turn) % len(TOXICS)] for at, name in enumerate(LINKS)}
+    for name, toxic in toxics.items():
+        it.links[name].toxic = toxic
+    try:
+        time.sleep(TOXIC_S)
+    finally:
+        for link in it.links.values():
+            link.toxic = ""
+    it.goes_on(", ".join(f"{toxic} of {name}" for name, toxic in toxics.items()), 3)
     assert it.check() > 0
 
 
@@ -79,12 +103,12 @@ def test_a_servers_disk_is_full(made: Made, server: str) -> None:
         pytest.skip("optional: no file system can be mounted here")
     for _ in range(FILLS):
         disks[server].fill()
-        sent = [len(sender.sent) + 50 for sender in it.senders]
-        while any(len(s.sent) < n for s, n in zip(it.senders, sent, strict=True)):
-            time.sleep(0.1)
-        disks[server].free()
-        it.up()
-        it.goes_on()
+        try:
+            it.sends(50)
+        finally:
+            disks[server].free()
+        it.up(server)
+        it.goes_on(f"{server}'s full disk")
     assert it.check() > 0
 
 
