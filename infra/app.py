@@ -30,7 +30,7 @@ from infra.addresses import busy, host_in_url
 from infra.anchorer import Anchorer
 from infra.announcer import CertifiedMessage
 from infra.bulk_worker import processes_for
-from infra.certificates import create_ca, issue_server, load_ca, server_context
+from infra.certificates import ensure_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
 from infra.config import Config
 from infra.control import ControlServer
@@ -129,8 +129,7 @@ class Platform:
         self.chain = open_chain(self.config.anchor, self.folder, origin, known)
         self._begun.callback(self.chain.close)
         self.facts = self._facts(facts, origin, self.chain)
-        if not (self.folder.keys / "ca.key").exists():
-            create_ca(self.folder.keys, self.clock)
+        ensure_ca(self.folder.keys, self.clock)
         log = MeasuredLog(self.stores.log, self.metrics)
         self.sequencer = Sequencer(log, self.stores.log, self.signer, origin)
         check_grown(self.signer.memory, self.stores.log, self.sequencer.heads.size)

@@ -6,7 +6,9 @@ Revocation is the registry's, not a CRL's: a handshake may still succeed, the CO
 Keys are EC P-256, certificates X.509 v3 as RFC 5280 §4.2 wants them.
 """
 
+import fcntl
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import Sequence
@@ -73,6 +75,27 @@ def create_ca(folder: Path, clock: Clock) -> Authority:
     write_private(folder / "ca.key", _key_pem(key))
     write_new(folder / "ca.crt", authority.certificate_pem, 0o644)
     return authority
+
+
+def ensure_ca(folder: Path, clock: Clock) -> Authority:
+    """The CA of `folder`, made where there is none; one process at a time makes it.
+
+    `ca.crt` is written last, as a sign: a key without it is of a making that was cut off, and has
+    signed nothing. Raises Stop("store-damaged") for a certificate whose key is gone or another's.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not (folder / "ca.crt").exists():
+            (folder / "ca.key").unlink(missing_ok=True)
+            return create_ca(folder, clock)
+    finally:
+        os.close(held)
+    try:
+        return load_ca(folder)
+    except (OSError, ValueError) as error:
+        text = f"the key of {folder / 'ca.crt'} can't be used: {error}"
+        raise Stop("store-damaged", f"{text}. Restore ca.key from a backup") from error
 
 
 def load_ca(folder: Path) -> Authority:

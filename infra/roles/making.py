@@ -18,7 +18,7 @@ from typing import Any
 
 from bal.errors import Stop
 from bal.ports import Clock
-from infra.certificates import create_ca
+from infra.certificates import ensure_ca
 from infra.config import Config
 from infra.data_folder import ROLES, DataFolder, Facts
 from infra.files import make_folder, replace_file
@@ -181,9 +181,7 @@ def _make_facts(folder: DataFolder, config: Config, clock: Clock) -> Facts:
     origin = config.log.origin or f"gridseal.invalid/{secrets.token_hex(8)}"
     signer = log_signer(config.signer, folder, origin)
     intake = KeySigner(f"{origin}/intake", folder.seed("intake"))
-    if not (folder.keys / "ca.crt").exists():  # a key without it is of a start that was cut off
-        (folder.keys / "ca.key").unlink(missing_ok=True)
-        create_ca(folder.keys, clock)
+    ensure_ca(folder.keys, clock)
     load_token_keys(folder.keys / "token.jwks")
     open_log(folder, clock).close()  # who only looks at it later makes nothing
     chain = open_chain(config.anchor, folder, origin, "")

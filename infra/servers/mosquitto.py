@@ -15,10 +15,9 @@ from pathlib import Path
 from bal.errors import Stop, Unavailable
 from infra.certificates import (
     client_context,
-    create_ca,
+    ensure_ca,
     issue_device,
     issue_server,
-    load_ca,
 )
 from infra.files import make_folder, replace_file
 from infra.mosquitto_accounts import (
@@ -82,10 +81,9 @@ def find() -> tuple[Path, str]:
 def prepare(place: Place, entry: Entry) -> None:
     """Certificates of the platform's own authority, passwords, ACL, configuration."""
     keys = make_folder(place.data / "keys")
-    if not (keys / "ca.key").exists():
-        create_ca(keys, SystemClock())  # `gridseal up` goes on with it
-    authority, folder = load_ca(keys), make_folder(place.certificates)
-    if not (folder / "client.key").exists():
+    authority = ensure_ca(keys, SystemClock())  # `gridseal up` goes on with it
+    folder = make_folder(place.certificates)
+    if not (folder / "client.key").exists():  # the last one that is written
         for name, made in (
             ("server", issue_server(authority, [host_of(entry)], SystemClock())),
             ("client", issue_device(authority, "gridseal", SystemClock())),

@@ -15,10 +15,9 @@ from bal.errors import Stop
 from infra.certificates import (
     Authority,
     check_name,
-    create_ca,
+    ensure_ca,
     issue_device,
     issue_node,
-    load_ca,
 )
 from infra.files import make_folder, replace_file, write_new
 from infra.system_clock import SystemClock
@@ -103,10 +102,7 @@ class Place:
 
     def authority(self) -> Authority:
         """This server's certification authority, made when it is asked for first."""
-        folder = make_folder(self.certificates)
-        if not (folder / "ca.key").exists():
-            create_ca(folder, SystemClock())
-        return load_ca(folder)
+        return ensure_ca(make_folder(self.certificates), SystemClock())
 
     def client(self, name: str) -> None:
         """Give out a client certificate with this CN, unless a good one is there."""
