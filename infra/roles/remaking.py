@@ -145,6 +145,7 @@ class Remaking:
         """Until all partitions are stored up to there, so that the registry is known."""
         if not self._state.knows(size):
             self._store()
+            yield True
             while not self._state.knows(size):
                 yield False
         if self._noted < size:
