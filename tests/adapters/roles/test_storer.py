@@ -10,14 +10,19 @@ from random import Random
 from typing import Any
 
 import pytest
-from folder_kit import ManualClock, Played
+from folder_kit import Given, ManualClock, Played
 from lane_kit import Faults, MemoryTopic
 from storer_child import Fuse
 from storer_ground import PARTITIONS, Ground, check, digest, make_ground, rows_of
 
 from bal import jcs
+from bal.certify.commitment import COMMITMENT_BYTES
+from bal.certify.tiles import split_bundle
 from bal.errors import Stop, Unavailable
 from bal.model import StoredRecord
+from bal.registry import KINDS
+from infra.committed import Committed
+from infra.file_log import FileLog
 from infra.fsck import fsck
 from infra.log_reader import batch_headers
 from infra.roles import remaking, storing
@@ -31,8 +36,10 @@ from infra.roles.storing import (
     storer_ports,
     taken_at,
 )
+from infra.stores import Stores
 
 pytestmark = pytest.mark.xdist_group("roles")
+BUNDLE = 256  # entries
 CHILD = Path(__file__).with_name("storer_child.py")
 
 
@@ -238,6 +245,112 @@ def test_one_that_stands_by_does_nothing(copy: Copy) -> None:
     assert not storer.status.active
     assert copy.played.stores("gateway").stored.size() == copy.ground.stored
     storer.close()
+
+
+# -- several at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_storers_that_share_the_partitions(
+    copy: Copy, expected: str, slow: None, seed: int
+) -> None:
+    """Each has some; now and then one goes to the other, and for a while both have it."""
+    played, dice = copy.played, Random(seed)
+    storers = [played.storer(0, 2), played.storer(1)]
+    visible, seen = copy.ground.stored, played.stores("gateway")
+    for number in range(8):
+        for partition in range(PARTITIONS):
+            has = dice.choice([(0,), (1,), (0, 1)])
+            for at, (_, members) in enumerate(storers):
+                members.shares.pop(partition, None)
+                if at in has:
+                    members.shares[partition] = dice.choice([7, 100 + number])
+        for _ in range(dice.randrange(2, 9)):
+            dice.choice(storers)[0].step()
+            played.clock.pass_(0.05)
+            visible = check_prefix(seen, visible)
+    for at, (_, members) in enumerate(storers):
+        members.take(range(at, PARTITIONS, 2), 1000)
+    played.settle(*(storer.step for storer, _ in storers))
+    for storer, _ in storers:
+        storer.close()
+    copy.check(expected)
+
+
+def check_prefix(stores: Stores, visible: int) -> int:
+    """What is visible has no hole, and does not go back; its size."""
+    size = stores.stored.size()
+    assert visible <= size <= stores.customer_db.size()
+    found = {row.index for row in stores.customer_db.records(0, size)}
+    assert found == {index for index in range(size) if is_commitment(stores.log, index)}
+    registry = stores.stored.registry_records(size)
+    assert registry == {
+        row.index: row.record for row in stores.customer_db.records(0, size) if row.kind in KINDS
+    }
+    return size
+
+
+def is_commitment(log: FileLog, index: int) -> bool:
+    n, end = index // BUNDLE, log.heads().size
+    found = split_bundle(log.bundle(n, min(BUNDLE, end - n * BUNDLE)))
+    return len(found[index % BUNDLE]) == COMMITMENT_BYTES
+
+
+@pytest.mark.parametrize("behind", range(PARTITIONS))
+def test_one_partition_that_nobody_stores(copy: Copy, expected: str, behind: int) -> None:
+    """The others go on, as far as they need nothing of it; no size goes beyond it."""
+    played = copy.played
+    others = [partition for partition in range(PARTITIONS) if partition != behind]
+    storer, members = played.storer(*others)
+    played.settle(storer.step)
+    seen = played.stores("gateway")
+    check_prefix(seen, copy.ground.stored)
+    sizes = seen.projector.file.sizes()
+    assert seen.stored.size() == sizes[behind] < copy.ground.size
+    assert max(sizes) > sizes[behind]
+    assert seen.customer_db.size() == sizes[behind]
+    for _ in range(30):
+        storer.step()
+        played.clock.pass_(0.5)
+    assert set(storer.status.behind) >= {behind}
+    assert "by another storer or by none" in storer.status.behind[behind]
+    assert storer.status.stored == dict(enumerate(sizes))
+    late, _ = played.storer(behind)
+    played.settle(storer.step, late.step)
+    played.clock.pass_(2)
+    storer.step()
+    assert storer.status.behind == {}
+    members.take((), 0)
+    for one in (storer, late):
+        one.close()
+    copy.check(expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_that_both_have_all(copy: Copy, expected: str, slow: None, seed: int) -> None:
+    """In turns within a step, too: one is stopped within a store, and the other does some."""
+    played, dice = copy.played, Random(seed)
+    first, second = played.storer()[0], played.storer()[0]
+    for at in sorted(dice.sample(range(1, 60), 6)):
+        _at_call(first, at, lambda: [second.step() for _ in range(dice.randrange(1, 9))])
+    played.settle(first.step, second.step)
+    for one in (first, second):
+        one.close()
+    copy.check(expected)
+
+
+def test_what_is_counted_is_counted_once(copy: Copy) -> None:
+    """Where one stores again what another one stored and did not sync, it does not count."""
+    played, told = copy.played, list[Committed]()
+    for _ in range(2):
+        stores = played.stores("storer")
+        ports = storer_ports(
+            stores, played.channels, played.positions, played.clock.elapsed_s, told.extend
+        )
+        storer = StorerRole(ports, Given(dict.fromkeys(range(PARTITIONS), 1)))
+        played.settle(storer.step)  # and is killed
+    batches = [one.batch for one in told if one.worked.entries]
+    assert len(batches) == len(set(batches)) > 20
 
 
 # -- what may happen to it ----------------------------------------------------------------------
