@@ -29,6 +29,8 @@ def main(commands: list[str]) -> int:
     """0 when all passed, else 1."""
     # Who loses its parent becomes ours: nothing that a command starts gets out of sight.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # A shell lets what it starts in the background ignore it; ours must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     end = time.monotonic() + LIMIT_S
     for command in commands:
         say(f"\n=== {command}")

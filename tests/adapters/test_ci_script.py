@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_one_that_hangs_is_interrupted() -> None:
     code, said = ci("sh -c 'echo begun; sleep 50'", limit_s=1)
     assert code == 1
     assert "not ended within 1 s of all. Its last lines:\nbegun" in said
+
+
+def test_an_interrupted_one_has_its_last_words_though_we_were_started_in_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, said = ci(
+            f"{sys.executable} -c 'import time\ntry: time.sleep(50)\nfinally: print(\"so far\")'",
+            limit_s=2,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 1
+    assert "so far" in said
 
 
 def test_what_leaves_its_session_is_found_named_and_ended() -> None:
