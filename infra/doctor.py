@@ -10,7 +10,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,16 @@ from infra.config import Config
 from infra.control import call
 from infra.data_folder import DataFolder, Facts
 from infra.disk_watch import free_bytes
+from infra.doctor_servers import FAULT, OK, WARNING, Check, ending, roles, servers
 from infra.files import look_at_sqlite
 from infra.key_signer import SEALED, last_signed
 from infra.log_reader import Entries
+from infra.outside import open_log
 from infra.policy_file import ANCHOR_SLACK_S, ANCHOR_WITHIN
 from infra.rpc_provider import remote_web3
 from infra.stores import Stores, folder_of
 from infra.system_clock import SystemClock
 
-OK, WARNING, FAULT = "ok", "warning", "fault"
 MARKS = {OK: "✔", WARNING: "–", FAULT: "✘"}
 CLOCK_BEHIND_US = 5_000_000
 CA_SOON, SERVER_SOON = timedelta(days=90), timedelta(days=2)
@@ -50,16 +50,6 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "vboxsf"
 Addresses = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at, how it is, and what to do."""
-
-    name: str
-    state: str  # ok, warning, fault
-    text: str
-    remedy: str = ""
-
-
 def examine(data: Path, config: Config, addresses: Addresses) -> list[Check]:
     """Every check, in the order in which a person would ask. Raises Stop("data-folder").
 
@@ -70,10 +60,12 @@ def examine(data: Path, config: Config, addresses: Addresses) -> list[Check]:
     assert facts is not None
     running = _running(folder)
     checks: list[tuple[str, Callable[[], Iterator[Check]]]] = [
-        ("platform", lambda: _platform(running)),
+        ("platform", lambda: _platform(folder, running)),
+        ("roles", lambda: roles(folder)),
         ("file system", lambda: _file_system(folder.root)),
         ("disk", lambda: _disk(folder, config)),
         ("permissions", lambda: _permissions(folder)),
+        ("servers", lambda: servers(folder)),
         ("stores", lambda: _stores(folder)),
         ("clock", lambda: _clock(folder)),
         ("ports", lambda: _ports(running, addresses)),
@@ -105,16 +97,17 @@ def _running(folder: DataFolder) -> dict[str, Any] | None:
     return None
 
 
-def _platform(running: dict[str, Any] | None) -> Iterator[Check]:
+def _platform(folder: DataFolder, running: dict[str, Any] | None) -> Iterator[Check]:
     if running is None:
-        yield Check("platform", OK, "none runs on this folder")
+        what = "no collector answers" if folder.has_roles else "none runs"
+        yield Check("platform", OK, f"{what} on this folder")
         return
     ill = {name: said for name, said in running["health"].items() if said != "ok"}
     if ill:
         told = "; ".join(f"{name}: {said}" for name, said in ill.items())
         yield Check("platform", FAULT, f"it runs, and says {told}", "its log tells more")
     else:
-        yield Check("platform", OK, f"it runs at {running['http']}")
+        yield Check("platform", OK, f"it runs at {running['http'] or running['mqtt']}")
 
 
 # -- the host -------------------------------------------------------------------------------------
@@ -201,9 +194,9 @@ def _clock(folder: DataFolder) -> Iterator[Check]:
 
 def _newest_tick(folder: DataFolder) -> int | None:
     """Time of the newest public record that has one, in µs."""
-    with closing(Stores.open(folder, SystemClock(), read_only=True)) as stores:
-        size = stores.log.heads().size
-        entries = Entries(stores.log, size)
+    with closing(open_log(folder, SystemClock(), read_only=True)) as log:
+        size = log.heads().size
+        entries = Entries(log, size)
         sql = "SELECT header FROM header ORDER BY version DESC, number DESC LIMIT ?"
         with closing(look_at_sqlite(folder.log / "headers.db", "")) as db:
             for (header,) in db.execute(sql, (HEADERS_LOOKED_AT,)):
@@ -228,8 +221,8 @@ def _synchronised() -> bool | None:
 
 def _ports(running: dict[str, Any] | None, addresses: Addresses) -> Iterator[Check]:
     if running is not None:
-        text = f"the platform has its own: {running['http']}, {running['mqtt']}"
-        yield Check("ports", OK, text)
+        own = ", ".join(filter(None, (running["http"], running["mqtt"])))
+        yield Check("ports", OK, f"the platform has its own: {own}")
         return
     taken = [f"{host}:{port}" for host, port in addresses if port and not _free(host, port)]
     if taken:
@@ -253,6 +246,7 @@ def _free(host: str, port: int) -> bool:
 
 def _certificates(folder: DataFolder) -> Iterator[Check]:
     now, first = datetime.now(UTC), None
+    yield from ending(folder)
     for name, soon, remedy in (
         ("ca.crt", CA_SOON, "make a new CA in time: every sender is enrolled anew under it"),
         ("server.crt", SERVER_SOON, "start the platform again: it makes a new one"),
@@ -341,8 +335,8 @@ def _anchorer(
 def _anchor(folder: DataFolder, facts: Facts) -> Iterator[Check]:
     journal = folder.chain / f"anchors-{facts.contract[2:10]}.db"
     within_s = ANCHOR_WITHIN * facts.anchor_interval_s + ANCHOR_SLACK_S
-    with closing(Stores.open(folder, SystemClock(), read_only=True)) as stores:
-        size = stores.log.heads().size
+    with closing(open_log(folder, SystemClock(), read_only=True)) as log:
+        size = log.heads().size
     sql = (
         "SELECT size, seen_us FROM attempt WHERE state IN ('anchored', 'final') ORDER BY size DESC"
     )

@@ -1,9 +1,11 @@
 """The doctor: each thing that can be wrong is told in one sentence, with what to do."""
 
+import json
+import os
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +16,19 @@ from eth_account import Account
 import infra.doctor
 from bal.certify.log import tick
 from bal.errors import Stop
+from infra import doctor_servers
 from infra.anchor_contract import AnchorContract
-from infra.certificates import create_ca
+from infra.certificates import create_ca, issue_server, load_ca
 from infra.chain_embedded import EmbeddedChain
 from infra.chain_setup import log_id
 from infra.cli import main
-from infra.config import AnchorConfig, Config, LimitsConfig
+from infra.config import AnchorConfig, Config, KafkaConfig, LimitsConfig
 from infra.data_folder import DataFolder
 from infra.doctor import FAULT, OK, WARNING, Check, examine, exit_of, file_system
+from infra.doctor_servers import ROLES, ending, roles, servers
 from infra.key_signer import seal
+from infra.outside import Outside
+from infra.roles.making import begin
 from infra.system_clock import SystemClock
 from tests.journey.small_platform import Hand, Small, cim
 from tests.journey.test_fsck import execute
@@ -212,3 +218,76 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*words, "--http", "nowhere"]) == 3
     with pytest.raises(Stop, match="data-folder"):
         examine(tmp_path, Config(), FREE)
+
+
+# -- roles and servers ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_roles(tmp_path: Path) -> Iterator[DataFolder]:
+    made = begin(tmp_path / "roles", Config(), SystemClock())
+    yield made.folder
+    made.folder.unlock()
+
+
+def test_roles_that_are_not_seen(of_roles: DataFolder, tmp_path: Path) -> None:
+    at = (of_roles.root / "lock").stat()
+    place = f"{os.major(at.st_dev):02x}:{os.minor(at.st_dev):02x}:{at.st_ino}"
+    locks, processes = tmp_path / "locks", tmp_path / "proc"
+    lines = ["1: POSIX  ADVISORY  READ 77 00:2f:5 0 EOF"]
+
+    def runs(pid: int, role: str) -> None:
+        lines.append(f"{pid}: FLOCK  ADVISORY  READ {pid} {place} 0 EOF")
+        (processes / str(pid)).mkdir(parents=True)
+        command = f"python\0-m\0infra.cli\0run\0{role}\0--data\0x\0"
+        (processes / str(pid) / "cmdline").write_bytes(command.encode())
+        locks.write_text("\n".join(lines) + "\n")
+
+    locks.write_text(lines[0])
+    (none,) = roles(of_roles, locks, processes)
+    assert (none.state, "none is seen" in none.text) == (OK, True)
+    for number, role in enumerate(ROLES[:-1], start=100):
+        runs(number, role)
+    (found,) = roles(of_roles, locks, processes)
+    assert (found.state, found.text.split(" is ")[0]) == (WARNING, "no gateway")
+    assert found.remedy == f"start: gridseal run gateway --data {of_roles.root}"
+    runs(200, "gateway")
+    runs(201, "worker")
+    (found,) = roles(of_roles, locks, processes)
+    assert (found.state, "2 workers" in found.text) == (OK, True)
+
+
+def test_a_lock_of_this_host_is_seen(of_roles: DataFolder) -> None:
+    """By the kernel's own list; this process is no role."""
+    words = Path("/proc/locks").read_text().split()
+    assert str((of_roles.root / "lock").stat().st_ino) in " ".join(words)
+    (found,) = roles(of_roles)
+    assert "none is seen" in found.text
+
+
+def test_a_folder_of_roles_is_examined(of_roles: DataFolder) -> None:
+    checks = examine(of_roles.root, Config(), FREE)
+    states = {check.name: check.state for check in checks}
+    assert FAULT not in states.values(), checks
+    assert states["roles"] == OK
+    assert "servers" not in states
+
+
+def test_a_server_that_does_not_answer(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = data / "keys"
+    certificate, key = issue_server(load_ca(keys), ["localhost"], SystemClock())
+    (keys / "k.crt").write_bytes(certificate)
+    (keys / "k.key").write_bytes(key)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{nobody.getsockname()[1]}"
+        kafka = KafkaConfig(at, str(keys / "ca.crt"), str(keys / "k.crt"), str(keys / "k.key"),
+                            "bal.raw.0123456789abcdef")  # fmt: skip
+        (data / "outside.json").write_text(json.dumps(asdict(Outside(kafka=kafka))))
+        found = list(servers(DataFolder(data)))
+    assert [one.state for one in found] == [FAULT]
+    assert found[0].text.startswith("Kafka: ")
+    assert list(ending(DataFolder(data))) == []
+    monkeypatch.setattr(doctor_servers, "CLIENT_SOON", timedelta(days=9999))
+    (soon,) = ending(DataFolder(data))
+    assert (soon.state, soon.text.split(" (")[0]) == (WARNING, "kafka.certificate")
