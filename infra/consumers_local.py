@@ -10,7 +10,7 @@ from pathlib import Path
 from bal.errors import Stop
 from bal.provide.policy import ClientInfo
 from infra.kafka_client import KafkaAccess
-from infra.kafka_grants import put_reader, remove_reader
+from infra.kafka_grants import put_reader, readers, remove_reader
 from infra.servers.connect import KafkaAt, identity, read
 
 AGGREGATOR = "aggregator."  # before the client's id, so that none is taken for a role
@@ -26,7 +26,7 @@ def admit(
     Stop("servers-state") where no Kafka was started for `data`, Unavailable where it is away.
     """
     at = _kafka(data)
-    principal = _principal(client_id)
+    principal = principal_of(client_id)
     at.place.client(principal)
     given = None if groups is None else frozenset(groups)
     client = ClientInfo(client_id, b"", frozenset(scopes), given)
@@ -45,11 +45,16 @@ def admit(
 def dismiss(data: Path, client_id: str) -> bool:
     """Take a client's rights and its topic, if it had any; whether it had. Raises as `admit`."""
     at = _kafka(data)
-    principal = _principal(client_id)
+    principal = principal_of(client_id)
     if principal not in at.principals:
         return False
     remove_reader(admin_access(at), principal, client_id)
     return True
+
+
+def rights_now(data: Path) -> dict[str, set[str]]:
+    """By an aggregator's principal what it may read, as `readers`. Raises as `admit`."""
+    return readers(admin_access(_kafka(data)), AGGREGATOR)
 
 
 def _kafka(data: Path) -> KafkaAt:
@@ -65,7 +70,7 @@ def admin_access(at: KafkaAt) -> KafkaAccess:
     return KafkaAccess(at.bootstrap, at.ca, one.certificate, one.key)
 
 
-def _principal(client_id: str) -> str:
+def principal_of(client_id: str) -> str:
     """The certificate's CN, which has 64 characters at most."""
     whole = f"{AGGREGATOR}{client_id}"
     if len(whole) <= CN_MAX:

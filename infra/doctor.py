@@ -27,6 +27,7 @@ from infra.config import Config
 from infra.control import call
 from infra.data_folder import DataFolder, Facts
 from infra.disk_watch import free_bytes
+from infra.doctor_rights import broker, consumers
 from infra.doctor_servers import FAULT, OK, WARNING, Check, ending, roles, servers
 from infra.files import look_at_sqlite
 from infra.key_signer import SEALED, last_signed
@@ -68,8 +69,10 @@ def examine(data: Path, config: Config, addresses: Addresses) -> list[Check]:
         ("servers", lambda: servers(folder)),
         ("stores", lambda: _stores(folder)),
         ("clock", lambda: _clock(folder)),
-        ("ports", lambda: _ports(running, addresses)),
+        ("ports", lambda: _ports(folder, running, addresses)),
         ("certificates", lambda: _certificates(folder)),
+        ("broker", lambda: broker(folder, config)),
+        ("consumers", lambda: consumers(folder)),
         ("chain", lambda: _chain(folder, facts, config, running)),
         ("anchor", lambda: _anchor(folder, facts)),
     ]
@@ -219,7 +222,12 @@ def _synchronised() -> bool | None:
     return None if state < 0 else state != _TIME_ERROR
 
 
-def _ports(running: dict[str, Any] | None, addresses: Addresses) -> Iterator[Check]:
+def _ports(
+    folder: DataFolder, running: dict[str, Any] | None, addresses: Addresses
+) -> Iterator[Check]:
+    if folder.has_roles:  # any number of processes, each on an address of its own
+        yield Check("ports", OK, "each role has its own; they are not looked at")
+        return
     if running is not None:
         own = ", ".join(filter(None, (running["http"], running["mqtt"])))
         yield Check("ports", OK, f"the platform has its own: {own}")

@@ -4,6 +4,7 @@ Source: Apache Kafka documentation, "Authorization and ACLs"; codes as in its Ac
 ResourceType and PatternType. A right names a principal, which is the CN of a client certificate.
 """
 
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -79,6 +80,30 @@ def rights_of(access: KafkaAccess, principal: str) -> set[str]:
 
     _run(access, look())
     return found
+
+
+def readers(access: KafkaAccess, prefix: str) -> dict[str, set[str]]:
+    """What each principal whose name begins so may read, by name as `rights_of`; one look at all.
+
+    A right that is no reading stands with its operation's code before it: it is none of ours.
+    Raises Unavailable.
+    """
+    found: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def look() -> None:
+        async with administration(access) as admin:
+            request = DescribeAclsRequest(_ANY, None, _ANY, None, None, _ANY, _ANY)
+            answer = await _ask(admin, request)
+            _check([(answer.error_code, answer.error_message)])
+            for _, name, pattern, rights in answer.resources:
+                for principal, _host, operation, _permission in rights:
+                    who = principal.removeprefix("User:")
+                    what = f"{name}*" if pattern == _PREFIXED else name
+                    if who.startswith(prefix):
+                        found[who].add(what if operation == _READ else f"{operation} {what}")
+
+    _run(access, look())
+    return dict(found)
 
 
 def _run(access: KafkaAccess, coroutine: Coroutine[Any, Any, None]) -> None:

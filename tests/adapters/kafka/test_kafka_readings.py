@@ -23,7 +23,7 @@ from bal.provide.feed import CHECKPOINTS, READINGS, own_topic
 from bal.provide.policy import SCOPES, ClientInfo
 from infra.kafka_client import KafkaAccess
 from infra.kafka_feed_topics import GROUP, ensure_feed
-from infra.kafka_grants import put_reader, remove_reader, rights_of
+from infra.kafka_grants import put_reader, readers, remove_reader, rights_of
 from infra.kafka_readings import KafkaReadings
 from infra.servers import process
 from infra.servers.connect import KafkaAt
@@ -278,6 +278,10 @@ def test_what_is_taken_away_is_gone(world: World, kafka_server: KafkaAt) -> None
         "aggregator.agg-1",
         "aggregator.agg-1:*",
     }
+    found = readers(world.kafka, "aggregator.")
+    assert found[principal(NORTH)] == rights_of(world.kafka, principal(NORTH))
+    assert READINGS in found[principal(DSO)]
+    assert all(name.startswith("aggregator.") for name in found)
     world.clients["agg-1"] = replace(NORTH, state="revoked")
     put_reader(world.kafka, principal(NORTH), world.clients["agg-1"], size=8)
     remove_reader(world.kafka, principal(DSO), DSO.client_id)
