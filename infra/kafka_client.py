@@ -5,6 +5,7 @@ limit on its time.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
@@ -34,6 +35,9 @@ REPLICAS = 3  # where there are so many brokers; an answer then means that two h
 _GRACE_S = 5.0  # for a coroutine that was cancelled to end
 _LAST_S = 0.3  # for what Kafka was given up for
 _POLL_S = 0.05
+# Each try at TLS that fails is a cycle of 100 KiB and more, and while a broker is away there are
+# ten a second and client; infra/interpreter.py has the collector come seldom.
+FAILURES_KEPT = 16
 
 # It repeats itself ten times a second while a broker is away; the adapters say it once.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -68,9 +72,16 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.connections: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._failed = 0
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
-        made = await super().create_connection(*args, **options)
+        try:
+            made = await super().create_connection(*args, **options)
+        except OSError:
+            self._failed += 1
+            if self._failed % FAILURES_KEPT == 0:
+                gc.collect(0)
+            raise
         self.connections.add(made[0])
         return made
 
