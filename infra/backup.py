@@ -30,7 +30,7 @@ from bal.times import rfc3339
 from infra.anchor_contract import address_of
 from infra.certificates import create_ca
 from infra.chain_setup import OpenChain, log_id, open_chain
-from infra.config import AnchorConfig
+from infra.config import AnchorConfig, Config
 from infra.copy_projection import project
 from infra.data_copy import LOG_KEYS, check_outside, copy_data
 from infra.data_folder import DataFolder, Facts
@@ -167,12 +167,15 @@ class Restored:
     anchorer: str  # address; "" where the key is not in the data folder
 
 
-def restore(file: Path, data: Path, origin: str = "") -> Restored:
+def restore(file: Path, data: Path, origin: str = "", config: Config | None = None) -> Restored:
     """Make a new data folder of a backup: a successor log, that no platform has begun yet.
 
-    origin: of the new log; "" makes one. What is restored is checked first, by fsck.
-    Raises Stop("backup-invalid"), Stop("backup-damaged"), Stop("data-folder"), OSError.
+    origin: of the new log; "" makes one. config: of the platform that is to run on it: its rows,
+    and its heads row, go to the Cassandra that it names. What is restored is checked first, by
+    fsck. Raises Stop("backup-invalid"), Stop("backup-damaged"), Stop("data-folder"), Stop as
+    infra.outside.choose, Unavailable, OSError.
     """
+    config = config or Config()
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise Stop("data-folder", f"{data} holds other files: name an empty folder")
     make_folder(data.parent)
@@ -183,7 +186,11 @@ def restore(file: Path, data: Path, origin: str = "") -> Restored:
         if not of.rows:
             project(folder)
         _check(folder)
-        done = _succeed(folder, of, origin)
+        done = _succeed(folder, of, origin, config.anchor)
+        if config.cassandra.hosts:
+            from infra.restore_servers import move  # noqa: PLC0415 - files go without its clients
+
+            move(folder, config)
         (work / "data").rename(data)
         sync_folder(data.parent)
     finally:
@@ -235,7 +242,7 @@ def _check(folder: DataFolder) -> None:
         raise Stop("backup-damaged", f"fsck finds {len(found)} differences in it, first {first}")
 
 
-def _succeed(folder: DataFolder, of: Backup, origin: str) -> Restored:
+def _succeed(folder: DataFolder, of: Backup, origin: str, anchor: AnchorConfig) -> Restored:
     """New names and keys, and the successor's genesis as the next entry."""
     old = folder.facts()
     assert old is not None
@@ -253,7 +260,7 @@ def _succeed(folder: DataFolder, of: Backup, origin: str) -> Restored:
         old, origin=origin, log_key=signer.vkey, intake_key=intake.vkey,
         predecessors=[*old.predecessors, before],
     )  # fmt: skip
-    new, opened, anchorer = _on_chain(folder, new)
+    new, opened, anchorer = _on_chain(folder, new, anchor)
     now_us, interval_s = SystemClock().now_us(), old.anchor_interval_s
     record = genesis(origin, signer.vkey, intake.vkey, interval_s, now_us, predecessor=before)
     public = [record, *_target(old, new)]
@@ -297,17 +304,18 @@ def _set_aside(folder: DataFolder, number: int, *, whole_chain: bool) -> None:
             path.rename(make_folder(aside / "chain") / path.name)
 
 
-def _on_chain(folder: DataFolder, facts: Facts) -> tuple[Facts, bool, str]:
+def _on_chain(folder: DataFolder, facts: Facts, anchor: AnchorConfig) -> tuple[Facts, bool, str]:
     """Open the new log in the contract of the own chain; on another its admin must.
 
     The facts with the contract, whether it is open there, and the anchorer's address. A chain for
-    development is nobody's to find again: what was on one goes on in the folder.
+    development is nobody's to find again: what was on one goes on in the folder, or on the one that
+    `anchor` says to deploy a contract on.
     """
-    if facts.chain_kind != "own":
+    if facts.chain_kind != "own" or (anchor.rpc_url and not anchor.deploy):
         here = (folder.keys / "anchorer.key").exists()
         return facts, False, address_of(folder.seed("anchorer")) if here else ""
-    there = (folder.chain / "chain.db").exists()
-    chain = open_chain(AnchorConfig(), folder, facts.origin, facts.contract if there else "")
+    there = (folder.chain / "chain.db").exists() and not anchor.rpc_url
+    chain = open_chain(anchor, folder, facts.origin, facts.contract if there else "")
     try:
         anchorer = address_of(chain.anchorer_key)
         if there:

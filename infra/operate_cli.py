@@ -116,6 +116,9 @@ def _add_backup(commands: Any) -> None:
     again.add_argument("file", type=Path, metavar="FILE.tar")
     again.add_argument("--data", type=Path, required=True, metavar="DIR", help="a new data folder")
     again.add_argument("--origin", default="", metavar="NAME", help="the successor's; else made")
+    again.add_argument(
+        "--config", type=Path, metavar="FILE", help="rows go to the Cassandra that it names, if any"
+    )
     again.add_argument("--json", action="store_true", help="one JSON object")
     again.set_defaults(run=_restore)
 
@@ -143,11 +146,12 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 def _restore(arguments: argparse.Namespace) -> int:
     from infra.backup import described, restore  # noqa: PLC0415 - as infra/cli.py
-    from infra.config import is_origin  # noqa: PLC0415
+    from infra.config import is_origin, load  # noqa: PLC0415
 
     if not is_origin(arguments.origin):
         raise Stop("usage", "--origin must be like example.org/log: no scheme, space or +")
-    done = restore(arguments.file, arguments.data, arguments.origin)
+    config = load(arguments.config)
+    done = restore(arguments.file, arguments.data, arguments.origin, config)
     if arguments.json:
         sys.stdout.write(json.dumps(described(done)) + "\n")
         return 0

@@ -89,13 +89,14 @@ def read(folder: DataFolder) -> Outside:
         raise Stop("store-damaged", f"{OUTSIDE} is damaged: {error}") from error
 
 
-def choose(folder: DataFolder, config: Config) -> Outside:
+def choose(folder: DataFolder, config: Config, *, anew: bool = False) -> Outside:
     """Go by the configuration from now on, and keep that.
 
-    Raises Stop("stores-differ") where an earlier start kept messages or rows elsewhere; addresses
-    and files may change.
+    anew: of a folder of files whose stores are about to be moved there. Raises
+    Stop("stores-differ") where an earlier start kept messages or rows elsewhere; addresses and
+    files may change.
     """
-    kept, begun = read(folder), folder.facts() is not None
+    kept, begun = read(folder), folder.facts() is not None and not anew
     scd, log = (name or secrets.token_hex(8) for name in (kept.scd, kept.log))
     chosen = Outside(config.kafka, config.cassandra, scd, log)
     if begun and kept.servers != chosen.servers:

@@ -73,10 +73,42 @@ def test_a_reading_goes_all_the_way(roles: RolesRunning, tmp_path: Path) -> None
             roles.wait_ready(name)
             device.wait("certified", count)
         wait_for(lambda: len(caller.readings()) == 2 + len(PROCESSES))
+        told = roles.cli("doctor", "--data", roles.data, "--config", roles._config, code=None)
+        assert "Kafka answers" in told
+        assert "Cassandra answers" in told
+        device.send(cim(("m-1", "2026-01-16T00:15:00Z", "5")))
+        device.wait("accepted", 2 + len(PROCESSES))
+        roles.cli("backup", "--data", roles.data, "--to", tmp_path / "b.tar")
+        wait_for(lambda: len(caller.readings()) == 3 + len(PROCESSES))
+        before = [one["record"] for one in caller.readings()]
     finally:
         device.close()
     check_ends(roles)
     roles.check()
+    roles.cli("backup", "--data", roles.data, "--to", tmp_path / "lean.tar", "--without-rows")
+    drilled = json.loads(roles.cli("drill", "--data", roles.data, "--json", code=None))
+    assert drilled["clean"] is True
+    assert [row for row in drilled["attacks"] if row["made"] and not row["caught"]] == []
+    roles.cli("restore", tmp_path / "lean.tar", "--data", tmp_path / "lean")
+    for audit in ("fsck", "replay"):
+        roles.cli(audit, "--data", tmp_path / "lean")
+    _goes_on_without_servers(tmp_path, caller.auth, before)
+
+
+def _goes_on_without_servers(folder: Path, auth: tuple[str, str], before: list[object]) -> None:
+    """What was accepted is certified by the successor, where the backup came first."""
+    after = RolesRunning(folder, data=folder / "data")
+    after.cli("restore", folder / "b.tar", "--data", after.data)
+    after.check()
+    try:
+        after.start()
+        again = after.caller(*auth)
+        wait_for(lambda: len(again.readings()) >= len(before))
+        assert [one["record"] for one in again.readings()] == before
+        check_ends(after)
+        after.check()
+    finally:
+        after.kill()
 
 
 def _verified(roles: RolesRunning, receipt: str, folder: Path) -> None:
