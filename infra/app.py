@@ -29,6 +29,7 @@ from bal.times import rfc3339
 from infra.addresses import busy, host_in_url
 from infra.anchorer import Anchorer
 from infra.announcer import CertifiedMessage
+from infra.backlog_watch import BacklogWatch, WatchThread
 from infra.bulk_worker import processes_for
 from infra.certificates import ensure_ca, issue_server, load_ca, server_context
 from infra.chain_setup import OpenChain, log_id, open_chain
@@ -222,6 +223,8 @@ class Platform:
         await self._start_broker()
         self.disk.start()
         begun(self.disk.stop)
+        self.backlog.start()
+        begun(self.backlog.stop)
         self.anchorer.start()
         self.enrolment = Enrolment(
             load_ca(keys),
@@ -366,6 +369,8 @@ class Platform:
             on_stop=self._fail,
         )
         limits = self.config.limits
+        self.waiting = BacklogWatch(limits.backlog_messages)
+        self.backlog = WatchThread(self.waiting, lambda: (bus.known_end, self._taken()))
         self.disk = DiskWatch(
             warn_bytes=limits.disk_free_bytes,
             stop_bytes=limits.disk_stop_bytes,
@@ -505,6 +510,10 @@ class Platform:
         if self.feeder is not None:
             self.feeder.wake()
 
+    def _taken(self) -> int:
+        """How many messages of the bus are in the log."""
+        return self.sequencer.heads.taken.get(f"{self.stores.bus.epoch}/0", -1) + 1
+
     def _close_book(self, closed: ClosedDay) -> "Future[Close]":
         self.metrics.note_closed(closed)
         return self.engine.close(closed)
@@ -523,7 +532,7 @@ class Platform:
     def _standing_alarms(self) -> list[str]:
         chain = self._alarms.get("chain", "").split(":")[0]
         outside = [each.alarm for each in (self.broker, self.feeder) if each is not None]
-        outside += self.engine.troubles.alarms()
+        outside += [*self.engine.troubles.alarms(), *self.waiting.alarms()]
         return [code for code in (chain, self.deriver.alarm, self.disk.alarm, *outside) if code]
 
 

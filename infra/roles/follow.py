@@ -235,9 +235,15 @@ def place_of(log: FileLog, size: int) -> Place:
 class Backlog:
     """How many messages are on the bus and not in the log; a thread counts."""
 
-    def __init__(self, raw: RawTopic, heads: Callable[[], Heads]) -> None:
-        """heads: reads the heads row."""
-        self._raw, self._heads = raw, heads
+    def __init__(
+        self,
+        raw: RawTopic,
+        heads: Callable[[], Heads],
+        looked: Callable[[Sequence[int], Sequence[int]], None] = lambda _, __: None,
+    ) -> None:
+        """heads: reads the heads row; looked: told how many messages each partition has, and how
+        many of them are in the log."""
+        self._raw, self._heads, self._looked = raw, heads, looked
         self._count = 0
         self._away = ""
         self._stopping = Event()
@@ -280,7 +286,6 @@ class Backlog:
         taken = self._heads().taken
         ends = self._raw.ends()
         epoch = self._raw.epoch
-        self._count = sum(
-            max(0, end - taken.get(f"{epoch}/{partition}", -1) - 1)
-            for partition, end in enumerate(ends)
-        )
+        done = [taken.get(f"{epoch}/{partition}", -1) + 1 for partition in range(len(ends))]
+        self._count = sum(max(0, end - last) for end, last in zip(ends, done, strict=True))
+        self._looked(ends, done)

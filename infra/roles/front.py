@@ -13,6 +13,7 @@ from time import perf_counter
 from bal.collect.guard import Limits
 from bal.errors import Unavailable
 from bal.ports import Intake
+from infra.backlog_watch import BacklogWatch
 from infra.control import call
 from infra.disk_watch import DiskWatch, free_bytes
 from infra.intake_writer import IntakeWriter
@@ -65,7 +66,10 @@ class Front:
                 on_revoked=lambda kind, name: self._call(on_revoked, kind, name),
                 on_stop=on_stop,
             )
-            self.backlog = Backlog(self.views.channels.raw, stores.log.heads)
+            self.waiting = BacklogWatch(config.limits.backlog_messages)
+            self.backlog = Backlog(
+                self.views.channels.raw, stores.log.heads, looked=self.waiting.look
+            )
             self.writer = IntakeWriter(
                 self._append,
                 KeySigner(f"{made.facts.origin}/intake", folder.seed("intake")),
@@ -152,7 +156,7 @@ class Front:
 
     def alarms(self) -> list[str]:
         """Codes of what stands."""
-        return [self.disk.alarm] if self.disk.alarm else []
+        return [*([self.disk.alarm] if self.disk.alarm else []), *self.waiting.alarms()]
 
     # -- within -----------------------------------------------------------------------------
 

@@ -15,7 +15,11 @@ from infra.app import Platform
 from infra.config import Config
 
 ANYWHERE = ("127.0.0.1", 0)
-OURS = {"notifier", "deriver", "pipeline", "storer", "settler", "intake-writer", "disk", "anchorer"}
+OURS = {
+    "notifier", "deriver", "pipeline", "storer", "settler", "intake-writer", "disk", "backlog",
+    "anchorer",
+}  # fmt: skip
+OTHERS: list[threading.Thread] = []
 
 
 def fails(*_: Any, **__: Any) -> Any:
@@ -39,8 +43,16 @@ def taken() -> Iterator[tuple[str, int]]:
         yield other.getsockname()
 
 
+@pytest.fixture(autouse=True)
+def before() -> Iterator[None]:
+    """What other tests left running is not looked at."""
+    OTHERS[:] = threading.enumerate()
+    yield
+    OTHERS.clear()
+
+
 def ours() -> set[str]:
-    return {thread.name for thread in threading.enumerate()} & OURS
+    return {one.name for one in threading.enumerate() if one not in OTHERS} & OURS
 
 
 def started(root: Path, http: tuple[str, int] = ANYWHERE) -> None:
