@@ -47,22 +47,30 @@ class Subjects:
         self._registry = registry
         self._cache: dict[tuple[str, int], dict[MeterNames, Subject]] = {}
         self._cached = 0
+        self._own: dict[tuple[Pseudonym, int], Subject] = {}
+        self._platform: dict[int, Subject] = {}
         self._cache_version = -1
         self._prefetched: RawMessage | None = None  # its devices are in the vault
 
     def platform(self, message_year: int) -> Subject:
         """The platform's own subject."""
-        pseudonym = self._vault.pseudonyms([PLATFORM_IDENTITY])[PLATFORM_IDENTITY]
-        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
-        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
+        found = self._platform.get(message_year)
+        if found is None:
+            pseudonym = self._vault.pseudonyms([PLATFORM_IDENTITY])[PLATFORM_IDENTITY]
+            found = self._platform[message_year] = self.keyed(pseudonym, message_year)
+        return found
 
     def own(self, sender: Sender, message_year: int) -> Subject:
         """The sender's own subject; with `self` it is its device's."""
-        info = self._registry.device(sender.subject)
-        key = self._vault.salt_keys([sender.subject], message_year)[sender.subject]
-        if info is None:
-            return Subject(sender.subject, key, PLATFORM_GROUP, PLATFORM_SHARD)
-        return Subject(sender.subject, key, info.group, info.shard)
+        self._forget_old()
+        found = self._own.get((sender.subject, message_year))
+        if found is None:
+            found = self.keyed(sender.subject, message_year)
+            info = self._registry.device(sender.subject)
+            if info is not None:
+                found = Subject(sender.subject, found.salt_key, info.group, info.shard)
+            self._own[sender.subject, message_year] = found
+        return found
 
     def keyed(self, pseudonym: Pseudonym, message_year: int) -> Subject:
         """A subject whose row stands among the platform's."""
@@ -98,10 +106,15 @@ class Subjects:
         return self._known(sender, message_year)
 
     def _known(self, sender: Sender, message_year: int) -> dict[MeterNames, Subject]:
+        self._forget_old()
+        return self._cache.setdefault((sender.name, message_year), {})
+
+    def _forget_old(self) -> None:
+        """Let go of what was found before the registry changed."""
         if self._cache_version != self._registry.version or self._cached > SUBJECTS_CACHED_MAX:
             self._cache.clear()
+            self._own.clear()
             self._cache_version, self._cached = self._registry.version, 0
-        return self._cache.setdefault((sender.name, message_year), {})
 
     def resolver(
         self, sender: Sender, message: RawMessage, new_devices: list[Draft]

@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from functools import lru_cache
 from hashlib import sha256
 
 from bal.errors import ProofInvalid
@@ -12,6 +13,7 @@ ED25519 = b"\x01"  # signature type of signed-note
 ACCEPTED_V1 = "gridseal/accepted/v1"
 
 
+@lru_cache(maxsize=64)
 def key_id(name: str, public_key: bytes) -> bytes:
     """First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key), signed-note §Signatures."""
     return sha256(name.encode() + b"\n" + ED25519 + public_key).digest()[:4]
