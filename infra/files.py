@@ -87,13 +87,17 @@ def make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def open_sqlite(path: Path, schema: str, *, synchronous: str = "FULL") -> sqlite3.Connection:
+def open_sqlite(
+    path: Path, schema: str, *, synchronous: str = "FULL", page_bytes: int = 4096
+) -> sqlite3.Connection:
     """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time.
 
-    schema: statements that make its tables where they are absent.
+    schema: statements that make its tables where they are absent. page_bytes: of a file that is
+    made now; one that is there keeps its own.
     """
     make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute(f"PRAGMA page_size={page_bytes}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.executescript(schema)
