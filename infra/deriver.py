@@ -7,16 +7,17 @@ What a close says is computed in a thread of its own, from what is stored below 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any
 
 from bal.certify.book import EMPTY
 from bal.closing import ClosedDay, close_day
 from bal.derive.local_day import date_at, day_number, local_day
-from bal.errors import GridsealError, Rejected, Stop
+from bal.errors import GridsealError, Rejected, Stop, Unavailable
 from bal.model import Close
 from bal.ports import Book, DayRows, Vault
 from bal.registry import Registry
@@ -86,6 +87,7 @@ class Deriver:
         self.alarm = ""  # its code, while it stands
         self._alarm_text = ""
         self._queue: SimpleQueue[_Ask | None] = SimpleQueue()
+        self._lock, self._ended = Lock(), False
         self._tried: dict[date, tuple[int, int]] = {}  # touched index and time of the last try
         self._thread = Thread(target=self._run, name="deriver", daemon=True)
 
@@ -93,24 +95,50 @@ class Deriver:
         """Begin to close days."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Begin no further close; who waits for one is told."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            with suppress(Empty):
+                while True:
+                    self._forget(self._queue.get_nowait())
+            self._queue.put(None)
+
     def stop(self) -> None:
         """End once the close at hand is committed."""
-        self._queue.put(None)
+        self.end()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
     def tick(self, now_us: int) -> None:
         """Time went on."""
-        self._queue.put(_Ask(now_us))
+        self._put(_Ask(now_us))
 
     def close(self, day: date, now_us: int) -> "Future[Close]":
         """Close one day now; done once the close is visible.
 
-        The future raises Rejected("day-not-over") where it is not over in every device's zone.
+        The future raises Rejected("day-not-over") where it is not over in every device's zone,
+        Unavailable where this was ended meanwhile.
         """
         answer: Future[Close] = Future()
-        self._queue.put(_Ask(now_us, day, answer))
+        self._put(_Ask(now_us, day, answer))
         return answer
+
+    def _put(self, ask: _Ask) -> None:
+        """Behind the end nobody would look at it."""
+        with self._lock:
+            if self._ended:
+                self._forget(ask)
+            else:
+                self._queue.put(ask)
+
+    def _forget(self, ask: _Ask | None) -> None:
+        answer = ask.answer if ask is not None else None
+        if answer is not None and answer.set_running_or_notify_cancel():
+            text = "no further day is closed here: another process goes on, or the next start"
+            answer.set_exception(Unavailable(text, retry_after_s=5))
 
     def health(self) -> str:
         """For the health document: "ok", or the alarm with its code."""
@@ -205,8 +233,8 @@ class Deriver:
         closed = 0
         for day in sorted(lately):  # each may go on from the one before
             if self._is_due(day, touched.get(day, -1), newest, now_us):
-                if closed == DAYS_AT_ONCE:
-                    self._queue.put(_Ask(now_us))
+                if closed == DAYS_AT_ONCE or self._ended:
+                    self._put(_Ask(now_us))
                     return
                 self._under_way = day
                 newest[day] = self._close(day, now_us)

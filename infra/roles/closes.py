@@ -63,6 +63,11 @@ class _Desk:
         self.committed: list[tuple[int, Close, Future[Close]]] = []  # visible at that log size
         self._lock, self._ended = Lock(), False
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether another one goes on."""
+        return self._ended
+
     def put(self, closed: ClosedDay) -> "Future[Close]":
         """Done once the close is visible; fails with Unavailable where another one goes on."""
         future: Future[Close] = Future()
@@ -134,7 +139,7 @@ class Closes:
             commit=desk.put,
             grace_s=self._grace_s,
             back_days=self._back_days,
-            on_stop=self._fail,
+            on_stop=lambda error: self._fail(desk, error),
         )
         self._deriver.start()
 
@@ -143,6 +148,7 @@ class Closes:
         deriver, self._deriver = self._deriver, None
         self._desk.end()
         if deriver is not None:  # which may be within a close of minutes
+            deriver.end()  # who waits behind that is told at once, and who comes now
             Thread(target=deriver.stop, name="deriver ends", daemon=True).start()
 
     def tick(self, now_us: int) -> None:
@@ -212,5 +218,6 @@ class Closes:
                 future.set_result(close)
         desk.committed = [one for one in desk.committed if one[0] > visible]
 
-    def _fail(self, error: GridsealError) -> None:
-        self._failure = error
+    def _fail(self, desk: _Desk, error: GridsealError) -> None:
+        if desk is self._desk and not desk.has_ended:  # else it was derived for nobody
+            self._failure = error

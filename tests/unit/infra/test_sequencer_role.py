@@ -340,3 +340,88 @@ def test_a_close_of_another_k_is_not_committed(tmp_path: Path) -> None:
     assert closes.step(far) is False
     with pytest.raises(Unavailable):
         future.result(0)
+
+
+class Slow(MemoryBook):
+    """Whoever reads it waits, as a close of a country would take minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go = Event(), Event()
+
+    def closes(self, after: int = 0) -> list[Close]:
+        self.reached.set()
+        assert self.go.wait(PATIENCE_S)
+        return super().closes(after)
+
+
+def closes_on(book: Any) -> Closes:
+    nothing: Any = NoRows()
+    found = Closes(
+        nothing, nothing, book, stored=MemoryStored(), rules="r", grace_s=0, back_days=1,
+        now_s=lambda: -1e9,
+    )  # fmt: skip
+    found.begin()
+    found._may_derive = True
+    return found
+
+
+def test_who_waits_behind_a_long_close_is_told_when_another_process_takes_over() -> None:
+    book = Slow()
+    closes = closes_on(book)
+    under_way = closes.close(DAY, NOW_US)
+    assert book.reached.wait(PATIENCE_S)
+    behind, deriver = closes.close(DAY, NOW_US), closes._deriver
+    closes.end()
+    with pytest.raises(Unavailable, match="another process goes on"):
+        behind.result(PATIENCE_S)  # while the first one is still being derived, for nobody
+    assert deriver is not None
+    with pytest.raises(Unavailable):  # whoever looked for the deriver before it was taken away
+        deriver.close(DAY, NOW_US).result(0)
+    book.go.set()
+    with pytest.raises(Unavailable, match="no longer the active one"):
+        under_way.result(PATIENCE_S)
+
+
+def test_what_an_ended_stretch_finds_does_not_stop_the_next_one() -> None:
+    class Damaged(Slow):
+        def closes(self, after: int = 0) -> list[Close]:
+            super().closes(after)
+            raise Stop("store-damaged", "as it was seen in the middle of another's write")
+
+    book = Damaged()
+    closes = closes_on(book)
+    lost = closes.close(DAY, NOW_US)
+    assert book.reached.wait(PATIENCE_S)
+    closes.end()
+    closes.begin()
+    book.go.set()
+    with pytest.raises(Stop):
+        lost.result(PATIENCE_S)
+    assert closes._failure is None
+    closes.end()
+
+
+def test_no_command_is_left_without_an_answer_whenever_a_stretch_ends() -> None:
+    closes, answers, stopping = closes_on(MemoryBook()), [], Event()
+
+    def command() -> None:
+        while not stopping.is_set():
+            answers.append(closes.close(DAY, NOW_US))
+            time.sleep(0.0001)
+
+    commanding = [Thread(target=command) for _ in range(2)]
+    for one in commanding:
+        one.start()
+    for _ in range(100):
+        closes.end()
+        closes.begin()
+        closes._may_derive = True
+        time.sleep(0.001)
+    stopping.set()
+    for one in commanding:
+        one.join()
+    closes.end()
+    for answer in answers:
+        with pytest.raises(Unavailable):
+            answer.result(PATIENCE_S)
