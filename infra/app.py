@@ -411,7 +411,7 @@ class Platform:
             newest=self.stores.log.checkpoint,
             consistency=self.receipts.consistency,
             interval_s=self.config.anchor.interval_s,
-            depth=self.config.anchor.depth,
+            depth=self.chain.depth,
             own=self.chain.kind == "own",
             clock=self.clock,
             on_anchored=self._anchored,

@@ -24,6 +24,9 @@ NO_FACE += b' another chain: ask its own endpoint"}}'
 # Of the public chains, those that utilities use; test nets started by the operator are its own.
 _KINDS = dict.fromkeys((1, 10, 100, 137, 246, 8453, 42161, 11155111), "public")
 _KINDS |= dict.fromkeys((1337, 31337), "own")
+# A node of one's own has no other that would give back what it forgets: Anvil, killed, loses what
+# came in its last second (docs/servers.md). That is sent again, as behind a reorg.
+OWN_NODE_DEPTH = 3
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class OpenChain:
     contract: AnchorContract
     anchorer_key: bytes
     kind: str  # own, consortium, public
+    depth: int  # blocks on top of a head's until the anchorer takes it for final
     rpc: Callable[[bytes], bytes]
     close: Callable[[], None]
 
@@ -60,7 +64,8 @@ def open_chain(config: AnchorConfig, folder: DataFolder, origin: str, known: str
     else:
         contract = AnchorContract.deploy(web3, admin)
         contract.open(log_id(origin), funded[1], admin)
-    return OpenChain(contract, anchorer, "own", RpcFace(chain).handle, chain.close)
+    face = RpcFace(chain).handle
+    return OpenChain(contract, anchorer, "own", config.depth, face, chain.close)
 
 
 def _remote(config: AnchorConfig, folder: DataFolder, origin: str, known: str) -> OpenChain:
@@ -83,7 +88,8 @@ def _remote(config: AnchorConfig, folder: DataFolder, origin: str, known: str) -
         contract = AnchorContract.deploy(web3, folder.seed("admin"))
         contract.open(log_id(origin), Account.from_key(key).address, folder.seed("admin"))
     kind = _KINDS.get(contract.chain_id, "own" if config.deploy else "consortium")
-    return OpenChain(contract, key, kind, lambda _: NO_FACE, lambda: None)
+    depth = config.depth or (OWN_NODE_DEPTH if kind == "own" else 0)
+    return OpenChain(contract, key, kind, depth, lambda _: NO_FACE, lambda: None)
 
 
 def _anchorer_key(config: AnchorConfig, folder: DataFolder) -> bytes:

@@ -131,7 +131,7 @@ class AnchorerRole:
             newest=stores.log.checkpoint,
             consistency=stores.receipts().consistency,
             interval_s=config.interval_s,
-            depth=config.depth,
+            depth=chain.depth,
             own=chain.kind == "own",
             clock=clock,
             on_anchored=self._anchored,

@@ -43,6 +43,7 @@ class NodeGround:
         way: Web3 | BaseProvider | None = None,
         *,
         depth: int = 1_000,
+        own: bool = False,
         journal: str = "anchors.db",
         fee_max_wei: int | None = None,
     ) -> Anchorer:
@@ -57,7 +58,7 @@ class NodeGround:
             consistency=lambda first, second: self.log.consistency(first, second),  # noqa: PLW0108
             interval_s=3600,
             depth=depth,
-            own=False,
+            own=own,
             clock=self.clock,
             on_anchored=lambda anchor, _: self.anchored.append(anchor),
             on_alarm=self._alarm,

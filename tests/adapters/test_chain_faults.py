@@ -14,7 +14,12 @@ import pytest
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
+from infra.anchor_contract import address_of
 from infra.anchorer import RAISE_AFTER_S
+from infra.chain_setup import OWN_NODE_DEPTH, open_chain
+from infra.config import AnchorConfig
+from infra.data_folder import DataFolder
+from infra.files import make_folder
 from infra.rpc_provider import remote_web3
 from tests.adapters.anchoring import ANCHORER, FUNDED, LOG
 from tests.adapters.chain_ground import NodeGround, check, on, settle, tried, turn
@@ -106,6 +111,31 @@ def test_a_chain_that_comes_back_shorter(ground: NodeGround, depth: int) -> None
     check(ground, anchorer)
     assert ground.contract.closes(LOG) == 1
     assert ground.alarms == []
+
+
+def test_what_a_node_of_ones_own_forgets_is_sent_again(
+    anvil_of_ours: Node, ground: NodeGround, tmp_path: Path
+) -> None:
+    """Anvil keeps its state each second; a kill in between is no older chain that was restored."""
+    config = AnchorConfig(rpc_url=anvil_of_ours.at.url, deploy=True)
+    folder = DataFolder(make_folder(tmp_path / "data"))
+    make_folder(folder.keys)
+    anvil_of_ours.fund([address_of(folder.seed(name)) for name in ("admin", "anchorer")])
+    chain = open_chain(config, folder, "gridseal.invalid/0123456789abcdef", "")
+    assert (chain.kind, chain.depth) == ("own", OWN_NODE_DEPTH)
+    anchorer = ground.anchorer(depth=chain.depth, own=True)
+    ground.log.size = 5
+    settle(ground, anchorer)
+    before = ground.node.ask("evm_snapshot")
+    ground.log.size = 9
+    settle(ground, anchorer)
+    ground.node.ask("evm_revert", before)
+    settle(ground, anchorer)
+    check(ground, anchorer)
+    assert ground.alarms == []
+    ground.node.mine(OWN_NODE_DEPTH)
+    turn(anchorer)
+    assert anchorer.final_size() == 9
 
 
 def test_a_reorg_that_keeps_the_transactions_only_moves_them(ground: NodeGround) -> None:

@@ -1,5 +1,6 @@
 """A platform on servers of its own, with a bad network between all of them, and small disks."""
 
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,21 @@ class Ground:
         memory = process.memory_bytes(child) >> 20 if child else 0
         print(f"{behind}: went on after {time.monotonic() - began:.1f} s; {memory} MiB")
 
+    def anchors(self) -> None:
+        """A further head comes on chain, and nothing stands in its way for good."""
+        before = self.anchored()
+        until(
+            lambda: self.anchored() > before,
+            lambda: f"more than {before} entries on chain: {self.platform.tail()}",
+            PATIENCE_S,
+        )
+
+    def anchored(self) -> int:
+        """How many entries the chain has."""
+        status = json.loads(self.platform.cli("status", "--data", self.data))
+        assert status["anchor"]["halted"] is None, status["anchor"]
+        return int(status["anchor"]["anchored_size"])
+
     def sends(self, count: int) -> None:
         """Each sender has sent so many further messages; certified or not."""
         assert not self.broken, f"it did not go on behind {self.broken}"
@@ -112,7 +128,9 @@ class Ground:
             )
 
     def check(self) -> int:
-        """fsck, and every receipt's message where it says; how many receipts."""
+        """fsck, heads on chain, and every receipt's message where it says; how many receipts."""
+        if self.platform.process is not None:
+            self.anchors()
         check_stores(self.data)
         told = [receipt for sender in self.senders for receipt in list(sender.receipts)]
         return check_receipts(self.data, told)
