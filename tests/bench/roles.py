@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
@@ -34,6 +35,7 @@ from infra.roles.worker import ROLE, WorkerRole
 from infra.rules import running_rules
 from infra.stores import Stores
 from infra.system_clock import SystemClock
+from tests.bench.local_profile import spent_s
 from tests.bench.pipeline import METERS, message
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,6 +45,20 @@ WARM = 4  # of them, before the clock runs
 ROUNDS = 3
 PATIENCE_S = 300
 SENDER = "headend"
+LOOK_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One measurement: readings a second, and processor time of a reading in microseconds."""
+
+    rate: float
+    worker_us: float  # of all workers together
+    sequencer_us: float
+
+    def of_cores(self) -> float:
+        """Cores that were had: workers and sequencer, of each second."""
+        return self.rate * (self.worker_us + self.sequencer_us) / 1e6
 
 
 class StubStored:
@@ -81,13 +97,13 @@ def run_worker(root: Path) -> None:
 
 
 @contextmanager
-def child(*command: str) -> Iterator[None]:
-    """A process that ends with the block."""
+def child(*command: str) -> Iterator[int]:
+    """A process that ends with the block; its id."""
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=REPOSITORY, stdout=subprocess.DEVNULL
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -98,7 +114,7 @@ def wait_for(done: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < until, "it takes too long"
-        time.sleep(0.005)
+        time.sleep(LOOK_S)
 
 
 class Ground:
@@ -155,7 +171,7 @@ class Ground:
             storing = storer_ports(its, ports.channels, ports.positions, time.monotonic)
             roles = (
                 WorkerRole(ports, ports.channels.members(ROLE, PARTITIONS)),
-                StorerRole(storing, ports.channels.members("storer", 1)),
+                StorerRole(storing, ports.channels.members("storer", PARTITIONS)),
             )
             stopping = Event()
             threads = [Thread(target=role.run, args=(stopping,)) for role in roles]
@@ -174,38 +190,64 @@ class Ground:
     def _all_stored(self) -> bool:
         return self.stores.stored.size() == self.stores.log.heads().size
 
-    def rate(self, workers: int) -> float:
-        """Readings a second, from when each partition moves to when nothing waits."""
+    def turn(self, workers: int, sequencer: int) -> Turn:
+        """From when each partition moves to when nothing waits. sequencer: its process."""
         before = self.taken()
         self.fill(MESSAGES)
         with ExitStack() as running:
-            for _ in range(workers):
-                running.enter_context(child("tests.bench.roles", str(self.root)))
+            command = "tests.bench.roles", str(self.root)
+            pids = [running.enter_context(child(*command)) for _ in range(workers)]
             wait_for(
                 lambda: all(
                     now - then >= WARM for now, then in zip(self.taken(), before, strict=True)
                 )
             )
             first, began = sum(self.taken()), time.perf_counter()
+            spent = sum(map(spent_s, pids)), spent_s(sequencer)
             wait_for(self.all_taken)
             took_s = time.perf_counter() - began
-        return (sum(self._sent) - first) * METERS / took_s
+            worker_s, sequencer_s = (
+                sum(map(spent_s, pids)) - spent[0],
+                spent_s(sequencer) - spent[1],
+            )
+        readings = (sum(self._sent) - first) * METERS
+        return Turn(readings / took_s, worker_s / readings * 1e6, sequencer_s / readings * 1e6)
 
 
-def main() -> list[tuple[float, float]]:
-    """Readings a second of one worker, and of two, in turn."""
+def main() -> list[tuple[Turn, Turn]]:
+    """One worker, and two, in turn."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         ground = Ground(Path(name) / "data", opened)
-        opened.enter_context(child("infra.cli", "run", "sequencer", "--data", str(ground.root)))
+        sequencer = opened.enter_context(
+            child("infra.cli", "run", "sequencer", "--data", str(ground.root))
+        )
         ground.enrol()
-        return [(ground.rate(1), ground.rate(2)) for _ in range(ROUNDS)]
+        return [(ground.turn(1, sequencer), ground.turn(2, sequencer)) for _ in range(ROUNDS)]
+
+
+def rows(turns: Sequence[tuple[Turn, Turn]]) -> list[tuple[str, str, str]]:
+    """What, figure and goal, as docs/benchmarks.md has them."""
+    ratios = sorted(two.rate / one.rate for one, two in turns)
+    lines = []
+    for many, some in zip(("one worker", "two workers"), zip(*turns, strict=True), strict=True):
+        rate, worker_us, sequencer_us, cores = (
+            statistics.median(values)
+            for values in zip(
+                *((one.rate, one.worker_us, one.sequencer_us, one.of_cores()) for one in some),
+                strict=True,
+            )
+        )
+        lines.append((f"{many}, stub store, sequencer beside", f"{rate:,.0f}/s", ""))
+        figure = f"{worker_us:.1f} + {sequencer_us:.1f} µs, {cores:.2f} cores"
+        lines.append(("  processors a reading: workers + sequencer; cores had", figure, ""))
+    figure = f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} ×"
+    lines.append((f"  two / one (min / median / max of {len(turns)})", figure, "≥ 1.6 ×"))
+    return lines
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         run_worker(Path(sys.argv[1]))
     else:
-        turns = main()
-        for one, two in turns:
-            print(f"one worker {one:>9,.0f}/s   two {two:>9,.0f}/s   {two / one:.2f} ×")
-        print(f"median {statistics.median(two / one for one, two in turns):.2f} × (≥ 1.6)")
+        for one in rows(main()):
+            sys.stdout.write("{:<60} {:>28}   {}\n".format(*one))

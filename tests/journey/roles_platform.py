@@ -1,4 +1,4 @@
-"""A platform of one process per role, and a second worker and sequencer, on one data folder."""
+"""A platform of one process per role, and a second worker, sequencer and storer, on one folder."""
 
 import json
 import signal
@@ -12,7 +12,8 @@ from tests.bounded import killed, line_of
 from tests.journey.conftest import REPOSITORY, Running
 
 PROCESSES = (
-    "collector", "worker", "worker-2", "sequencer", "sequencer-2", "storer", "anchorer", "gateway",
+    "collector", "worker", "worker-2", "sequencer", "sequencer-2", "storer", "storer-2",
+    "anchorer", "gateway",
 )  # fmt: skip
 STOP_S = 5.0
 

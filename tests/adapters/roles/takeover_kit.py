@@ -141,7 +141,9 @@ class Ground:
         worker = WorkerRole(ports, channels.members("worker", 2))
         its, its_channels = self._open_stores("storer"), self._open_channels()
         storing = storer_ports(its, its_channels, positions, time.monotonic)
-        return worker, StorerRole(storing, its_channels.members("storer", 1))
+        return worker, StorerRole(
+            storing, its_channels.members("storer", its_channels.raw.partitions)
+        )
 
     @property
     def source(self) -> str:

@@ -79,7 +79,7 @@ def test_whoever_follows_knows_registry_sizes_and_messages(tmp_path: Path) -> No
     small.enrol("headend", command="revoke")
     until(lambda: seen.revoked)
     assert seen.revoked == [("sender", "headend")]
-    assert seen.follower.visible_size == small.engine.visible_size
+    until(lambda: seen.follower.visible_size == small.engine.visible_size)
     seen.follower.stop()
     small.close()
 
