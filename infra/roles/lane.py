@@ -27,6 +27,7 @@ from bal.windows import Windows
 from infra.retries import Key
 from infra.roles.bench import Bench, WorkerPorts
 from infra.roles.ports import Position, Topic
+from infra.roles.positions import begun_at
 from infra.roles.rows_item import encode as encode_rows
 from infra.roles.trail import Trail
 from infra.roles.windows_again import WindowsAgain
@@ -176,7 +177,13 @@ class Lane:
     def _begin(self, heads: Heads) -> None:
         """Make the windows as they stand after the last message that was taken, and go on there."""
         taken = heads.taken.get(self.source, -1)
-        saved = self._ports.positions.get(position_name(self.partition))
+        name = position_name(self.partition)
+        saved = begun_at(
+            self._ports.positions.get(name),
+            name,
+            lambda at: self._raw.read(self.partition, at, 1),
+            taken + 1,
+        )
         making = WindowsAgain(
             self._ports, self._bench, self.partition, saved=saved, end=taken + 1, last=heads.version
         )

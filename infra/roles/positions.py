@@ -1,11 +1,16 @@
 """Saved positions of the roles in one SQLite file that all processes of a host share."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from bal.errors import Stop
 from infra.roles.ports import Position
 from infra.sqlite_file import SqliteFile
 
 FILE = "roles.db"
+logger = logging.getLogger("gridseal.roles")
+
 _SCHEMA = "CREATE TABLE positions(name TEXT PRIMARY KEY, offset INTEGER, version INTEGER);"
 
 
@@ -40,3 +45,28 @@ class SqlitePositions:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def begun_at(saved: Position, name: str, read: Callable[[int], object], end: int) -> Position:
+    """Where who has no saved position begins: with the first item that is kept.
+
+    Only what nobody needs any more is ever trimmed, so nothing is missed where `roles.db` was lost.
+    read: of one item below `end`; raises Stop("bus-trimmed") below what is kept.
+    """
+    low, high = saved.offset, end
+    if saved != Position(0) or low >= high:
+        return saved
+    while low < high:  # to try is all that a topic offers
+        middle = (low + high) // 2 if low else 0
+        try:
+            read(middle)
+        except Stop as stop:
+            if stop.code != "bus-trimmed":
+                raise
+            low = middle + 1
+        else:
+            high = middle
+    if low:
+        text = "%s has no position of %s: it goes on at %d, the first that is kept"
+        logger.warning(text, FILE, name, low)
+    return Position(low)

@@ -20,6 +20,7 @@ from bal.ports import Clock, Heads, LogStore, Signer, TileReader
 from bal.store.merge import parse
 from infra.log_reader import batch_headers
 from infra.roles.ports import Position, Positions, Topic
+from infra.roles.positions import begun_at
 
 POSITION = "sequencer.commitments"  # the name of its saved position
 READ_OFFERS = 128  # at once
@@ -72,7 +73,9 @@ class Sequencing:
         # Partitions of which nothing more is taken, each with why; never changed in place.
         self.halted: Mapping[str, str] = {}
         self._claimed: set[str] = set()  # of those, the ones that were claimed since
-        saved = positions.get(POSITION)
+        saved = begun_at(
+            positions.get(POSITION), POSITION, lambda at: commitments.read(at, 1), commitments.end()
+        )
         self.position = saved.offset  # of the next offer
         self._saved, self._saved_s, self._trimmed_s = saved, now_s(), now_s()
         self._announced = max(saved.version, self._last_announced())

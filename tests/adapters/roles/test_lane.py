@@ -619,6 +619,25 @@ def test_who_was_stopped_until_the_messages_were_trimmed_is_superseded() -> None
     assert lane.ended is Ended.SUPERSEDED
 
 
+def test_a_worker_whose_saved_position_was_lost_goes_on_behind_what_was_trimmed() -> None:
+    world = World()
+    first, members = world.worker()
+    world.give(members)
+    world.send("headend", "cim", cim("m1"))
+    world.settle(first)
+    first.close()
+    taken = world.raw.ends()[0]
+    world.raw.trim(0, taken)
+    world.positions.saved.clear()
+    second, members = world.worker()
+    world.give(members)
+    world.send("headend", "cim", cim("m2"))
+    world.settle(second)
+    world.check()
+    second.close()
+    assert world.positions.get(position_name(0)).offset > taken
+
+
 def test_a_message_that_is_gone_though_nobody_worked_it_stops_the_worker() -> None:
     world = World()
     role = world.begun()

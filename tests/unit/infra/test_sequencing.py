@@ -335,3 +335,27 @@ def test_what_is_to_be_said_first(ground: Ground) -> None:
     sequencing.step()
     assert [one.version for one in ground.told()] == [1, 2]
     assert ground.begin(begin=genesis).heads.version == 2
+
+
+def test_who_lost_the_saved_position_goes_on_at_what_is_kept(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that was trimmed was in the log by then."""
+    sequencing = begun(ground)
+    ground.offer(*(offer(at) for at in range(5)))
+    ground.time.pass_s(2)
+    sequencing.step()
+    size = sequencing.heads.size
+    for restarts, low in enumerate((0, 1, 3, 5), 1):
+        ground.commitments.trim(low)
+        ground.positions.saved.clear()
+        caplog.clear()
+        again = ground.begin()
+        assert again.position == low
+        assert ("has no position of" in caplog.text) == (low > 0)
+        again.step()
+        assert again.heads.size == size + restarts  # a tick each, and nothing a second time
+    ground.offer(offer(5))
+    ground.time.pass_s(2)
+    again.step()
+    assert again.heads.taken[SOURCE] == 5
