@@ -22,7 +22,7 @@ from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
 from infra.roles.storer_state import StorerState
-from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, close_again
+from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, checked, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers
 
@@ -101,13 +101,10 @@ class Remaking:
             projector.sync_lane(lane, Progress(heads.version, heads.size, 0, 0))
 
     def _synced(self) -> tuple[Heads, dict[int, Progress]]:
-        """Where each begins. Raises Stop as Projector.check_lane."""
-        projector = self._ports.projector
-        synced = {lane: projector.file.synced(lane) for lane in self._lanes}
-        heads = self._ports.log.heads()  # behind it: others store meanwhile
-        for lane in self._lanes:
-            projector.check_lane(lane, heads.version, heads.size)
-        return heads, synced
+        """The newest heads row, and where each begins. Raises Stop as Projector.check_lane."""
+        synced = {lane: self._ports.projector.file.synced(lane) for lane in self._lanes}
+        heads = [checked(self._ports, lane) for lane in self._lanes]
+        return max(heads, key=lambda one: one.version), synced
 
     def _lane(self, data: Header) -> int | None:
         """Whose rows a batch has; None of those that are not of these partitions, or have none."""

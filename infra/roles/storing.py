@@ -99,12 +99,7 @@ class Storing:
         """Take over from what is synced. Raises Unavailable, Stop as Projector.check_lane, Lost."""
         self._ports, self._state, self.partition = ports, state, partition
         projector, raw = ports.projector, ports.channels.raw
-        heads = ports.log.heads()
-        try:
-            projector.check_lane(partition, heads.version, heads.size)
-        except Stop:  # the one before stored while this one looked
-            heads = ports.log.heads()
-            projector.check_lane(partition, heads.version, heads.size)
+        heads = checked(ports, partition)
         progress, before = projector.file.synced(partition), projector.file.sizes()[partition]
         self._source = f"{raw.epoch}/{partition}"
         taken = taken_at(ports.log, progress.version, heads)
@@ -373,6 +368,17 @@ class Lost(Stop):
 
     def __init__(self, text: str) -> None:
         super().__init__("bus-went-backwards", text)
+
+
+def checked(ports: StorerPorts, partition: int) -> Heads:
+    """The heads row, as of which what is stored of a partition is possible. Raises Stop."""
+    heads = ports.log.heads()
+    try:
+        ports.projector.check_lane(partition, heads.version, heads.size)
+    except Stop:  # another storer stored while this one looked
+        heads = ports.log.heads()
+        ports.projector.check_lane(partition, heads.version, heads.size)
+    return heads
 
 
 def close_again(days: DaySources, inputs: Mapping[str, str]) -> ClosedDay:
