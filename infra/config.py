@@ -80,6 +80,8 @@ class KafkaConfig:
     certificate: str = ""
     key: str = ""
     topic: str = ""  # bal.raw.<epoch>
+    audit_certificate: str = ""  # PEM files of who only looks; else those above
+    audit_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def open_topics(folder: DataFolder) -> Iterator[Channels]:
     else:
         from infra.kafka_channels import KafkaChannels  # noqa: PLC0415 - as in outside
 
-        channels = KafkaChannels(kafka_access(outside.kafka), layout.epoch, layout.partitions)
+        access = kafka_access(outside.kafka, read_only=True)
+        channels = KafkaChannels(access, layout.epoch, layout.partitions)
     try:
         yield channels
     finally:

@@ -145,15 +145,18 @@ def open_bus(outside: Outside, folder: DataFolder, *, read_only: bool = False) -
         return SqliteBus(folder.bus, read_only=read_only)
     from infra.kafka_bus import KafkaBus  # noqa: PLC0415 - embedded, nobody waits for its import
 
-    access = kafka_access(outside.kafka)
+    access = kafka_access(outside.kafka, read_only=read_only)
     return KafkaBus(access, outside.kafka.topic, read_only=read_only)
 
 
-def kafka_access(at: KafkaConfig) -> "KafkaAccess":
-    """How Kafka is entered."""
+def kafka_access(at: KafkaConfig, *, read_only: bool = False) -> "KafkaAccess":
+    """How Kafka is entered. read_only: by the auditor's certificate, where there is one."""
     from infra.kafka_client import KafkaAccess  # noqa: PLC0415 - as above
 
-    return KafkaAccess(at.bootstrap, Path(at.ca), Path(at.certificate), Path(at.key))
+    certificate, key = at.certificate, at.key
+    if read_only and at.audit_certificate:
+        certificate, key = at.audit_certificate, at.audit_key
+    return KafkaAccess(at.bootstrap, Path(at.ca), Path(certificate), Path(key))
 
 
 def open_customer_db(

@@ -14,9 +14,9 @@ from infra.chain_errors import BadAnswer
 from infra.config import CassandraConfig, Config, KafkaConfig, MosquittoConfig
 from infra.data_folder import DataFolder
 from infra.rpc_provider import remote_web3
-from infra.servers.connect import CassandraAt, ChainAt, KafkaAt, MosquittoAt, Servers, read
+from infra.servers.connect import CassandraAt, ChainAt, Identity, KafkaAt, MosquittoAt, Servers, read
 
-PRINCIPAL = "platform"
+PRINCIPAL, AUDITOR = "platform", "auditor"
 _FUNDS_WEI = 10**21
 _FUNDING = {"anvil": "anvil_setBalance", "ganache": "evm_setAccountBalance"}
 
@@ -66,15 +66,31 @@ def _kafka(at: KafkaAt, topic: str, principal: str, *, make: bool) -> KafkaConfi
     topic = topic or ensure_topic(access)
     if make:
         ensure_feed(access)
-    own = at.principals[principal]
-    return KafkaConfig(at.bootstrap, str(at.ca), str(own.certificate), str(own.key), topic)
+    own, auditor = _identity(at, principal), _identity(at, AUDITOR)
+    return KafkaConfig(
+        at.bootstrap,
+        str(at.ca),
+        str(own.certificate),
+        str(own.key),
+        topic,
+        str(auditor.certificate),
+        str(auditor.key),
+    )
+
+
+def _identity(at: KafkaAt, principal: str) -> Identity:
+    """Raises Stop("servers-state") where Kafka was last started by a version without it."""
+    if principal not in at.principals:
+        text = f"Kafka does not know {principal} yet: run `gridseal servers up` again"
+        raise Stop("servers-state", text)
+    return at.principals[principal]
 
 
 def as_principal(data: Path, config: Config, principal: str) -> Config:
     """The configuration with another one's certificate for Kafka."""
     at = read(data).kafka
     assert at is not None
-    own = at.principals[principal]
+    own = _identity(at, principal)
     kafka = replace(config.kafka, certificate=str(own.certificate), key=str(own.key))
     return replace(config, kafka=kafka)
 

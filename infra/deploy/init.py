@@ -156,7 +156,7 @@ def settings(config: Config, role: str, run: Path, broker: Place) -> Config:
     passwords = str(run / "cassandra" / _LOGINS)
     tables = replace(
         config,
-        kafka=replace(config.kafka, **at("kafka")),
+        kafka=replace(config.kafka, **at("kafka"), audit_certificate="", audit_key=""),
         cassandra=replace(config.cassandra, **at("cassandra"), passwords=passwords),
         mosquitto=MosquittoConfig(),
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from infra.roles.feed import Feed
 
 STOP_WITHIN_S = 5
-AUDITOR = "worker"  # whose rights at Kafka are enough to look at all topics
+AUDITOR = "auditor"  # may read all topics at Kafka and write none; `outside.json` names it
 
 logger = logging.getLogger("gridseal.roles")
 

@@ -25,7 +25,9 @@ VERSION = "4.4.0"
 PORTS = ("port", "controller_port")
 START_TIMEOUT_S = 120
 STOP_GRACE_S = 30
-ROLES = ("collector", "worker", "sequencer", "storer", "anchorer", "gateway", "platform")
+ROLES = (
+    "collector", "worker", "sequencer", "storer", "anchorer", "gateway", "platform", "auditor",
+)  # fmt: skip
 _FORMAT_TIMEOUT_S = 60
 _MESSAGE_BYTES = 8 * 1024 * 1024  # a raw message of 4 MiB, its header, and room
 

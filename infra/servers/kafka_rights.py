@@ -88,6 +88,8 @@ RIGHTS: dict[str, list[Right]] = {
         _group("platform"),
         _group("storer"),  # the feed's position
     ],
+    # Whoever only looks: fsck, replay, doctor, backup.
+    "auditor": _topics("read", "bal.raw", "bal.rows", "bal.commitments", "bal.announcements"),
 }
 
 

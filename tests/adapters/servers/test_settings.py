@@ -44,6 +44,16 @@ def test_no_role_is_named_like_a_super_user_or_an_aggregator() -> None:
     assert not any(role.startswith(AGGREGATOR) for role in RIGHTS)
 
 
+def test_the_auditor_writes_nothing() -> None:
+    """It may read what any role reads between roles."""
+    may = {(right.operation, right.kind) for right in RIGHTS["auditor"]}
+    assert may == {("read", "topic")}
+    read = {right.name for right in RIGHTS["auditor"]}
+    between = {right.name for role in ("worker", "storer") for right in RIGHTS[role]
+               if (right.operation, right.kind) == ("read", "topic")}  # fmt: skip
+    assert {name for name in between if not name.endswith(".v1")} == read
+
+
 def test_cassandra_asks_for_certificate_and_password(tmp_path: Path) -> None:
     text = cassandra.yaml(Place(tmp_path / "it's", "cassandra"), dict(ENTRY))
     for line in (

@@ -10,7 +10,7 @@ from bal.errors import Stop
 from infra.config import CassandraConfig, Config, KafkaConfig, LimitsConfig
 from infra.data_folder import OUTSIDE, DataFolder, Facts
 from infra.heads_row import FIRST
-from infra.outside import Outside, choose, open_heads, open_log, read
+from infra.outside import Outside, choose, kafka_access, open_heads, open_log, read
 from infra.system_clock import SystemClock
 
 
@@ -74,3 +74,12 @@ def test_an_audit_makes_no_heads_row(tmp_path: Path) -> None:
     with closing(open_log(folder, SystemClock())) as log:
         assert log.heads() == FIRST
     assert (folder.log / "heads.db").exists()
+
+
+def test_who_only_looks_enters_kafka_as_the_auditor() -> None:
+    at = KafkaConfig("k:1", "ca", "own.crt", "own.key", "t")
+    assert kafka_access(at, read_only=True).certificate == Path("own.crt")  # there is no other
+    audited = replace(at, audit_certificate="audit.crt", audit_key="audit.key")
+    assert kafka_access(audited).key == Path("own.key")
+    access = kafka_access(audited, read_only=True)
+    assert (access.certificate, access.key) == (Path("audit.crt"), Path("audit.key"))
