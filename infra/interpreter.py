@@ -2,7 +2,6 @@
 
 import gc
 import sys
-from asyncio.sslproto import SSLProtocol
 
 SWITCH_INTERVAL_S = 0.0005  # the chain in the process is pure Python and would hold the others up
 TLS_BUFFER_BYTES = 64 * 1024  # of each connection; four TLS records (RFC 8446 §5.1)
@@ -15,7 +14,14 @@ def tune_interpreter() -> None:
     a sixth of the worker's time. asyncio gives each TLS connection a buffer of 256 KiB, and one
     that fails is a cycle, which keeps it until the collector comes.
     """
+    from asyncio.sslproto import SSLProtocol  # noqa: PLC0415 - a child has no connections
+
     SSLProtocol.max_size = TLS_BUFFER_BYTES
+    tune_threads()
+
+
+def tune_threads() -> None:
+    """The same for a child process, which has no connections."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what is imported stays
     gc.set_threshold(100_000, 20, 50)
