@@ -115,6 +115,7 @@ class PhasorFrame(NamedTuple):
     channels: tuple[Channel, ...]
     evidence: Digest  # commitment to the part of the message that it came in
     number: int  # of the element of the message, from 0
+    leaf: Digest | None = None  # in the tree of a window that is its subject's, where it is made
 
 
 @dataclass(slots=True)
@@ -127,6 +128,14 @@ class Harmonised:
     refused: list[Finding] = field(default_factory=list)
     frames: list[PhasorFrame] = field(default_factory=list)  # their windows become records
     taken: int = 0  # frames that a window has now
+
+
+class Sealed(NamedTuple):
+    """A message as the archive stores it, each subject's parts under its key."""
+
+    tag: bytes  # by which the archive knows the message again
+    layout: bytes  # whose bytes are where
+    texts: bytes
 
 
 class StoredRecord(NamedTuple):  # a tuple: made and sorted once a reading

@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import repeat
 
 from bal import jcs
-from bal.certify.commitment import commitment, commitments, part_commitments
+from bal.certify.commitment import commitment, commitments, frame_leaves, part_commitments
 from bal.certify.log import Batch
 from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
@@ -22,7 +22,6 @@ from bal.harmonise.phasors import rate_of, window_record
 from bal.harmonise.pmu import turned_away
 from bal.model import (
     PHASORS,
-    TYPE_FRAME,
     TYPE_PART,
     TYPE_RECORD,
     Digest,
@@ -32,6 +31,7 @@ from bal.model import (
     Part,
     Rank,
     RawMessage,
+    Sealed,
     StoredRecord,
     Subject,
 )
@@ -62,6 +62,7 @@ class Worked:
     refused: Sequence[Finding] = ()
     again: str = ""
     taken: int = 0  # phasor frames, which later messages certify
+    sealed: Sealed | None = field(default=None, compare=False)  # of `parts`, where it is done
 
     def batches(self, prev: int, inputs: dict[str, str]) -> list[Batch]:
         """The batch, in parts of ≤ 8,192 entries; without entries where it is a retry."""
@@ -180,9 +181,8 @@ class Worker:
         message_year = year(message.received_us)
         platform = self._subjects.platform(message_year)
         if message.credential == OPERATOR:
-            if message.format == FLUSH_FORMAT:
-                return self._flush(message, platform)
-            return self._command(message, platform)
+            work_through = self._flush if message.format == FLUSH_FORMAT else self._command
+            return work_through(message, platform)
         sender = self._registry.senders.get(message.credential)
         sender_subject = self._subjects.own(sender, message_year) if sender else platform
         new_devices: list[Draft] = []
@@ -250,20 +250,20 @@ class Worker:
         subject = closed.subject
         if year(closed.subject_us) != message_year:
             subject = self._subjects.of_year(subject, message_year)
-        frames = closed.frames
-        made = commitments(TYPE_FRAME, [subject.salt_key] * len(frames), frames)
+        frames, leaves = closed.frames, closed.leaves
+        if not leaves or subject is not closed.subject:
+            leaves = frame_leaves([subject.salt_key] * len(frames), frames)
         record = window_record(
             subject.pseudonym,
             closed.begin_us,
             closed.channels,
             frames=len(frames),
             rate=closed.rate or 1,
-            root=_root(made),
+            root=tree_head(leaves).root,
             evidence=closed.parts[0] if len(closed.parts) == 1 else _root(closed.parts),
         )
-        end_us = closed.begin_us + SECOND_US
-        rank, lines = Rank.MEASURED, b"\n".join(frames)
-        return Draft(subject, PHASORS, "", closed.begin_us, end_us, rank, record, lines)
+        end_us, lines = closed.begin_us + SECOND_US, b"\n".join(frames)
+        return Draft(subject, PHASORS, "", closed.begin_us, end_us, Rank.MEASURED, record, lines)
 
     def apply(self, drafts: Sequence[Draft]) -> None:
         """Let command and device records take effect, once they are worked into a batch."""

@@ -17,6 +17,7 @@ from bal.model import (
     RawMessage,
     ReadingsPage,
     ReadingsQuery,
+    Sealed,
     StoredRecord,
     Subject,
     TreeHead,
@@ -274,6 +275,7 @@ class ArchiveItem:
     message_id: bytes  # SHA-256 of message.raw
     parts: Sequence[tuple[int, int, Subject]]  # start, end, whose; consecutive, covering it
     summary: bytes = b""  # to answer a retry with
+    sealed: Sealed | None = None  # where that is done; `parts` may be empty then
 
 
 class RawArchive(Protocol):

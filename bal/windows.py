@@ -42,6 +42,7 @@ class Closed(NamedTuple):
     channels: tuple[Channel, ...]
     parts: Sequence[Digest]  # commitments to the message parts they came from, in bus order
     rate: int  # frames a second; 0 where nothing shows it
+    leaves: Sequence[Digest]  # of the frames, under the key of `subject`; none where any is missing
 
 
 class Fed(NamedTuple):
@@ -63,6 +64,7 @@ class _Window:
     touched_us: int
     is_open: bool = True
     frames: dict[int, bytes] = field(default_factory=dict)
+    leaves: dict[int, Digest] = field(default_factory=dict)  # of the frames that came with one
     parts: dict[Digest, None] = field(default_factory=dict)
     channels: dict[Channel, None] = field(default_factory=dict)
     last: tuple[Channel, ...] = ()  # channels of the last frame, which `channels` has
@@ -164,7 +166,7 @@ class Windows:
         self, stream: _Stream, frame: PhasorFrame, offset: int, received_us: int
     ) -> tuple[str, str] | None:
         """Put a frame into its window; why not, where it is not new there."""
-        subject, time_us, data, channels, evidence, _ = frame
+        subject, time_us, data, channels, evidence, _, leaf = frame
         begin_us = time_us - time_us % SECOND_US
         window = stream.windows.get(begin_us)
         if window is None:
@@ -190,9 +192,13 @@ class Windows:
         if not window.is_open:
             window.is_open = True
             window.opened_us = received_us
+            if subject.salt_key != window.subject.salt_key:
+                window.leaves.clear()
             window.subject, window.subject_us = subject, received_us
             window.close_at_us = _close_at(begin_us, stream.newest_us)
             stream.next_close_us = min(stream.next_close_us, window.close_at_us)
+        if leaf is not None and subject.salt_key == window.subject.salt_key:
+            window.leaves[time_us] = leaf
         return None
 
     def _close(self, stream: _Stream, due: Iterable[_Window], before_us: int) -> list[Closed]:
@@ -213,6 +219,9 @@ class Windows:
                     tuple(window.channels),
                     list(window.parts),
                     _rate(stream, window, before_us),
+                    list(map(window.leaves.__getitem__, times_us))
+                    if len(window.leaves) == len(times_us)
+                    else (),
                 )
             )
         closes = (one.close_at_us for one in stream.windows.values())

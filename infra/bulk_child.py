@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 from bal.harmonise import MeterNames
-from bal.model import RawMessage, Subject
+from bal.model import Part, RawMessage, Sealed, Subject
 from bal.pipeline import WINDOW_FORMATS, Known, read, work
+from infra.archive_seal import Sealer
 from infra.bulk_wire import (
     LENGTH,
     READY,
@@ -28,7 +30,7 @@ from infra.bulk_wire import (
     read_frame,
     read_row,
 )
-from infra.interpreter import tune_interpreter
+from infra.interpreter import tune_threads
 
 
 class _UnknownDevice(Exception):
@@ -69,6 +71,7 @@ class Answers:
 
     def __init__(self) -> None:
         self._tables: dict[int, Table] = {}
+        self._sealer = Sealer()
 
     def to(self, task: Task) -> tuple[int, list[Columns | None]]:
         """Number and each message's columns; None where the platform must see for itself."""
@@ -76,17 +79,28 @@ class Answers:
             self._tables.clear()
         for number, new in task.tables:
             self._tables.setdefault(number, Table()).add(new)
-        return task.number, [self._columns(*sent) for sent in task.messages]
+        return task.number, [self._columns(task.place, *sent) for sent in task.messages]
 
-    def _columns(self, number: int, form: str, received_us: int, raw: bytes) -> Columns | None:
-        table = self._tables[number]
-        message = RawMessage("", 0, 0, "", form, received_us, raw)
+    def _columns(
+        self, place: tuple[str, int], table_number: int, offset: int, *more: Any
+    ) -> Columns | None:
+        table = self._tables[table_number]
+        *header, tag = more
+        message = RawMessage(*place, offset, *header)
         try:
-            if form in WINDOW_FORMATS:  # the windows are the platform's
-                return frame_columns(read(message, table.known(), table.resolve), table.numbers)
-            return columns(work(message, table.known(), table.resolve), table.numbers)
+            if message.format in WINDOW_FORMATS:  # the windows are the platform's
+                found = read(message, table.known(), table.resolve)
+                return frame_columns(found, table.numbers, self._seal(message, tag, found.parts))
+            worked = work(message, table.known(), table.resolve)
+            return columns(worked, table.numbers, self._seal(message, tag, worked.parts))
         except Exception:  # noqa: BLE001 - refusals and defects are the platform's to judge about
             return None
+
+    def _seal(self, message: RawMessage, tag: bytes, parts: Iterable[Part]) -> Sealed | None:
+        if not tag:
+            return None
+        spans = [(part.start, part.end, part.subject) for part in parts]
+        return self._sealer.seal(message, tag, spans)
 
 
 def _read(tasks: "SimpleQueue[Task]") -> None:
@@ -109,7 +123,7 @@ def _write(target: int, data: bytes) -> None:
 def main(memory: int) -> None:
     """Answer until the input ends. memory: descriptor of what is shared with the platform."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the platform, which tells us
-    tune_interpreter()
+    tune_threads()
     target = os.dup(1)
     os.dup2(2, 1)  # nothing else may come between the frames
     tasks: SimpleQueue[Task] = SimpleQueue()

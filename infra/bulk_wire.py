@@ -9,11 +9,12 @@ objects of it. Both ends are one version of one program on one interpreter.
 import marshal
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, repeat
 from mmap import mmap
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
+from bal.certify.commitment import frame_leaves
 from bal.harmonise import MeterNames
 from bal.model import (
     Digest,
@@ -25,6 +26,7 @@ from bal.model import (
     Pseudonym,
     Rank,
     RawMessage,
+    Sealed,
     Subject,
 )
 from bal.pipeline import Worked
@@ -32,7 +34,7 @@ from bal.pipeline import Worked
 LENGTH = struct.Struct(">I")
 FRAME_BYTES_MAX = 256 * 1024 * 1024  # an answer to a message of 4 MiB is a tenth of that
 READY = "ready"  # the first frame that a process sends
-UNDER_WAY_MAX = 4  # tasks of one process: it has work while the platform commits
+UNDER_WAY_MAX = 16  # tasks of one process: it has work while the platform commits
 PLACE_BYTES = 8 * 1024 * 1024  # of one answer; a larger one comes through the pipe
 
 Row = tuple[str | None, tuple[tuple[str, str, str], ...], str, bytes, str, str]
@@ -41,14 +43,16 @@ Row = tuple[str | None, tuple[tuple[str, str, str], ...], str, bytes, str, str]
 Columns = tuple[Any, ...]
 """A `Worked` without its message, or frames as they were read; numbers in place of subjects."""
 
-Sent = tuple[int, str, int, bytes]
-"""A message: number of its table, format, when it was received, its bytes."""
+Sent = tuple[int, int, str, str, int, bytes, bytes]
+"""A message: number of its table, its offset, credential, format, when it was received, its bytes,
+and the tag by which the archive knows it; b"" where it is not to be sealed."""
 
 
 class Task(NamedTuple):
     """Messages to work through, of any senders."""
 
     number: int
+    place: tuple[str, int]  # epoch and partition of all
     forget: bool  # all tables so far
     # Tables of subjects, each with those that come to stand at its end. The first two of a table
     # are the platform's and the sender's own.
@@ -119,7 +123,53 @@ def read_row(row: Row) -> tuple[MeterNames, Subject]:
     return MeterNames(mrid, names), Subject(Pseudonym(pseudonym), salt_key, group, shard)
 
 
-def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
+class Parts(Sequence[Part]):
+    """Parts in columns: most often nobody asks for one of them."""
+
+    def __init__(
+        self,
+        owners: Sequence[int],
+        ends: Sequence[int],
+        commitments: Sequence[Digest],
+        subjects: Sequence[Subject],
+    ) -> None:
+        """Raises ValueError or IndexError where the columns don't fit together."""
+        if not len(owners) == len(ends) == len(commitments):
+            raise ValueError("columns of different lengths")
+        if owners and not 0 <= min(owners) <= max(owners) < len(subjects):
+            raise IndexError("a subject that is none")
+        self._columns = owners, ends, commitments, subjects
+        self._made: list[Part] | None = None
+
+    def _parts(self) -> list[Part]:
+        if self._made is None:
+            owners, ends, commitments, subjects = self._columns
+            whose = map(subjects.__getitem__, owners)
+            self._made = list(map(Part, [0, *ends], ends, whose, commitments))
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, at: int) -> Part: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Part]: ...
+
+    def __getitem__(self, at: int | slice) -> Part | list[Part]:
+        return self._parts()[at]
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._parts() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def columns(worked: Worked, numbers: Mapping[int, int], sealed: Sealed | None = None) -> Columns:
     """A worked message, for `read_columns`. numbers: of each subject, by its `id`.
 
     Raises ValueError or KeyError where that would lose something of it.
@@ -135,10 +185,13 @@ def columns(worked: Worked, numbers: Mapping[int, int]) -> Columns:
         worked.entries,
         *_parts(worked.parts, numbers),
         *_findings(worked),
+        _plain(sealed),
     )
 
 
-def frame_columns(found: Harmonised, numbers: Mapping[int, int]) -> Columns:
+def frame_columns(
+    found: Harmonised, numbers: Mapping[int, int], sealed: Sealed | None = None
+) -> Columns:
     """Phasor frames as read, for `read_frames`. numbers: of each subject, by its `id`.
 
     Raises ValueError or KeyError where that would lose something of it.
@@ -148,27 +201,33 @@ def frame_columns(found: Harmonised, numbers: Mapping[int, int]) -> Columns:
     frames = found.frames
     return (
         [numbers[id(one.subject)] for one in frames],
-        [tuple(one[1:]) for one in frames],
+        [tuple(one[1:-1]) for one in frames],
+        frame_leaves([one.subject.salt_key for one in frames], [one.data for one in frames]),
         *_parts(found.parts, numbers),
         *_findings(found),
+        _plain(sealed),
     )
 
 
-def read_frames(found: Columns, subjects: Sequence[Subject]) -> Harmonised:
-    """What was read, equal to what `bal.pipeline.read` would have found.
+def read_frames(found: Columns, subjects: Sequence[Subject]) -> tuple[Harmonised, Sealed | None]:
+    """What was read, equal to what `bal.pipeline.read` would have found, and sealed.
 
     Raises ValueError, TypeError or IndexError where the columns don't fit together.
     """
-    whose, frames, owners, ends, commitments, findings, refused = found
-    if len(whose) != len(frames):
+    whose, frames, leaves, owners, ends, commitments, findings, refused, sealed = found
+    if not len(whose) == len(frames) == len(leaves):
         raise ValueError("columns of different lengths")
-    return Harmonised(
-        _read_parts(owners, ends, commitments, subjects),
+    read = Harmonised(
+        list(Parts(owners, ends, commitments, subjects)),
         [],
         [Finding(*one) for one in findings],
         [Finding(*one) for one in refused],
-        [PhasorFrame(subjects[number], *one) for number, one in zip(whose, frames, strict=True)],
+        [
+            PhasorFrame._make((subjects[number], *one, leaf))
+            for number, one, leaf in zip(whose, frames, leaves, strict=True)
+        ],
     )
+    return read, _sealed(sealed)
 
 
 def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject]) -> Worked:
@@ -176,7 +235,7 @@ def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject
 
     Raises ValueError, TypeError or IndexError where the columns don't fit together.
     """
-    whose, shapes, records, entries, owners, ends, commitments, findings, refused = found
+    whose, shapes, records, entries, owners, ends, commitments, findings, refused, sealed = found
     drafts: list[Draft] = []
     subject, record = map(subjects.__getitem__, whose), iter(records)
     for (*shape, rank), many in shapes:  # mostly two: the readings, and the message's own
@@ -188,9 +247,10 @@ def read_columns(message: RawMessage, found: Columns, subjects: Sequence[Subject
         message,
         drafts,
         entries,
-        _read_parts(owners, ends, commitments, subjects),
+        Parts(owners, ends, commitments, subjects),
         [Finding(*one) for one in findings],
         [Finding(*one) for one in refused],
+        sealed=_sealed(sealed),
     )
 
 
@@ -206,15 +266,12 @@ def _parts(parts: Sequence[Part], numbers: Mapping[int, int]) -> Columns:
     )
 
 
-def _read_parts(
-    owners: Sequence[int],
-    ends: Sequence[int],
-    commitments: Sequence[Digest],
-    subjects: Sequence[Subject],
-) -> list[Part]:
-    if not len(owners) == len(ends) == len(commitments):
-        raise ValueError("columns of different lengths")
-    return list(map(Part, [0, *ends], ends, map(subjects.__getitem__, owners), commitments))
+def _plain(sealed: Sealed | None) -> tuple[bytes, ...]:
+    return () if sealed is None else tuple(sealed)
+
+
+def _sealed(found: tuple[bytes, ...]) -> Sealed | None:
+    return Sealed(*found) if found else None
 
 
 def _findings(found: Worked | Harmonised) -> Columns:

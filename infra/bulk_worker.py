@@ -9,7 +9,7 @@ answer counts only where it is what the worker would make at that time; else the
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -35,6 +35,8 @@ logger = logging.getLogger("gridseal.bulk")
 
 BULK_BYTES_MIN = 64 * 1024  # of one message, or of several: less is done sooner than sent
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
+LARGE_UNDER_WAY_MAX = 4
+AHEAD_SMALL_BYTES_MAX = 1024 * 1024
 ANSWER_WITHIN_S = 10.0  # 4 MiB take a quarter of a second
 RESTART_AFTER_S = 10.0
 
@@ -97,21 +99,32 @@ class _Helper:
     under_way: deque[_Sent] = field(default_factory=deque)
     told: dict[int, int] = field(default_factory=dict)  # table → how many of its subjects
     generation: int = 0  # of the tables
+    is_quick: bool = True  # its last answer was there before it was asked for
 
     def has_room(self) -> bool:
         """Whether it may be given another."""
-        size = sum(sent.size for sent in self.under_way)
-        return len(self.under_way) < UNDER_WAY_MAX and size < AHEAD_BYTES_MAX
+        tasks, size = len(self.under_way), sum(sent.size for sent in self.under_way)
+        if tasks < LARGE_UNDER_WAY_MAX:
+            return size < AHEAD_BYTES_MAX
+        return tasks < UNDER_WAY_MAX and size < AHEAD_SMALL_BYTES_MAX
 
 
 class BulkWorker:
     """For the engine's thread; `stop` for any."""
 
-    def __init__(self, worker: Worker, processes_max: int) -> None:
-        """processes_max: 0 for none; the first is started when there is something to do for it."""
-        self._worker, self._processes_max = worker, processes_max
+    def __init__(
+        self,
+        worker: Worker,
+        processes_max: int,
+        tag: Callable[[str, bytes], bytes] = lambda *_: b"",
+    ) -> None:
+        """processes_max: 0 for none; the first is started when there is something to do for it.
+
+        tag: of `SealingArchive`, by which processes can seal, too.
+        """
+        self._worker, self._processes_max, self._tag = worker, processes_max, tag
         self._helpers: list[_Helper] = []
-        self._waiting: deque[RawMessage] = deque()
+        self._waiting: deque[tuple[RawMessage, bytes]] = deque()
         self._waiting_bytes = 0
         self._sent: dict[int, tuple[_Sent, int]] = {}  # by offset, ascending; which of them
         self._tables: dict[tuple[str, int], _Table] = {}
@@ -120,14 +133,17 @@ class BulkWorker:
         self._stopped = False
         self.answered = 0  # messages that a process has worked through, for tests and measurements
 
-    def ahead(self, messages: Sequence[RawMessage]) -> None:
-        """These come next, in this order: begin with them, where they are worth it."""
+    def ahead(self, messages: Sequence[tuple[RawMessage, bytes]]) -> None:
+        """These come next, in this order: begin with them, where they are worth it.
+
+        messages: each with its SHA-256.
+        """
         if not self._processes_max:
             return
-        self._waiting = deque(one for one in messages if one.offset not in self._sent)
-        self._waiting_bytes = sum(len(one.raw) for one in self._waiting)
+        self._waiting = deque(one for one in messages if one[0].offset not in self._sent)
+        self._waiting_bytes = sum(len(one.raw) for one, _ in self._waiting)
         if messages:
-            self._hand_out(messages[0].offset)
+            self._hand_out(messages[0][0].offset)
 
     def worked(self, message: RawMessage) -> Worked | None:
         """What `Worker.process` would make of the message now; None where it has to.
@@ -136,8 +152,8 @@ class BulkWorker:
         """
         if not (self._sent or self._waiting):
             return None
-        while self._waiting and self._waiting[0].offset <= message.offset:
-            self._waiting_bytes -= len(self._waiting.popleft().raw)
+        while self._waiting and self._waiting[0][0].offset <= message.offset:
+            self._waiting_bytes -= len(self._waiting.popleft()[0].raw)
         place = self._sent.get(message.offset)
         if place is not None and place[0].answers is None:
             self._answer(place[0])
@@ -153,8 +169,9 @@ class BulkWorker:
             return None  # the registry changed in between
         try:
             if message.format in WINDOW_FORMATS:
-                read = read_frames(found, table.subjects)
+                read, sealed = read_frames(found, table.subjects)
                 worked = self._worker.process(message, read)
+                worked.sealed = sealed if worked.parts is read.parts else None
             else:
                 worked = read_columns(message, found, table.subjects)
         except (ValueError, TypeError, IndexError) as error:
@@ -221,26 +238,27 @@ class BulkWorker:
             self._not_before_s = monotonic() + RESTART_AFTER_S
             logger.warning("no process for bulk messages: %s", error.strerror)
 
-    def _next_messages(self) -> list[RawMessage]:
+    def _next_messages(self) -> list[tuple[RawMessage, bytes]]:
         """The first ones that wait, as many as are worth a task."""
         found, size = [], 0
         while size < BULK_BYTES_MIN:
             found.append(self._waiting.popleft())
-            size += len(found[-1].raw)
+            size += len(found[-1][0].raw)
         self._waiting_bytes -= size
         return found
 
-    def _give(self, helper: _Helper, messages: Sequence[RawMessage]) -> None:
+    def _give(self, helper: _Helper, messages: Sequence[tuple[RawMessage, bytes]]) -> None:
         tables: dict[tuple[str, int], _Table | None] = {}
-        for one in messages:
+        given: list[tuple[RawMessage, _Table]] = []
+        tags: list[bytes] = []
+        for one, message_id in messages:
             key = (one.credential, year(one.received_us))
             if key not in tables:
                 tables[key] = self._table_for(one, key)
-        given = [
-            (one, table)
-            for one in messages
-            if (table := tables[one.credential, year(one.received_us)]) is not None
-        ]
+            if (table := tables[key]) is not None:
+                given.append((one, table))
+                # Who is waited for has enough to do: the storer seals then.
+                tags.append(self._tag(one.credential, message_id) if helper.is_quick else b"")
         if not given:
             return
         forget = helper.generation != self._generation
@@ -255,9 +273,13 @@ class BulkWorker:
         sent = _Sent(given, helper, sum(len(one.raw) for one, _ in given))
         task = Task(
             sent.number,
+            (given[0][0].epoch, given[0][0].partition),
             forget,
             told,
-            [(table.number, one.format, one.received_us, one.raw) for one, table in given],
+            [
+                (table.number, m.offset, m.credential, m.format, m.received_us, m.raw, tag)
+                for (m, table), tag in zip(given, tags, strict=True)
+            ],
         )
         self._sent |= {one.offset: (sent, at) for at, (one, _) in enumerate(given)}
         helper.under_way.append(sent)
@@ -291,8 +313,11 @@ class BulkWorker:
         """What the process makes of these messages; answers before theirs come first."""
         helper = wanted.helper
         try:
+            helper.is_quick = True
             while wanted.answers is None and helper.under_way:
-                self._next_answer(helper, ANSWER_WITHIN_S)
+                if not self._next_answer(helper, 0):
+                    helper.is_quick = False
+                    self._next_answer(helper, ANSWER_WITHIN_S)
         except ProcessGone as error:
             self._fail(helper, error)
 

@@ -40,8 +40,9 @@ class Committed:
     def archived(self) -> ArchiveItem:
         """The message as the archive takes it."""
         raw = self.worked.message
-        parts = [(part.start, part.end, part.subject) for part in self.worked.parts]
-        return ArchiveItem(raw, self.message_id, parts, self.summary())
+        sealed = self.worked.sealed
+        parts = [] if sealed else [(one.start, one.end, one.subject) for one in self.worked.parts]
+        return ArchiveItem(raw, self.message_id, parts, self.summary(), sealed)
 
     def summary(self) -> bytes:
         """What the archive keeps to answer a retry with."""

@@ -19,8 +19,9 @@ from bal.closing import ClosedDay
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Close, RawMessage, TreeHead
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked, Worker
-from bal.ports import Bus, Clock, RawArchive
+from bal.ports import Bus, Clock
 from infra.announcer import Announcer, CertifiedMessage
+from infra.archive_seal import SealingArchive
 from infra.bulk_worker import BulkWorker
 from infra.committed import Committed, CommittedClose, Progress
 from infra.projector import Projector
@@ -59,7 +60,7 @@ class Engine:
         sequencer: Sequencer,
         worker: Worker,
         projector: Projector,
-        archive: RawArchive,
+        archive: SealingArchive,
         clock: Clock,
         rules: str,
         next_offset: int,
@@ -73,7 +74,7 @@ class Engine:
     ) -> None:
         """on_flush: puts a flush of that time on the bus (docs/spec/pmu.md)."""
         self._bus, self._sequencer, self._worker = bus, sequencer, worker
-        self._bulk = BulkWorker(worker, bulk_processes)
+        self._bulk = BulkWorker(worker, bulk_processes, archive.tag)
         self._projector, self._archive, self._clock = projector, archive, clock
         self._rules, self._next, self._interval_s = rules, next_offset, interval_s
         self._announcer = Announcer(on_certified)
@@ -205,7 +206,7 @@ class Engine:
     def _run(self) -> None:
         while not self._stopping:
             messages = self._read()
-            self._bulk.ahead([message for message, _ in messages])
+            self._bulk.ahead([(message, key[1]) for message, key in messages])
             firsts = self._retries.firsts([key for _, key in messages])
             for message, key in messages:
                 if not self._take(message, key, firsts.get(key)):
@@ -321,9 +322,8 @@ class Engine:
 
     def _commit_due(self) -> bool:
         now = self._open
-        if not now.works:
-            return False
-        return now.full or len(now.works) >= COMMIT_MESSAGES or self._commit_in() <= 0
+        many = now.full or len(now.works) >= COMMIT_MESSAGES
+        return bool(now.works) and (many or self._commit_in() <= 0)
 
     def _commit(self, public: Sequence[bytes]) -> None:
         """Commit what is open, and hand it over to the storer."""

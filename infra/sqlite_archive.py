@@ -11,9 +11,7 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256, sha512
 from hmac import digest as hmac_digest
-from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,17 +19,22 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from bal.errors import Stop
 from bal.model import Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
-from bal.store.segment import DEVICE_BYTES
 from bal.times import year
+from infra.archive_seal import (
+    NONCE_BYTES,
+    Clear,
+    Sealer,
+    StoredPart,
+    clear_of,
+    cut,
+    decode_layout,
+)
 from infra.sqlite_file import SqliteFile
-
-CIPHERS_CACHED_MAX = 1 << 16
 
 _FORM = 1
 _PAGE_BYTES = 8192
-_NONCE_BYTES = 12
+_TAGS_KEPT_MAX = 2_048
 _TAGS_ASKED_MAX = 256  # in one statement
-_TAG_BYTES = 16
 _OPENING_ERRORS = (InvalidTag, ValueError, TypeError, IndexError, OverflowError, struct.error)
 
 _SCHEMA = """
@@ -42,34 +45,6 @@ CREATE TABLE message(
     UNIQUE(epoch, lane, place));
 CREATE INDEX message_tag ON message(tag);
 """
-
-StoredPart = tuple[int, int, Pseudonym, bytes | None]  # start, end, whose, bytes if the key exists
-
-
-class _Clear(NamedTuple):
-    """All of a message that is stored in clear; every seal is bound to all of it."""
-
-    epoch: str
-    lane: int
-    place: int
-    format: str
-    received_us: int
-    tag: bytes  # made of credential and SHA-256 of the message, see `_tag_and_key`
-    layout: bytes  # of `_layout`
-
-    def binding(self) -> bytes:
-        """32 bytes that no other message has: `tag` stands for the content."""
-        head = f"{self.epoch}/{self.lane}/{self.place} {self.format} {self.received_us}\n"
-        return sha256(head.encode() + self.tag + self.layout).digest()
-
-
-class _Layout(NamedTuple):
-    """Whose bytes are where; the first owner has the header."""
-
-    owners: Sequence[Pseudonym]
-    sizes: Sequence[int]  # of what is sealed for each owner
-    ends: Sequence[int]  # of each part; the next one starts there
-    owner_of: Sequence[int]  # of each part, its number in `owners`
 
 
 class SqliteArchive:
@@ -101,11 +76,13 @@ class SqliteArchive:
         padded = archive_key.ljust(128, b"\0")
         self._begun = [sha512(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C)]
         self._salt_key = salt_key
-        self._ciphers: dict[bytes, AESGCM] = {}
+        self._sealer = Sealer()
+        self._tags: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}  # asked for of late
 
     def close(self) -> None:
         """Let go of the file and of the keys in memory."""
-        self._ciphers.clear()
+        self._sealer.forget()
+        self._tags.clear()
         self._file.close()
 
     # -- writing ----------------------------------------------------------------------------
@@ -164,9 +141,7 @@ class SqliteArchive:
         for tag, sealed in rows:  # the first one of a message comes last, and stays
             key, cipher = asked[tag]
             try:
-                found[key] = AESGCM(cipher).decrypt(
-                    sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], tag
-                )
+                found[key] = AESGCM(cipher).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], tag)
             except (InvalidTag, ValueError, TypeError) as error:
                 raise self._file.damaged("a message's summary does not decrypt") from error
         return found
@@ -207,7 +182,7 @@ class SqliteArchive:
 
     def _open(
         self, epoch: str, partition: int, offset: int
-    ) -> tuple[_Clear, str | None, list[StoredPart]] | None:
+    ) -> tuple[Clear, str | None, list[StoredPart]] | None:
         """What is stored in clear, the credential if its key exists, and the parts."""
         with self._file.reading() as db:
             row = db.execute(
@@ -219,81 +194,53 @@ class SqliteArchive:
             return None
         *head, sealed = row
         try:
-            clear = _Clear(epoch, partition, offset, *head)
-            layout = _decode_layout(clear.layout)
-            texts = self._decrypt(clear, layout, sealed)
+            clear = Clear(epoch, partition, offset, *head)
+            layout = decode_layout(clear.layout)
+            keys = {name: self._key(name, year(clear.received_us)) for name in layout.owners}
+            texts = self._sealer.open(clear, layout, sealed, keys)
             header_bytes = 0 if texts[0] is None else 2 + int.from_bytes(texts[0][:2], "big")
             credential = None if texts[0] is None else texts[0][2:header_bytes].decode()
-            return clear, credential, _cut(layout, texts, header_bytes)
+            return clear, credential, cut(layout, texts, header_bytes)
         except _OPENING_ERRORS as error:
             what = str(error) or "its bytes are not those that were sealed"
             where = _place(epoch, partition, offset)
             raise self._file.damaged(f"message {where}: {what}") from error
 
-    def _decrypt(self, clear: _Clear, layout: _Layout, sealed: bytes) -> list[bytes | None]:
-        """The text of each owner; None where its key is gone."""
-        binding, year_ = clear.binding(), year(clear.received_us)
-        texts: list[bytes | None] = []
-        at = 0
-        for name, size in zip(layout.owners, layout.sizes, strict=True):
-            key = self._salt_key(name, year_) if name else self._archive_key
-            if key is None:
-                texts.append(None)
-            else:
-                text = sealed[at : at + size]
-                cipher = self._cipher(key)
-                texts.append(cipher.decrypt(binding[:_NONCE_BYTES], text, binding))
-            at += size
-        if at != len(sealed):
-            raise ValueError("sealed bytes are missing or too many")
-        return texts
+    def _key(self, name: Pseudonym, year_: int) -> bytes | None:
+        return self._salt_key(name, year_) if name else self._archive_key
 
     # -- sealing ----------------------------------------------------------------------------
 
-    def _seal(self, item: ArchiveItem) -> tuple[_Clear, bytes | None, bytes]:
-        """What stands in clear, the summary, and the sealed texts; the first has the credential.
-
-        A subject's parts are sealed together, because a message of a thousand meters has a thousand
-        and one of the platform's; and AES-GCM takes 2^32 messages a key, which that would reach in
-        a year.
-        """
+    def _seal(self, item: ArchiveItem) -> tuple[Clear, bytes | None, bytes]:
+        """What stands in clear, the summary, and what is sealed for the subjects."""
         message = item.message
-        keys, pieces, owner_of = _by_owner(message.raw, item.parts)
-        if not keys:  # an empty message has no part; its header is the platform's
-            keys, pieces = {Pseudonym(""): self._archive_key}, [[]]
-        if len(set(keys.values())) < len(keys):  # would be one key and nonce for two texts
-            raise ValueError("two subjects of a message have one key")
         tag, summary_key = self._tag_and_key(message.credential, item.message_id)
-        credential = message.credential.encode()
-        pieces[0].insert(0, struct.pack(">H", len(credential)) + credential)
-        texts = list(map(b"".join, pieces))
-        sizes = [len(text) + _TAG_BYTES for text in texts]
-        clear = _Clear(
-            message.epoch,
-            message.partition,
-            message.offset,
-            message.format,
-            message.received_us,
-            tag,
-            _encode_layout(_Layout(list(keys), sizes, [end for _, end, _ in item.parts], owner_of)),
-        )
-        binding = clear.binding()
-        nonce, cipher = binding[:_NONCE_BYTES], self._cipher
-        sealed = [
-            cipher(key).encrypt(nonce, text, binding)
-            for key, text in zip(keys.values(), texts, strict=True)
-        ]
+        sealed = item.sealed
+        if sealed is None or sealed.tag != tag:
+            sealed = self._sealer.seal(message, tag, item.parts, self._archive_key)
         summary = self._sealed_summary(tag, summary_key, item.summary) if item.summary else None
-        return clear, summary, b"".join(sealed)
+        return clear_of(message, tag, sealed.layout), summary, sealed.texts
 
     def _sealed_summary(self, tag: bytes, key: bytes, summary: bytes) -> bytes:
         """Behind its nonce. Who has not the message can't read it, not even with all keys."""
         label = b"gridseal/archive-summary-nonce/v1\0"
-        nonce = hmac_digest(self._archive_key, label + tag + summary, "sha256")[:_NONCE_BYTES]
+        nonce = hmac_digest(self._archive_key, label + tag + summary, "sha256")[:NONCE_BYTES]
         return nonce + AESGCM(key).encrypt(nonce, summary, tag)
 
+    def tag(self, credential: str, message_id: bytes) -> bytes:
+        """How a message is known again, never by the bare hash."""
+        return self._tag_and_key(credential, message_id)[0]
+
     def _tag_and_key(self, credential: str, message_id: bytes) -> tuple[bytes, bytes]:
-        """How a message is known again, never by the bare hash, and the key of its summary."""
+        """How a message is known again, and the key of its summary."""
+        found = self._tags.get((credential, message_id))
+        if found is None:
+            if len(self._tags) >= _TAGS_KEPT_MAX:
+                self._tags.clear()
+            found = self._tags[credential, message_id] = self._made_tag(credential, message_id)
+        return found
+
+    def _made_tag(self, credential: str, message_id: bytes) -> tuple[bytes, bytes]:
         if len(message_id) != 32:
             raise ValueError("a message id is the SHA-256 of the raw message")
         identity = b"gridseal/archive-message/v1\0" + credential.encode() + b"\0" + message_id
@@ -304,17 +251,8 @@ class SqliteArchive:
         both = outer.digest()
         return both[:32], both[32:]
 
-    def _cipher(self, salt_key: bytes) -> AESGCM:
-        cipher = self._ciphers.get(salt_key)
-        if cipher is None:
-            if len(self._ciphers) >= CIPHERS_CACHED_MAX:
-                self._ciphers.clear()
-            key = hmac_digest(salt_key, b"gridseal/archive/v1", "sha256")
-            cipher = self._ciphers[salt_key] = AESGCM(key)
-        return cipher
 
-
-def _check_same(db: sqlite3.Connection, clear: _Clear) -> None:
+def _check_same(db: sqlite3.Connection, clear: Clear) -> None:
     """Raise Stop("archive-differs") where another message than this has its place."""
     where = (clear.epoch, clear.lane, clear.place)
     (tag,) = db.execute(
@@ -325,72 +263,5 @@ def _check_same(db: sqlite3.Connection, clear: _Clear) -> None:
         raise Stop("archive-differs", text)
 
 
-def _by_owner(
-    raw: bytes, parts: Sequence[tuple[int, int, Subject]]
-) -> tuple[dict[Pseudonym, bytes], list[list[bytes]], list[int]]:
-    """Salt key by pseudonym, pieces of each in that order, and the number of each part's owner.
-
-    Raises ValueError for gaps.
-    """
-    ends = [end for _, end, _ in parts]
-    starts = [0, *ends]
-    consecutive = [start for start, _, _ in parts] == starts[:-1] and sorted(ends) == ends
-    if not consecutive or starts[-1] != len(raw):
-        raise ValueError("the parts of a message are not consecutive or do not cover it")
-    owners = [subject for _, _, subject in parts]
-    keys = {owner.pseudonym: owner.salt_key for owner in reversed(owners)}
-    names = [owner.pseudonym for owner in owners]
-    numbers = dict(zip(dict.fromkeys(names), count(), strict=False))
-    owner_of = list(map(numbers.__getitem__, names))
-    pieces: list[list[bytes]] = [[] for _ in numbers]
-    for number, start, end in zip(owner_of, starts, ends, strict=False):
-        pieces[number].append(raw[start:end])
-    return {name: keys[name] for name in numbers}, pieces, owner_of
-
-
 def _place(epoch: str, partition: int, offset: int) -> str:
     return f"{epoch}/{partition}/{offset}"
-
-
-def _encode_layout(layout: _Layout) -> bytes:
-    """owners u32 | parts u32 | owners x pseudonym | owners x u32 sealed bytes | parts x u32 end |
-    parts x u32 owner, big-endian.
-    """
-    owners, parts = len(layout.owners), len(layout.ends)
-    names = "".join(layout.owners).encode("ascii")
-    if set(map(len, layout.owners)) != {DEVICE_BYTES}:
-        names = b"".join(
-            [name.encode("ascii").ljust(DEVICE_BYTES, b"\0") for name in layout.owners]
-        )
-    numbers = struct.pack(f">{owners + 2 * parts}I", *layout.sizes, *layout.ends, *layout.owner_of)
-    return struct.pack(">II", owners, parts) + names + numbers
-
-
-def _decode_layout(data: bytes) -> _Layout:
-    """What was encoded. Raises ValueError, TypeError or struct.error for other bytes."""
-    owners, parts = struct.unpack_from(">II", data)
-    at = 8 + DEVICE_BYTES * owners
-    if len(data) != at + 4 * owners + 8 * parts:
-        raise ValueError("the table of parts has another length")
-    names = [data[i : i + DEVICE_BYTES] for i in range(8, at, DEVICE_BYTES)]
-    numbers = struct.unpack_from(f">{owners + 2 * parts}I", data, at)
-    return _Layout(
-        [Pseudonym(name.rstrip(b"\0").decode()) for name in names],
-        numbers[:owners],
-        numbers[owners : owners + parts],
-        numbers[owners + parts :],
-    )
-
-
-def _cut(layout: _Layout, texts: Sequence[bytes | None], header_bytes: int) -> list[StoredPart]:
-    """The owners' texts as the parts they were joined from."""
-    taken = [header_bytes, *[0] * (len(texts) - 1)]
-    parts: list[StoredPart] = []
-    start = 0
-    for end, owner in zip(layout.ends, layout.owner_of, strict=True):
-        text, at = texts[owner], taken[owner]
-        piece = None if text is None else text[at : at + end - start]
-        parts.append((start, end, layout.owners[owner], piece))
-        taken[owner] = at + end - start
-        start = end
-    return parts

@@ -6,7 +6,8 @@ from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import TYPE_CHECKING, cast
 
-from bal.model import TYPE_PART, Digest, Pseudonym
+from bal.certify.tree import leaf_hashes
+from bal.model import TYPE_FRAME, TYPE_PART, Digest, Pseudonym
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -77,6 +78,11 @@ def part_commitments(salt_keys: Sequence[bytes], parts: Sequence[bytes]) -> list
     different = dict.fromkeys(pairs)
     made = commitments(TYPE_PART, *zip(*different, strict=True))
     return list(map(dict(zip(different, made, strict=True)).__getitem__, pairs))
+
+
+def frame_leaves(salt_keys: Iterable[bytes], frames: Iterable[bytes]) -> list[Digest]:
+    """The leaf of each phasor frame in its window's tree (docs/spec/pmu.md)."""
+    return leaf_hashes(commitments(TYPE_FRAME, salt_keys, frames))
 
 
 def sha256_of(data: bytes) -> Digest:

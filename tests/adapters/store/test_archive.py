@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bal.errors import Stop
 from bal.model import Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
+from infra.archive_seal import Sealer
 from infra.sqlite_archive import SqliteArchive
 
 EPOCH = "00112233445566aa"
@@ -172,6 +173,25 @@ def test_a_message_id_is_as_long_as_a_hash(archive: Adapter, message_id: bytes) 
 
 def item(offset: int, raw: bytes, summary: bytes = b"") -> ArchiveItem:
     return ArchiveItem(a_message(offset, raw), sha256(raw).digest(), whole(raw), summary)
+
+
+def test_what_another_sealed_is_stored_as_if_it_were_sealed_here(archive: Adapter) -> None:
+    message = a_message(0, b"abcdef")
+    message_id = sha256(message.raw).digest()
+    parts = [(0, 2, subject("m-1")), (2, 3, subject("m-2")), (3, 6, subject("m-1"))]
+    sealed = Sealer().seal(message, archive.tag(message.credential, message_id), parts)
+    archive.put_many([ArchiveItem(message, message_id, [], b"summary", sealed)])
+    assert archive.raw(EPOCH, 0, 0) == message
+    assert archive.summary(message.credential, message_id) == b"summary"
+    stored = archive.parts(EPOCH, 0, 0)
+    assert stored == [(a, b, whose.pseudonym, message.raw[a:b]) for a, b, whose in parts]
+
+
+def test_what_was_sealed_for_another_archive_is_sealed_anew(archive: Adapter) -> None:
+    message = a_message(0, b"abc")
+    foreign = Sealer().seal(message, bytes(32), whole(b"abc"))
+    archive.put_many([replace(item(0, b"abc"), sealed=foreign)])
+    assert archive.raw(EPOCH, 0, 0) == message
 
 
 def test_putting_again_changes_nothing(archive: Adapter) -> None:

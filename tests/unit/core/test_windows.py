@@ -66,6 +66,29 @@ def test_a_window_closes_at_one_and_a_half_seconds() -> None:
     assert (seconds([closed]), len(closed.frames)) == ([0], 1)
 
 
+def test_leaves_count_where_all_frames_have_one_of_the_windows_subject() -> None:
+    leaves = [Digest(bytes([n]) * 32) for n in range(3)]
+    frames = [frame(at)._replace(leaf=leaf) for at, leaf in zip((40, 0, 20), leaves, strict=True)]
+    foreign = replace(subject("a"), salt_key=b"of another year".ljust(32))
+    for last, expected in (
+        (frames[2], [leaves[1], leaves[2], leaves[0]]),  # in order of time, as the frames
+        (frames[2]._replace(leaf=None), []),
+        (frames[2]._replace(subject=foreign), []),
+    ):
+        [closed] = fed(begun(), *frames[:2], last, frame(2 * S)).closed
+        assert (len(closed.frames), list(closed.leaves)) == (3, expected)
+
+
+def test_leaves_of_a_window_that_another_year_opens_again() -> None:
+    windows = begun()
+    leaf = Digest(bytes(32))
+    fed(windows, frame(0)._replace(leaf=leaf), frame(2 * S))
+    foreign = replace(subject("a"), salt_key=b"of another year".ljust(32))
+    late = frame(20)._replace(leaf=leaf, subject=foreign)
+    [closed] = fed(windows, late, frame(4 * S)).closed[:1]
+    assert (closed.subject, len(closed.frames), list(closed.leaves)) == (foreign, 2, [])
+
+
 def test_a_device_with_a_wrong_clock_spoils_no_others_frames() -> None:
     """A concentrator sends for many: one of them is 59 s ahead, another 20 s behind."""
     windows = begun()
