@@ -72,7 +72,10 @@ class Load:
         self.told, self.read, self.refused = 0, 0, 0  # batches stored, reads, Unavailable
         self.faults: list[BaseException] = []
         self._stop = Event()
-        self._threads = [Thread(target=self._watched, args=(w,)) for w in (self._store, self._read)]
+        self._threads = [
+            Thread(target=self._watched, args=(work,), daemon=True)
+            for work in (self._store, self._read)
+        ]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -82,7 +85,8 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(180)
+            assert not thread.is_alive(), "a thread of the load does not end"
         for session in self._sessions:
             session.close()
 
