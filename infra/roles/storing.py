@@ -32,6 +32,7 @@ VERSIONS_AT_ONCE = 64
 ENTRIES_AT_ONCE = 16_384  # about so many are stored in one go: 50 MB in memory
 SYNC_EVERY_S = 5.0  # what was stored since is stored again after a power cut
 LOST_S = 10.0  # after which what the log took, and no topic has, is given up
+GAP_S = 20.0  # after which what should stand at a topic's end, and can't be read, is not there
 
 FIRST = 0  # the partition whose storer stores what is of none: closes of days
 ROWS_POSITION, ANNOUNCEMENTS_POSITION = "storer.rows", "storer.announcements"
@@ -122,6 +123,7 @@ class Storing:
         self.announced_size = progress.size  # size then
         self.waits_for: int | None = None  # the size that all partitions must have stored first
         self._synced_s = self._going_s = ports.elapsed_s()  # it synced, it went on
+        self._gap_s: float | None = None  # since when it can't read what should be there
         self._saved: dict[str, int] = {}  # by name the offset, of this stretch
 
     def step(self) -> bool:
@@ -134,7 +136,7 @@ class Storing:
         busy |= self._store()
         waits = self.waits_for is not None  # for another one, not for what may be lost
         if busy or waits or self.announced <= self.stored.version:
-            self._going_s = self._ports.elapsed_s()
+            self._going_s, self._gap_s = self._ports.elapsed_s(), None
         elif self._ports.elapsed_s() - self._going_s >= LOST_S:
             self._check_lost()
         if self._ports.elapsed_s() - self._synced_s >= SYNC_EVERY_S:
@@ -237,13 +239,19 @@ class Storing:
     def _check_lost(self) -> None:
         """A version that was announced can't be stored, and nothing comes any more."""
         announcements = self._ports.channels.announcements
-        if self._rows_at < self._rows.end():
+        if self._rows_at < self._rows.end() and not self._is_gap():
             return
         missing = [f"the rows of batch {one.source}/{one.offset}" for one in self._merge.missing()]
-        if not missing and self._announcements_at >= announcements.end():
+        if not missing and (self._announcements_at >= announcements.end() or self._is_gap()):
             missing = [f"the announcement of version {self._merge.version + 1}"]
         if missing:
             raise Lost(f"{missing[0]} can't be found, and the log has it: a topic lost what it had")
+
+    def _is_gap(self) -> bool:
+        """Whether the end of a topic, which should be there, could not be read for long."""
+        if self._gap_s is None:
+            self._gap_s = self._ports.elapsed_s()
+        return self._ports.elapsed_s() - self._gap_s >= GAP_S
 
     # -- storing ----------------------------------------------------------------------------
 

@@ -448,13 +448,18 @@ def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: No
 # -- what is made again of raw messages ---------------------------------------------------------
 
 
+@pytest.mark.parametrize("at", [-5, -1], ids=["within", "at the end"])
 def test_rows_that_are_gone_are_made_again(
-    copy: Copy, expected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    copy: Copy,
+    expected: str,
+    at: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And fsck says that they are gone."""
     played = copy.played
     topic = played.channels.rows(1)
-    lost = topic.read(played.positions.get(rows_position(1)).offset, 10**6)[-5][0]
+    lost = topic.read(played.positions.get(rows_position(1)).offset, 10**6)[at][0]
     read = topic.read
     monkeypatch.setattr(topic, "read", lambda *args: [one for one in read(*args) if one[0] != lost])
     storer, _ = played.storer()
@@ -462,7 +467,7 @@ def test_rows_that_are_gone_are_made_again(
     assert played.stores("gateway").stored.size() < copy.ground.size
     codes = {one.check for one in fsck(copy.root).differences}
     assert codes <= {"rows-missing"}
-    for _ in range(20):
+    for _ in range(40):
         played.clock.pass_(1)
         storer.step()
     played.settle(storer.step)
