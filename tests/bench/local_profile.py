@@ -34,6 +34,7 @@ from infra.servers import stack
 from infra.servers.connect import read
 from tests.bench.latency import AT_LEAST_ONCE, Line, connected
 from tests.bench.pipeline import METERS, message
+from tests.bench.processors import children, spent_s
 from tests.journey.conftest import READING_TYPE, Caller, Running
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
@@ -47,7 +48,6 @@ DAYS_READ = 101
 YEAR_DAYS, DAY_SLOTS, SLOT_S = 365, 96, 900
 YEAR_BEGIN_S = 1_735_689_600  # 2025-01-01T00:00:00Z
 YEAR_METER = "year-meter"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -64,20 +64,6 @@ class Figures:
 
 
 # -- processors -----------------------------------------------------------------------------------
-
-
-def spent_s(pid: int) -> float:
-    """Processor seconds of a process, its own."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def children(pid: int) -> list[int]:
-    """Processes that this one started."""
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in path.read_text().split()]
-    return found
 
 
 class Processors:

@@ -5,6 +5,7 @@ beside. The store is a stub: it says that it has all that is published, so that 
 it. `python -m tests.bench.roles`.
 """
 
+import os
 import secrets
 import signal
 import statistics
@@ -35,8 +36,8 @@ from infra.roles.worker import ROLE, WorkerRole
 from infra.rules import running_rules
 from infra.stores import Stores
 from infra.system_clock import SystemClock
-from tests.bench.local_profile import spent_s
 from tests.bench.pipeline import METERS, message
+from tests.bench.processors import spent_s
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
@@ -46,6 +47,7 @@ ROUNDS = 3
 PATIENCE_S = 300
 SENDER = "headend"
 LOOK_S = 0.01
+READY, GO = "bench-ready-", "bench-go"  # files by which workers begin together
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,18 @@ def worker_ports(made_root: Path, *, stub: bool, opened: ExitStack) -> WorkerPor
 
 
 def run_worker(root: Path) -> None:
-    """In a process of its own, until SIGTERM."""
+    """In a process of its own, until SIGTERM; it begins with the others."""
     stopping = Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with ExitStack() as opened:
         ports = worker_ports(root, stub=True, opened=opened)
-        WorkerRole(ports, ports.channels.members(ROLE, PARTITIONS)).run(stopping)
+        role = WorkerRole(ports, ports.channels.members(ROLE, PARTITIONS))
+        ready = root / f"{READY}{os.getpid()}"
+        ready.touch()
+        while not (root / GO).exists() and not stopping.is_set():
+            time.sleep(0.01)
+        ready.unlink()
+        role.run(stopping)
 
 
 @contextmanager
@@ -197,6 +205,9 @@ class Ground:
         with ExitStack() as running:
             command = "tests.bench.roles", str(self.root)
             pids = [running.enter_context(child(*command)) for _ in range(workers)]
+            wait_for(lambda: len(list(self.root.glob(f"{READY}*"))) == workers)
+            (self.root / GO).touch()
+            running.callback((self.root / GO).unlink)
             wait_for(
                 lambda: all(
                     now - then >= WARM for now, then in zip(self.taken(), before, strict=True)

@@ -4,7 +4,6 @@ Each part starts what it needs in a folder of its own and removes it. One that c
 in the table, and the others are measured.
 """
 
-import statistics
 from collections.abc import Callable
 
 from rich.console import Console
@@ -25,14 +24,7 @@ def local() -> list[Line]:
 
 def workers() -> list[Line]:
     """Two workers as processes, held against one."""
-    turns = sorted(roles.main(), key=lambda turn: turn[1] / turn[0])
-    ratios = [two / one for one, two in turns]
-    one, two = (statistics.median(rates) for rates in zip(*turns, strict=True))
-    figure = f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} ×"
-    return [
-        ("one worker, two workers, stub store", f"{one:,.0f}, {two:,.0f}/s", ""),
-        (f"  two / one (min / median / max of {len(turns)})", figure, "≥ 1.6 ×"),
-    ]
+    return roles.rows(roles.main())
 
 
 def stored() -> list[Line]:
