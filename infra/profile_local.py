@@ -14,7 +14,15 @@ from infra.chain_errors import BadAnswer
 from infra.config import CassandraConfig, Config, KafkaConfig, MosquittoConfig
 from infra.data_folder import DataFolder
 from infra.rpc_provider import remote_web3
-from infra.servers.connect import CassandraAt, ChainAt, Identity, KafkaAt, MosquittoAt, Servers, read
+from infra.servers.connect import (
+    CassandraAt,
+    ChainAt,
+    Identity,
+    KafkaAt,
+    MosquittoAt,
+    Servers,
+    read,
+)
 
 PRINCIPAL, AUDITOR = "platform", "auditor"
 _FUNDS_WEI = 10**21

@@ -1,19 +1,18 @@
-"""Who may do what in Kafka: ACLs of the roles, and certificates with rights for aggregators.
+"""Which role may do what in Kafka; of aggregators infra/kafka_grants.py says it.
 
 Source: Apache Kafka documentation, "Authorization and ACLs"; codes as in its AclOperation,
 ResourceType and PatternType.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
-from bal.errors import Rejected, Unavailable
+from bal.errors import Unavailable
 from bal.provide.feed import CHECKPOINTS, READINGS
-from infra.certificates import check_name
-from infra.servers.connect import Identity, KafkaAt, identity
+from infra.servers.connect import KafkaAt
 from infra.servers.kafka import admin
 
 _KINDS = {2: "topic", 3: "group"}  # ResourceType
@@ -26,7 +25,6 @@ _OPERATIONS = {
     "describe": 8,
     "describe_configs": 10,
 }  # AclOperation
-AGGREGATOR = "aggregator."  # prefix of a principal, so that none is taken for a role
 _NO_HOST = "*"
 
 
@@ -96,43 +94,6 @@ RIGHTS: dict[str, list[Right]] = {
 def ensure_rights(at: KafkaAt) -> None:
     """Give each role exactly RIGHTS, and take what it has beyond; may be repeated."""
     asyncio.run(_ensure({role: set(rights) for role, rights in RIGHTS.items()}, at))
-
-
-def put_aggregator(at: KafkaAt, name: str, topics: Sequence[str]) -> Identity:
-    """Let an aggregator read just these topics, by a certificate that is made if need be.
-
-    Its principal is aggregator.<name>; its consumer groups begin with that. Raises
-    Rejected("name-invalid").
-    """
-    principal = _principal(name)
-    at.place.client(principal)
-    rights = {Right("read", "topic", topic) for topic in topics} | {_group(principal)}
-    asyncio.run(_ensure({principal: rights}, at))
-    return identity(at.place, principal)
-
-
-def remove_aggregator(at: KafkaAt, name: str) -> None:
-    """Take every right of an aggregator; its certificate opens nothing from then on."""
-    asyncio.run(_ensure({_principal(name): set()}, at))
-
-
-def rights_of(at: KafkaAt, principal: str) -> set[Right]:
-    """What a principal may do now."""
-
-    async def ask() -> set[Right]:
-        async with admin(at) as client:
-            return await _found(client, principal)
-
-    return asyncio.run(ask())
-
-
-def _principal(name: str) -> str:
-    if len(name) > 64 - len(AGGREGATOR):
-        raise Rejected(
-            "name-invalid", "an aggregator's name has at most 53 characters", field="name"
-        )
-    check_name(name)
-    return AGGREGATOR + name
 
 
 async def _ensure(wanted: dict[str, set[Right]], at: KafkaAt) -> None:

@@ -7,9 +7,7 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
-from functools import partial
 from pathlib import Path
 
 from bal.errors import Stop, Unavailable
@@ -22,14 +20,11 @@ from infra.certificates import (
 from infra.files import make_folder, replace_file
 from infra.mosquitto_accounts import (
     PLATFORM_USERS,
-    Door,
-    MosquittoAccounts,
     changing,
     connect_code,
     hashed,
 )
-from infra.servers import process
-from infra.servers.connect import MosquittoAt, mosquitto_at
+from infra.servers.connect import mosquitto_at
 from infra.servers.place import Entry, Place, host_of, write_text
 from infra.system_clock import SystemClock
 
@@ -153,39 +148,3 @@ def prove(place: Place, entry: Entry) -> None:
     code = connect_code(at.host, at.port, context, login.user, login.password)
     if code:
         raise Unavailable(f"it refuses our own user with code {code}")
-
-
-# --- who may enter --------------------------------------------------------------------------------
-
-
-def accounts(at: MosquittoAt) -> MosquittoAccounts:
-    """The devices' accounts at this broker."""
-    door = Door(at.host, at.port, at.ca, at.client.certificate, at.client.key)
-    return MosquittoAccounts(at.password_file, partial(reload, at), door)
-
-
-def put_device(at: MosquittoAt, name: str, password: str) -> None:
-    """Let a device in by its name and password; its certificate is the enrolment's. At once.
-
-    The ACL's patterns give it `in/<name>/+` and `receipts/<name>`. Raises Rejected("name-invalid"),
-    Stop("servers-down").
-    """
-    put_devices(at, {name: password})
-
-
-def put_devices(at: MosquittoAt, passwords: dict[str, str]) -> None:
-    """The same for many, in one go."""
-    accounts(at).put(passwords)
-
-
-def remove_device(at: MosquittoAt, name: str) -> None:
-    """Keep it out from now on; its session ends, and what was kept for it is forgotten."""
-    accounts(at).remove(name)
-
-
-def reload(at: MosquittoAt) -> None:
-    """Have it read passwords and ACL again. Raises Stop("servers-down") when it does not run."""
-    child = process.found(at.place.folder)
-    if child is None:
-        raise Stop("servers-down", "Mosquitto does not run: run `gridseal servers up`")
-    process.send(child, signal.SIGHUP)

@@ -22,6 +22,7 @@ from infra.mosquitto_intake import MosquittoIntake
 from infra.servers import mosquitto, process
 from infra.sqlite_bus import SqliteBus
 from infra.system_clock import SystemClock
+from tests.broker_accounts import accounts
 
 WAIT_S = 30
 
@@ -213,7 +214,7 @@ def _run(command):
 def enrolled(at, folder, *names):
     """Devices with an account, once the broker knows of it."""
     devices = [Device(at, folder, name) for name in names]
-    mosquitto.put_devices(at, {device.name: device.password for device in devices})
+    accounts(at).put({device.name: device.password for device in devices})
     for device in devices:
         eventually(lambda device=device: device.code() == 0)
     return devices

@@ -11,7 +11,8 @@ from mosquitto_support import Device, collecting, enrolled, eventually, kill
 
 from bal.errors import Rejected, Unavailable
 from infra.mosquitto_accounts import MosquittoAccounts, hang_up, hashed, read_hashes
-from infra.servers import mosquitto, process
+from infra.servers import process
+from tests.broker_accounts import accounts
 from tests.servers_fixture import start
 
 
@@ -24,7 +25,7 @@ def test_a_revoked_device_is_out_within_a_second_and_its_queue_is_gone(at, tmp_p
             await field.connect()
             await neighbour.connect()
             since_s = time.monotonic()
-            removal = asyncio.to_thread(mosquitto.accounts(at).remove, "meter-1")
+            removal = asyncio.to_thread(accounts(at).remove, "meter-1")
             cleared = asyncio.create_task(removal)
             await asyncio.wait_for(_lost(field), 10)
             took_s = time.monotonic() - since_s
@@ -46,7 +47,7 @@ def test_what_was_kept_for_a_revoked_device_nobody_gets(at, tmp_path):
     with collecting(at, tmp_path / "bus") as it:
         it.call(it.intake.deliver, "meter-1", b'{"type":"certified"}')
         eventually(lambda: it.call(lambda: it.intake._receipts.is_empty))
-        mosquitto.remove_device(at, "meter-1")
+        accounts(at).remove("meter-1")
         it.call(it.intake.disconnect, "meter-1")
         (anew,) = enrolled(at, tmp_path, "meter-1")  # the same name, another password
         assert anew.sub(1, "-W", "1") == []
@@ -57,7 +58,7 @@ def test_the_collector_refuses_what_a_revoked_device_had_sent(at, tmp_path):
     with collecting(at, tmp_path / "bus"):
         pass
     device.pub("in/meter-1/der", '{"n":1}')
-    mosquitto.remove_device(at, "meter-1")
+    accounts(at).remove("meter-1")
     with collecting(at, tmp_path / "bus", revoked={"meter-1"}) as it:
         eventually(lambda: it.intake.counts.refused == 1)
         assert it.raws() == []
@@ -65,18 +66,18 @@ def test_the_collector_refuses_what_a_revoked_device_had_sent(at, tmp_path):
 
 def test_accounts_are_the_registrys_after_a_start(at, tmp_path):
     device, other = enrolled(at, tmp_path, "meter-1", "meter-2")
-    accounts = mosquitto.accounts(at)
-    assert accounts.keep({"meter-2", "not-enrolled-here"}) == ["meter-1"]
+    devices = accounts(at)
+    assert devices.keep({"meter-2", "not-enrolled-here"}) == ["meter-1"]
     eventually(lambda: device.code() == 5)
     assert other.code() == 0
-    assert accounts.names() == {"meter-2"}
-    assert accounts.remove("meter-1") is False
+    assert devices.names() == {"meter-2"}
+    assert devices.remove("meter-1") is False
 
 
 def test_a_removal_while_the_broker_is_down_holds_when_it_is_back(at, broker_folder, tmp_path):
     (device,) = enrolled(at, tmp_path, "meter-1")
     kill(at)
-    assert mosquitto.accounts(at).remove("meter-1") is False
+    assert accounts(at).remove("meter-1") is False
     assert start(broker_folder, "mosquitto").mosquitto == at
     assert device.code() == 5
 
@@ -88,15 +89,15 @@ async def _lost(field):
 
 
 def test_a_name_of_the_platforms_is_no_devices(at):
-    accounts, before = mosquitto.accounts(at), at.password_file.read_bytes()
+    users, before = accounts(at), at.password_file.read_bytes()
     for name in ("collector", "receipts", "monitor"):
         with pytest.raises(Rejected, match="name-taken"):
-            accounts.put({"meter-1": "secret", name: "secret"})
+            users.put({"meter-1": "secret", name: "secret"})
         with pytest.raises(Rejected, match="name-taken"):
-            accounts.remove(name)
+            users.remove(name)
     for name in ("", "..", "a:b", "a/b", "a+", "#", "a\nb:c"):
         with pytest.raises(Rejected, match="name-invalid"):
-            accounts.put({name: "secret"})
+            users.put({name: "secret"})
     assert at.password_file.read_bytes() == before
 
 
@@ -105,7 +106,7 @@ def test_a_new_password_ends_the_old_session(at, tmp_path):
     command = device.command("mosquitto_sub", "-t", "receipts/meter-1", "-W", "20")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as session:
         time.sleep(0.5)
-        mosquitto.put_device(at, "meter-1", "another")
+        accounts(at).put({"meter-1": "another"})
         session.communicate(timeout=10)
     eventually(lambda: device.code() == 5)
     device.password = "another"

@@ -19,10 +19,10 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
-from bal.errors import Rejected, Unavailable
+from bal.errors import Unavailable
 from infra.servers import kafka, kafka_rights
 from infra.servers.connect import Identity, KafkaAt
-from infra.servers.kafka_rights import RIGHTS, put_aggregator, remove_aggregator, rights_of
+from infra.servers.kafka_rights import RIGHTS, Right
 from infra.servers.place import read_state
 
 # Who may write to nothing at all is refused before a topic is looked at (idempotent producers).
@@ -114,27 +114,27 @@ def test_a_role_may_do_what_it_is_for_and_no_more(topics: KafkaAt) -> None:
             run(produce(topics, who[role], RAW, b"x"))
 
 
+def rights_of(at: KafkaAt, principal: str) -> set[Right]:
+    async def ask() -> set[Right]:
+        async with kafka.admin(at) as client:
+            return await kafka_rights._found(client, principal)
+
+    return run(ask())
+
+
+def test_the_auditor_reads_and_writes_nothing(topics: KafkaAt) -> None:
+    auditor = topics.principals["auditor"]
+    assert run(produce(topics, topics.principals["collector"], RAW, b"raw")) >= 0
+    for topic in (RAW, READINGS):
+        with pytest.raises(MAY_NOT_WRITE):
+            run(produce(topics, auditor, topic, b"x"))
+
+
 def test_the_rights_are_what_the_table_says_however_often(topics: KafkaAt) -> None:
     kafka_rights.ensure_rights(topics)
     for role, rights in RIGHTS.items():
         assert rights_of(topics, role) == set(rights)
     assert rights_of(topics, "nobody") == set()
-
-
-def test_an_aggregator_reads_what_it_was_given_until_it_is_taken(topics: KafkaAt) -> None:
-    assert run(produce(topics, topics.principals["storer"], READINGS, b"reading")) >= 0
-    one = put_aggregator(topics, "acme", [READINGS])
-    assert put_aggregator(topics, "acme", [READINGS]) == one
-    assert run(consume(topics, one, READINGS, "aggregator.acme.a")) == b"reading"
-    with pytest.raises(TopicAuthorizationFailedError):
-        run(consume(topics, one, RAW, "aggregator.acme.a"))
-    with pytest.raises(MAY_NOT_WRITE):
-        run(produce(topics, one, READINGS, b"forged"))
-    remove_aggregator(topics, "acme")
-    with pytest.raises(KafkaError):
-        run(consume(topics, one, READINGS, "aggregator.acme.b"))
-    with pytest.raises(Rejected):
-        put_aggregator(topics, "a/b", [READINGS])
 
 
 def test_nobody_makes_a_topic_by_naming_it(topics: KafkaAt) -> None:

@@ -17,8 +17,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from infra.certificates import client_context
-from infra.servers import mosquitto, process
+from infra.mosquitto_accounts import connect_code
+from infra.servers import process
 from infra.servers.connect import Identity, MosquittoAt
+from tests.broker_accounts import accounts
 from tests.servers_fixture import start
 
 WAIT_S = 20
@@ -98,7 +100,7 @@ def test_who_has_no_certificate_of_ours_is_refused(
     at, login = mosquitto_server, mosquitto_server.users["monitor"]
     for one in (None, foreign):
         with pytest.raises(OSError, match=r"(?i)certificate|ca|reset|closed|eof"):
-            mosquitto.connect_code(at.host, at.port, context(at, one), login.user, login.password)
+            connect_code(at.host, at.port, context(at, one), login.user, login.password)
 
 
 def test_plain_mqtt_gets_no_answer(mosquitto_server: MosquittoAt) -> None:
@@ -111,15 +113,15 @@ def test_plain_mqtt_gets_no_answer(mosquitto_server: MosquittoAt) -> None:
 def test_a_wrong_password_is_refused(mosquitto_server: MosquittoAt) -> None:
     at = mosquitto_server
     ours = context(at, at.client)
-    assert mosquitto.connect_code(at.host, at.port, ours, "monitor", "wrong") == 5
-    assert mosquitto.connect_code(at.host, at.port, ours, "nobody", "wrong") == 5
+    assert connect_code(at.host, at.port, ours, "monitor", "wrong") == 5
+    assert connect_code(at.host, at.port, ours, "nobody", "wrong") == 5
     right = at.users["monitor"].password
-    assert mosquitto.connect_code(at.host, at.port, ours, "monitor", right) == 0
+    assert connect_code(at.host, at.port, ours, "monitor", right) == 0
 
 
 def test_a_device_sends_and_reads_what_is_its_own(mosquitto_server: MosquittoAt) -> None:
     at = mosquitto_server
-    mosquitto.put_devices(at, {"acl-meter": "secret-1", "acl-other": "secret-2"})
+    accounts(at).put({"acl-meter": "secret-1", "acl-other": "secret-2"})
     collector = Client(at, "collector", at.users["collector"].password)
     collector.subscribe("in/+/der")
     receipts = Client(at, "receipts", at.users["receipts"].password)
@@ -144,20 +146,20 @@ def test_a_device_sends_and_reads_what_is_its_own(mosquitto_server: MosquittoAt)
 
 def test_a_removed_device_is_kept_out(mosquitto_server: MosquittoAt) -> None:
     at, ours = mosquitto_server, context(mosquitto_server, mosquitto_server.client)
-    mosquitto.put_device(at, "gone-meter", "secret")
+    accounts(at).put({"gone-meter": "secret"})
 
     def code() -> int:
-        return mosquitto.connect_code(at.host, at.port, ours, "gone-meter", "secret")
+        return connect_code(at.host, at.port, ours, "gone-meter", "secret")
 
     assert eventually(lambda: code() == 0)
-    mosquitto.remove_device(at, "gone-meter")
+    accounts(at).remove("gone-meter")
     assert eventually(lambda: code() == 5)
 
 
 def test_what_it_wrote_survives_a_kill(own_folder: Path) -> None:
     at = start(own_folder, "mosquitto").mosquitto
     assert at is not None
-    mosquitto.put_device(at, "meter", "secret")
+    accounts(at).put({"meter": "secret"})
     password = at.users["collector"].password
     collector = Client(at, "collector", password, clean=False)
     collector.subscribe("in/#")

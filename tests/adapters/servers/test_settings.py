@@ -8,12 +8,13 @@ import pytest
 
 from bal.errors import Stop
 from infra import cli
+from infra.consumers_local import AGGREGATOR
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
 from infra.servers import cassandra, chains, kafka, mosquitto, stack
 from infra.servers import cli as servers_cli
 from infra.servers.connect import read
-from infra.servers.kafka_rights import AGGREGATOR, RIGHTS
+from infra.servers.kafka_rights import RIGHTS
 from infra.servers.place import NAMES, Place, write_state
 
 ENTRY = {
