@@ -20,7 +20,7 @@ from infra.roles.positions import FILE as POSITIONS
 from infra.roles.positions import SqlitePositions
 from infra.roles.rows_item import decode
 from infra.roles.sqlite_channels import SqliteChannels
-from infra.roles.storing import first_kept, rows_position
+from infra.roles.storer_begin import first_kept, rows_position
 from infra.stores import Stores
 
 READ_ITEMS = 256  # at once

@@ -21,8 +21,9 @@ from bal.ports import Heads
 from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
+from infra.roles.storer_begin import checked
 from infra.roles.storer_state import StorerState
-from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, checked, close_again
+from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers
 
@@ -103,7 +104,7 @@ class Remaking:
     def _synced(self) -> tuple[Heads, dict[int, Progress]]:
         """The newest heads row, and where each begins. Raises Stop as Projector.check_lane."""
         synced = {lane: self._ports.projector.file.synced(lane) for lane in self._lanes}
-        heads = [checked(self._ports, lane) for lane in self._lanes]
+        heads = [checked(self._ports.log, self._ports.projector, lane) for lane in self._lanes]
         return max(heads, key=lambda one: one.version), synced
 
     def _lane(self, data: Header) -> int | None:

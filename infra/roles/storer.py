@@ -13,8 +13,9 @@ from threading import Event
 from bal.errors import Stop, Unavailable
 from infra.roles.ports import Members
 from infra.roles.remaking import Remaking
+from infra.roles.storer_begin import Lost
 from infra.roles.storer_state import StorerState
-from infra.roles.storing import Lost, StorerPorts, Storing
+from infra.roles.storing import StorerPorts, Storing
 
 ROLE = "storer"
 IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.02  # who sent a message waits for what is stored

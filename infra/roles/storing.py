@@ -10,20 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
-from typing import Protocol
 
-from bal import jcs
-from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED, ClosedDay
-from bal.errors import Stop, Unavailable
-from bal.ports import Heads, TileReader, Vault
+from bal.errors import Stop
+from bal.ports import Vault
 from bal.store.merge import Announced, Merge, Merged, Place
 from infra.committed import Committed, CommittedClose, Progress
 from infra.deriver import DaySources
-from infra.log_reader import batch_headers
 from infra.projector import Projector
 from infra.roles.ports import Channels, Position, Positions, Topic
 from infra.roles.rows_item import RowsItem, UnknownSubject, decode, worked_of
+from infra.roles.storer_begin import (
+    LogReads,
+    Lost,
+    announcements_position,
+    checked,
+    first_kept,
+    rows_position,
+    taken_at,
+)
 from infra.roles.storer_state import StorerState
 from infra.stores import Stores
 
@@ -35,16 +40,7 @@ LOST_S = 10.0  # after which what the log took, and no topic has, is given up
 GAP_S = 20.0  # after which what should stand at a topic's end, and can't be read, is not there
 
 FIRST = 0  # the partition whose storer stores what is of none: closes of days
-ROWS_POSITION, ANNOUNCEMENTS_POSITION = "storer.rows", "storer.announcements"
 WORKER_POSITION = "worker"  # of infra/roles/lane.py: what workers still need of raw messages
-
-
-class LogReads(TileReader, Protocol):
-    """The log as a storer looks at it."""
-
-    def heads(self) -> Heads:
-        """The heads row, read from storage, never from memory."""
-        ...
 
 
 def _nobody(commits: Sequence[Committed]) -> None:
@@ -100,7 +96,7 @@ class Storing:
         """Take over from what is synced. Raises Unavailable, Stop as Projector.check_lane, Lost."""
         self._ports, self._state, self.partition = ports, state, partition
         projector, raw = ports.projector, ports.channels.raw
-        heads = checked(ports, partition)
+        heads = checked(ports.log, projector, partition)
         progress, before = projector.file.synced(partition), projector.file.sizes()[partition]
         self._source = f"{raw.epoch}/{partition}"
         taken = taken_at(ports.log, progress.version, heads)
@@ -371,24 +367,6 @@ class Storing:
             raw.trim(self.partition, offset)
 
 
-class Lost(Stop):
-    """Rows that the log took, and that are not stored, are no longer in their topics."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__("bus-went-backwards", text)
-
-
-def checked(ports: StorerPorts, partition: int) -> Heads:
-    """The heads row, as of which what is stored of a partition is possible. Raises Stop."""
-    heads = ports.log.heads()
-    try:
-        ports.projector.check_lane(partition, heads.version, heads.size)
-    except Stop:  # another storer stored while this one looked
-        heads = ports.log.heads()
-        ports.projector.check_lane(partition, heads.version, heads.size)
-    return heads
-
-
 def close_again(days: DaySources, inputs: Mapping[str, str]) -> ClosedDay:
     """The close that a derived batch's header names. Raises Stop("projection-differs")."""
     try:
@@ -396,52 +374,6 @@ def close_again(days: DaySources, inputs: Mapping[str, str]) -> ClosedDay:
     except (ValueError, KeyError) as error:
         text = f"close {inputs.get('k')}, which the log has, can't be made again: {error}"
         raise Stop("projection-differs", text) from error
-
-
-def first_kept(topic: Topic, position: int) -> int:
-    """The first position from that one on below which all is trimmed."""
-    low, high = position, topic.end()
-    while low < high:  # to try is all that a topic offers
-        middle = (low + high) // 2 if low > position else low
-        try:
-            topic.read(middle, 1)
-        except Stop as stop:
-            if stop.code != "bus-trimmed":
-                raise
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def rows_position(partition: int) -> str:
-    """The saved position of a partition's storer in its rows."""
-    return f"{ROWS_POSITION}.{partition}"
-
-
-def announcements_position(partition: int) -> str:
-    """The saved position of a partition's storer in the announcements."""
-    return f"{ANNOUNCEMENTS_POSITION}.{partition}"
-
-
-def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
-    """By source the last offset that was taken as of a version; heads: of now, or later.
-
-    Raises Unavailable where a sequencer has not written all headers of `heads` yet.
-    """
-    taken = dict(heads.taken)
-    seen: set[str] = set()
-    last = version
-    for place, header in batch_headers(log, after=version, last=heads.version):
-        data = jcs.decode(header)
-        source = f"{data['epoch']}/{data['partition']}"
-        last = place[0]
-        if source not in seen and data["epoch"] != OWN_SOURCE:
-            seen.add(source)
-            taken[source] = int(data["prev"])
-    if last != heads.version:
-        raise Unavailable("the log's newest headers are not written yet", retry_after_s=1)
-    return {source: offset for source, offset in taken.items() if offset >= 0}
 
 
 def _item(data: bytes) -> RowsItem:

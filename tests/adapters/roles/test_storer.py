@@ -29,13 +29,13 @@ from infra.roles import remaking, storing
 from infra.roles.ports import Position
 from infra.roles.positions import SqlitePositions
 from infra.roles.storer import StorerRole
-from infra.roles.storing import (
+from infra.roles.storer_begin import (
     ROWS_POSITION,
     announcements_position,
     rows_position,
-    storer_ports,
     taken_at,
 )
+from infra.roles.storing import storer_ports
 from infra.stores import Stores
 
 pytestmark = pytest.mark.xdist_group("roles")

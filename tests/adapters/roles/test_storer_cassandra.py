@@ -34,7 +34,7 @@ def outside_of(at: CassandraAt) -> Outside:
     return Outside(cassandra=found, scd=token_hex(8))
 
 
-def test_two_storers_turn_about(
+def test_two_storers_at_once_and_turn_about(
     cassandra_server: CassandraAt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storing, "VERSIONS_AT_ONCE", 3)
@@ -45,13 +45,15 @@ def test_two_storers_turn_about(
     storers = [played.storer(), played.storer()]
     for _, members in storers:
         members.shares.clear()
-    for number in range(4):
-        storer, members = storers[number % 2]
-        members.take(range(PARTITIONS), 100 + number)
+    for number in range(4):  # in turn they have one, the others, and both the last one
+        one, other = storers[number % 2], storers[1 - number % 2]
+        one[1].take((0, 2), 100 + number)
+        other[1].take((1, 2), 100 + number)
         for _ in range(4):
-            storer.step()
+            one[0].step()
+            other[0].step()
             played.clock.pass_(0.05)
-        members.shares.clear()
+        one[1].shares.clear()
     storer, members = storers[0]
     members.take(range(PARTITIONS), 1000)
     _until_stored(played, storer, ground.size)

@@ -1,0 +1,85 @@
+"""Where the storer of a partition begins: saved positions, and what the log had taken."""
+
+from typing import Protocol
+
+from bal import jcs
+from bal.certify.log import OWN_SOURCE
+from bal.errors import Stop, Unavailable
+from bal.ports import Heads, TileReader
+from infra.log_reader import batch_headers
+from infra.projector import Projector
+from infra.roles.ports import Topic
+
+ROWS_POSITION, ANNOUNCEMENTS_POSITION = "storer.rows", "storer.announcements"
+
+
+class LogReads(TileReader, Protocol):
+    """The log as a storer looks at it."""
+
+    def heads(self) -> Heads:
+        """The heads row, read from storage, never from memory."""
+        ...
+
+
+class Lost(Stop):
+    """Rows that the log took, and that are not stored, are no longer in their topics."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("bus-went-backwards", text)
+
+
+def checked(log: LogReads, projector: Projector, partition: int) -> Heads:
+    """The heads row, as of which what is stored of a partition is possible. Raises Stop."""
+    heads = log.heads()
+    try:
+        projector.check_lane(partition, heads.version, heads.size)
+    except Stop:  # another storer stored while this one looked
+        heads = log.heads()
+        projector.check_lane(partition, heads.version, heads.size)
+    return heads
+
+
+def first_kept(topic: Topic, position: int) -> int:
+    """The first position from that one on below which all is trimmed."""
+    low, high = position, topic.end()
+    while low < high:  # to try is all that a topic offers
+        middle = (low + high) // 2 if low > position else low
+        try:
+            topic.read(middle, 1)
+        except Stop as stop:
+            if stop.code != "bus-trimmed":
+                raise
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def rows_position(partition: int) -> str:
+    """The saved position of a partition's storer in its rows."""
+    return f"{ROWS_POSITION}.{partition}"
+
+
+def announcements_position(partition: int) -> str:
+    """The saved position of a partition's storer in the announcements."""
+    return f"{ANNOUNCEMENTS_POSITION}.{partition}"
+
+
+def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
+    """By source the last offset that was taken as of a version; heads: of now, or later.
+
+    Raises Unavailable where a sequencer has not written all headers of `heads` yet.
+    """
+    taken = dict(heads.taken)
+    seen: set[str] = set()
+    last = version
+    for place, header in batch_headers(log, after=version, last=heads.version):
+        data = jcs.decode(header)
+        source = f"{data['epoch']}/{data['partition']}"
+        last = place[0]
+        if source not in seen and data["epoch"] != OWN_SOURCE:
+            seen.add(source)
+            taken[source] = int(data["prev"])
+    if last != heads.version:
+        raise Unavailable("the log's newest headers are not written yet", retry_after_s=1)
+    return {source: offset for source, offset in taken.items() if offset >= 0}
