@@ -148,9 +148,8 @@ class Storing:
         offset = min(needed, default=self._rows_at)
         self._save(rows_position(self.partition), offset, self._rows.trim)
         self._trim_raw()
-        waiting = {v: at for v, at in self._announced_at.items() if v > stored.version}
-        self._announced_at = waiting
-        offset = min(waiting.values(), default=self._announcements_at)
+        self._announced_at = {v: at for v, at in self._announced_at.items() if v > stored.version}
+        offset = min(self._announced_at.values(), default=self._announcements_at)
         self._save(announcements_position(self.partition), offset, self._trim_announcements)
 
     def is_overtaken(self) -> bool:
@@ -234,11 +233,11 @@ class Storing:
 
     def _check_lost(self) -> None:
         """A version that was announced can't be stored, and nothing comes any more."""
-        announcements = self._ports.channels.announcements
         if self._rows_at < self._rows.end() and not self._is_gap():
             return
         missing = [f"the rows of batch {one.source}/{one.offset}" for one in self._merge.missing()]
-        if not missing and (self._announcements_at >= announcements.end() or self._is_gap()):
+        heard = self._announcements_at >= self._state.announcements.end()
+        if not missing and (heard or self._is_gap()):
             missing = [f"the announcement of version {self._merge.version + 1}"]
         if missing:
             raise Lost(f"{missing[0]} can't be found, and the log has it: a topic lost what it had")
