@@ -93,14 +93,16 @@ def open_sqlite(
     """A SQLite database (0600, WAL) whose connection may be used by any one thread at a time.
 
     schema: statements that make its tables where they are absent. page_bytes: of a file that is
-    made now; one that is there keeps its own.
+    made now; one that is there keeps its own. Whoever holds it is waited for: half a minute here,
+    where all roles may start at once on a slow disk, later ten seconds.
     """
     make_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute(f"PRAGMA page_size={page_bytes}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.executescript(schema)
+    connection.execute("PRAGMA busy_timeout=10000")
     return connection
 
 
