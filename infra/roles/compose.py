@@ -74,8 +74,8 @@ def _anchorer(process: Process, _: Wanted) -> Role:
 
 
 def _worker(process: Process, _: Wanted) -> Role:
-    from infra.roles.bench import WorkerPorts  # noqa: PLC0415 - as above
     from infra.roles.worker import ROLE, WorkerRole  # noqa: PLC0415
+    from infra.roles.worker_state import WorkerPorts  # noqa: PLC0415 - as above
 
     def make(_: Metrics) -> Loop:
         with ExitStack() as opened:

@@ -25,12 +25,12 @@ from bal.store.merge import Announced
 from bal.times import rfc3339
 from bal.windows import Windows
 from infra.retries import Key
-from infra.roles.bench import Bench, WorkerPorts
 from infra.roles.ports import Position, Topic
 from infra.roles.positions import begun_at
 from infra.roles.rows_item import encode as encode_rows
 from infra.roles.trail import Trail
 from infra.roles.windows_again import WindowsAgain
+from infra.roles.worker_state import WorkerPorts, WorkerState
 
 # Messages of a lane that are offered and not yet announced: so many, or while they are small ones,
 # of few entries together, more; else single readings would wait for the next checkpoint by the 64.
@@ -68,9 +68,11 @@ class Ended(Enum):
 class Lane:
     """One partition between a claim and the next."""
 
-    def __init__(self, ports: WorkerPorts, bench: Bench, partition: int, generation: int) -> None:
+    def __init__(
+        self, ports: WorkerPorts, shared: WorkerState, partition: int, generation: int
+    ) -> None:
         """generation: higher than all before, and no other process's (`claim` of bal's order)."""
-        self._ports, self._bench = ports, bench
+        self._ports, self._shared = ports, shared
         self._raw, self._rows = ports.channels.raw, ports.channels.rows(partition)
         self.partition, self.generation = partition, generation
         epoch = self._raw.epoch
@@ -168,7 +170,7 @@ class Lane:
                 self.ended = Ended.SUPERSEDED
                 return False
             self._before = heads
-        if self._bench.size < self._before.size:
+        if self._shared.size < self._before.size:
             self.state = LaneState.BEHIND
             return False
         self._begin(self._before)
@@ -185,7 +187,12 @@ class Lane:
             taken + 1,
         )
         making = WindowsAgain(
-            self._ports, self._bench, self.partition, saved=saved, end=taken + 1, last=heads.version
+            self._ports,
+            self._shared,
+            self.partition,
+            saved=saved,
+            end=taken + 1,
+            last=heads.version,
         )
         self._trail = Trail(taken, making.versions, saved)
         self._making, self.state, self.next = making, LaneState.FEEDING, taken + 1
@@ -219,7 +226,7 @@ class Lane:
         self.state = LaneState.WORKING
         if room <= 0:
             self.state = LaneState.IN_FLIGHT
-        elif self._bench.log_size - self._bench.size > AHEAD_MAX:
+        elif self._shared.log_size - self._shared.size > AHEAD_MAX:
             self.state = LaneState.AHEAD
         elif self._asked > trail.stored:
             self.state = LaneState.REGISTRY
@@ -272,7 +279,7 @@ class Lane:
         """Messages for one step, as far as the registry knows what their collectors knew."""
         size = 0
         for message, registry in islice(self._left, limit):
-            if registry > self._bench.size or size >= STEP_BYTES:
+            if registry > self._shared.size or size >= STEP_BYTES:
                 return
             size += len(message.raw)
             yield message
@@ -286,7 +293,7 @@ class Lane:
         """
         rows: list[bytes] = []
         offered: list[bytes] = []
-        inputs = {"registry": str(self._bench.size), "rules": self._ports.rules}
+        inputs = {"registry": str(self._shared.size), "rules": self._ports.rules}
         for message, key in zip(messages, keys, strict=True):
             try:
                 worked = self._worked(message, key, kept)
@@ -316,7 +323,7 @@ class Lane:
         elif (summary := kept.get(key)) is not None:
             first = str(json.loads(summary)["batch"])
         else:
-            worked = self._bench.process(message, self._windows)
+            worked = self._shared.process(message, self._windows)
             self._recent[key] = message.offset
             self._recents.append((message.offset, key))
             if any(draft.kind in KINDS for draft in worked.drafts):
@@ -334,7 +341,7 @@ class Lane:
 
     def _forget_stored(self, trail: Trail) -> None:
         """The archive tells of these."""
-        trail.see_stored(self._bench.size)
+        trail.see_stored(self._shared.size)
         while self._recents and self._recents[0][0] <= trail.stored:
             del self._recent[self._recents.popleft()[1]]
 

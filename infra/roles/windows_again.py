@@ -11,8 +11,8 @@ from bal.pipeline import WINDOW_FORMATS, Worker
 from bal.registry import Registry
 from bal.windows import Windows
 from infra.log_reader import batch_headers
-from infra.roles.bench import Bench, WorkerPorts, apply
 from infra.roles.ports import Position
+from infra.roles.worker_state import WorkerPorts, WorkerState, apply
 
 STEP_MESSAGES = 64
 
@@ -26,7 +26,7 @@ class WindowsAgain:
     def __init__(
         self,
         ports: WorkerPorts,
-        bench: Bench,
+        shared: WorkerState,
         partition: int,
         *,
         saved: Position,
@@ -39,7 +39,7 @@ class WindowsAgain:
 
         Raises Unavailable, also where the log lacks a header.
         """
-        self._ports, self._bench, self._partition = ports, bench, partition
+        self._ports, self._shared, self._partition = ports, shared, partition
         self.windows = Windows(rate_of)
         self.versions: list[tuple[int, int]] = []  # first offset of each version, and which
         self._at, self._end = min(saved.offset, end), end
@@ -82,10 +82,10 @@ class WindowsAgain:
 
     def _feed(self, message: RawMessage, size: int) -> None:
         """Let the windows take the frames of a message, as they did with a registry of `size`."""
-        bench = self._bench
+        shared = self._shared
         self.fed += 1
-        if bench.changed_at <= size <= bench.size:  # the registry has not changed since
-            bench.process(message, self.windows)
+        if shared.changed_at <= size <= shared.size:  # the registry has not changed since
+            shared.process(message, self.windows)
             return
         if size > self._size:
             records = self._ports.stored.registry_records(size, self._size)

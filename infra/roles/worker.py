@@ -16,9 +16,9 @@ from bal.certify.order import CLAIM, announcement
 from bal.errors import Stop, Unavailable
 from bal.store.merge import Announced, parse
 from infra.log_reader import batch_headers
-from infra.roles.bench import Bench, WorkerPorts
 from infra.roles.lane import Ended, Lane, LaneState
 from infra.roles.ports import Members
+from infra.roles.worker_state import WorkerPorts, WorkerState
 
 ROLE = "worker"
 ANNOUNCEMENTS_AT_ONCE = 64
@@ -61,7 +61,7 @@ class WorkerRole:
     def __init__(self, ports: WorkerPorts, members: Members) -> None:
         """members: of `channels.members(ROLE, raw.partitions)`; closed with this."""
         self._ports, self._members = ports, members
-        self._bench = Bench(ports.vault, ports.stored)
+        self._shared = WorkerState(ports.vault, ports.stored)
         self._stopping = Event()
         self._shares: dict[int, _Share] = {}
         self._heard: int | None = None  # up to where the announcements are heard
@@ -93,7 +93,7 @@ class WorkerRole:
         with self._trouble("announcements"):
             busy = self._hear()
         with self._trouble("storer"):
-            self._bench.refresh()
+            self._shared.refresh()
         if self._heard is not None:
             for partition, share in self._shares.items():
                 if not self._stopping.is_set():
@@ -133,7 +133,7 @@ class WorkerRole:
             try:
                 if share.lane is None:
                     generation = self._generation(partition)
-                    share.lane = Lane(self._ports, self._bench, partition, generation)
+                    share.lane = Lane(self._ports, self._shared, partition, generation)
                     self._begun += 1
                 busy = share.lane.step()
             except Unavailable as error:
@@ -218,7 +218,7 @@ class WorkerRole:
 
     def _pass_on(self, announced: Announced) -> None:
         self._version = max(self._version, announced.version)
-        self._bench.log_size = max(self._bench.log_size, announced.size)
+        self._shared.log_size = max(self._shared.log_size, announced.size)
         for share in self._shares.values():
             if share.lane is not None:
                 share.lane.announced(announced)
@@ -255,7 +255,7 @@ class WorkerRole:
             counts["fed"],
             self._begun,
             lag,
-            max(0, self._bench.log_size - self._bench.size),
+            max(0, self._shared.log_size - self._shared.size),
             states,
             dict(self._troubles),
         )

@@ -25,7 +25,6 @@ from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Intake
 from infra.config import Config
 from infra.data_folder import DataFolder
-from infra.roles.bench import WorkerPorts
 from infra.roles.making import Made, begin
 from infra.roles.positions import SqlitePositions
 from infra.roles.sqlite_channels import SqliteChannels
@@ -33,6 +32,7 @@ from infra.roles.storer import StorerRole
 from infra.roles.stores import open_stores
 from infra.roles.storing import storer_ports
 from infra.roles.worker import ROLE, WorkerRole
+from infra.roles.worker_state import WorkerPorts
 from infra.rules import running_rules
 from infra.stores import Stores
 from infra.system_clock import SystemClock

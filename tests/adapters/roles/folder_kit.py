@@ -23,7 +23,6 @@ from infra.data_folder import OUTSIDE, DataFolder, Facts
 from infra.key_signer import CheckpointSigner, KeySigner
 from infra.outside import Outside
 from infra.public_records import write_public_records
-from infra.roles.bench import WorkerPorts
 from infra.roles.positions import SqlitePositions
 from infra.roles.sequencing import Sequencing
 from infra.roles.sqlite_channels import SqliteChannels
@@ -31,6 +30,7 @@ from infra.roles.storer import StorerRole
 from infra.roles.stores import open_stores
 from infra.roles.storing import storer_ports
 from infra.roles.worker import WorkerRole
+from infra.roles.worker_state import WorkerPorts
 from infra.rules import running_rules
 from infra.stores import Stores
 

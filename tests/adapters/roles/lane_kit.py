@@ -27,9 +27,9 @@ from bal.store.merge import Merge, parse
 from bal.subjects import identity_of_name
 from bal.windows import Windows
 from infra.roles import rows_item
-from infra.roles.bench import WorkerPorts
 from infra.roles.ports import Position
 from infra.roles.worker import WorkerRole
+from infra.roles.worker_state import WorkerPorts
 
 EPOCH = "e" * 16
 S = 1_000_000

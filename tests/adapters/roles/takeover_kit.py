@@ -24,7 +24,6 @@ from bal.certify.verify_note import parse_note, parse_vkey, signed_by
 from bal.ports import Heads, Intake
 from infra.config import load
 from infra.fsck import fsck
-from infra.roles.bench import WorkerPorts
 from infra.roles.making import Made, begin
 from infra.roles.ports import Channels
 from infra.roles.positions import SqlitePositions
@@ -32,6 +31,7 @@ from infra.roles.storer import StorerRole
 from infra.roles.stores import open_stores
 from infra.roles.storing import storer_ports
 from infra.roles.worker import WorkerRole
+from infra.roles.worker_state import WorkerPorts
 from infra.rules import running_rules
 from infra.stores import Stores
 from infra.system_clock import SystemClock

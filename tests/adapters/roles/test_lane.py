@@ -95,7 +95,7 @@ def test_several_partitions_go_by_one_registry_and_one_claim_each() -> None:
     world.check()
     assert [len(world.claims(partition)) for partition in range(3)] == [1, 1, 1]
     assert sum(world.log.row.taken[f"{EPOCH}/{p}"] + 1 for p in range(3)) == 32
-    assert role._bench.size == world.storer.size()
+    assert role._shared.size == world.storer.size()
 
 
 def test_messages_of_a_step_are_appended_together() -> None:

@@ -19,7 +19,7 @@ from bal.harmonise.phasors import rate_of
 from bal.pipeline import Worker
 from bal.registry import Registry
 from bal.windows import Windows
-from infra.roles.bench import apply
+from infra.roles.worker_state import apply
 
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 

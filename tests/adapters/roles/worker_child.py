@@ -8,11 +8,11 @@ from pathlib import Path
 from threading import Event
 
 from infra.data_folder import DataFolder
-from infra.roles.bench import WorkerPorts
 from infra.roles.positions import SqlitePositions
 from infra.roles.sqlite_channels import SqliteChannels
 from infra.roles.stores import open_stores
 from infra.roles.worker import ROLE, WorkerRole
+from infra.roles.worker_state import WorkerPorts
 from infra.rules import running_rules
 from infra.system_clock import SystemClock
 

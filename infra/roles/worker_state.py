@@ -37,7 +37,7 @@ class WorkerPorts:
     random_bits: Callable[[int], int]  # so many, from 0; no two processes draw the same
 
 
-class Bench:
+class WorkerState:
     """One registry, as of what is stored, and one cache of subjects, for all lanes of a process.
 
     To apply the registry of 100,000 devices takes four seconds, and a head-end's messages come in
