@@ -1,8 +1,8 @@
 """What the active sequencer does: offers become versions of the log, announced and published.
 
 One `Sequencing` is one stretch of being it, from a take-over to its loss; infra/roles/sequencer.py
-says when. It does what the model in tests/simulation/sequencers.py does. Whether it still is the
-active one it never asks: only the swap of the heads row fences (ARCHITECTURE §4).
+says when. tests/simulation runs it with faults by seed. Whether it still is the active one it never
+asks: only the swap of the heads row fences (ARCHITECTURE §4).
 """
 
 import logging

@@ -4,7 +4,7 @@ The tree is built again, naively, of the entries in the bundles; every message i
 again by other workers, and every row held against its entry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from hashlib import sha256
 
 from bal import jcs
@@ -22,12 +22,13 @@ from bal.pipeline import Worker
 from bal.registry import KINDS, Registry
 from bal.slots import NO_INDEX
 from bal.store.merge import housed
-from tests.simulation.log_store import ENTRIES
+from tests.simulation.log_store import ENTRIES, LogDisk, LogReader
 from tests.simulation.simulation import Simulation
 from tests.simulation.stores import digest_of
 from tests.simulation.world import SECOND_US, Failed
 
 OWN_EPOCH = "sequencer"
+HASH = 32
 
 
 def require(condition: object, text: str) -> None:
@@ -36,19 +37,51 @@ def require(condition: object, text: str) -> None:
         raise Failed(text)
 
 
-class NaiveTree:
-    """RFC 6962 §2.1 as it is written, over all entries at once."""
+class Entries:
+    """All entries, from the bundles: 32 bytes each, and the public ones beside them."""
 
-    def __init__(self, entries: Sequence[bytes]) -> None:
-        level = [sha256(b"\x00" + entry).digest() for entry in entries]
-        self.size = len(level)
+    def __init__(self, disk: LogDisk) -> None:
+        self.size = disk.row.size
+        self.public: dict[int, bytes] = {}
+        self._data = bytearray()
+        for n in range(-(-self.size // 256)):
+            for entry in split_bundle(disk.bundle(n, min(256, self.size - 256 * n))):
+                if len(entry) != HASH:
+                    self.public[len(self._data) // HASH] = entry
+                self._data += entry if len(entry) == HASH else bytes(HASH)
+
+    def __getitem__(self, index: int) -> bytes:
+        found = self.public.get(index)
+        return bytes(self._data[HASH * index : HASH * (index + 1)]) if found is None else found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[index] for index in range(self.size))
+
+    def bundle(self, n: int, width: int) -> bytes:
+        """As tlog-tiles has it."""
+        part = [self[index] for index in range(256 * n, 256 * n + width)]
+        return b"".join(len(one).to_bytes(2, "big") + one for one in part)
+
+
+class NaiveTree:
+    """RFC 6962 §2.1 as it is written, over all entries at once; levels are hashes side by side."""
+
+    def __init__(self, entries: Entries) -> None:
+        level = bytearray()
+        for entry in entries:
+            level += sha256(b"\x00" + entry).digest()
+        self.size = entries.size
         self.levels = [level]
-        while len(level) > 1:
-            level = [
-                sha256(b"\x01" + level[at] + level[at + 1]).digest()
-                for at in range(0, len(level) - 1, 2)
-            ]
-            self.levels.append(level)
+        while len(level) > HASH:
+            above = bytearray()
+            for at in range(0, len(level) - HASH, 2 * HASH):
+                above += sha256(b"\x01" + level[at : at + 2 * HASH]).digest()
+            self.levels.append(above)
+            level = above
+
+    def hashes(self, level: int, start: int, width: int) -> bytes:
+        """Some of a level."""
+        return bytes(self.levels[level][HASH * start : HASH * (start + width)])
 
     def root(self, size: int, start: int = 0) -> bytes:
         """MTH(D[start:start+size])."""
@@ -56,37 +89,26 @@ class NaiveTree:
             return sha256(b"").digest()
         if size & (size - 1) == 0:
             level = size.bit_length() - 1
-            return self.levels[level][start >> level]
+            return self.hashes(level, start >> level, 1)
         left = 1 << (size.bit_length() - 1)
         return sha256(
             b"\x01" + self.root(left, start) + self.root(size - left, start + left)
         ).digest()
 
 
-def entries_of(simulation: Simulation) -> list[bytes]:
-    """All entries, from the bundles."""
-    disk = simulation.servers.disk
-    size = disk.row.size
-    found: list[bytes] = []
-    for n in range(-(-size // 256)):
-        found += split_bundle(disk.bundle(n, min(256, size - 256 * n)))
-    return found
-
-
-def check_tree(simulation: Simulation, entries: Sequence[bytes]) -> NaiveTree:
+def check_tree(simulation: Simulation, entries: Entries) -> NaiveTree:
     """Heads, every root that ever was, and every tile, byte for byte."""
     disk = simulation.servers.disk
     tree = NaiveTree(entries)
-    require(disk.row.size == len(entries), "the bundles are not as long as the log")
+    require(disk.row.size == entries.size, "the bundles are not as long as the log")
     for size, root in disk.roots.items():
         require(size <= tree.size and tree.root(size) == root, f"the root at {size} is wrong")
     for (level, n), widths in disk.files():
         for width, data in widths.items():
             if level == ENTRIES:
-                part = entries[256 * n : 256 * n + width]
-                expected = b"".join(len(one).to_bytes(2, "big") + one for one in part)
+                expected = entries.bundle(n, width)
             else:
-                expected = b"".join(tree.levels[8 * level][256 * n : 256 * n + width])
+                expected = tree.hashes(8 * level, 256 * n, width)
             require(data == expected, f"tile {level}/{n} of {width} is wrong")
     simulation.world.seen["tiles checked"] += len(disk.files())
     return tree
@@ -102,8 +124,8 @@ def check_promises(simulation: Simulation) -> None:
         message = simulation.servers.raw.message(int(source.rpartition("/")[2]), int(offset))
         found = message.credential, sha256(message.raw).digest()
         require(found == (credential, message_id), f"{batch} is another message than was promised")
-        summary = archive.by_key.get((credential, message_id))
-        require(summary is not None, f"{batch} of {credential} has a receipt and is not archived")
+        kept = (credential, message_id) in archive.by_key
+        require(kept, f"{batch} of {credential} has a receipt and is not archived")
     for sender in simulation.senders:
         require(sender.open() == 0, f"{sender.name} still waits for {sender.open()} receipts")
 
@@ -114,7 +136,7 @@ class Rebuild:
     def __init__(self, simulation: Simulation) -> None:
         self._servers = servers = simulation.servers
         self._db = simulation.db
-        self._records = servers.feed.records
+        self._records = list(servers.stored.registry_records(servers.disk.row.size).items())
         self._registry = Registry()  # of the log so far: which shard a device's rows stand in
         self._lanes: dict[str, tuple[Worker, Registry, list[int]]] = {}
         self.digest = self.rows = 0
@@ -148,7 +170,10 @@ class Rebuild:
         while applied[0] < len(self._records) and self._records[applied[0]][0] < size:
             registry.apply(self._records[applied[0]][1])
             applied[0] += 1
-        message = self._servers.raw.message(int(str(data["partition"])), int(str(data["offset"])))
+        place = str(data["epoch"]), int(str(data["partition"])), int(str(data["offset"]))
+        message = self._servers.archive.raw(*place)
+        if message is None:
+            raise Failed(f"{place} is in the log and not archived")
         worked = worker.process(message)
         rows = worked.rows(int(str(data["first"])))
         for row in rows:
@@ -160,13 +185,14 @@ class Rebuild:
         return worked.row_digests()
 
 
-def check_rows(simulation: Simulation, entries: Sequence[bytes]) -> None:
+def check_rows(simulation: Simulation, entries: Entries) -> None:
     """Each row opens its entry, each commitment has one row, and the rebuilt rows are the same."""
     servers, db = simulation.servers, simulation.db
-    require(db.stored == len(entries), "not everything is stored")
-    found = bytearray(len(entries))
+    require(db.size() == entries.size, "not everything is stored")
+    found = bytearray(entries.size)
     digest = rows_derived = rows_made = 0
     for rows in db.all_rows():
+        simulation.note(rows)
         by_type: dict[bytes, list[StoredRecord]] = {}
         for row in rows:
             require(not found[row.index], f"two rows at index {row.index}")
@@ -197,7 +223,7 @@ def check_reads(simulation: Simulation) -> None:
     shards: dict[str, str] = {}
     for home in simulation.db.homes():
         seen: set[tuple[object, ...]] = set()
-        for row in simulation.db.latest(home, simulation.db.stored):
+        for row in simulation.db.latest(home, simulation.db.size()):
             slot = row.device, row.kind, row.register, row.begin_us, row.end_us
             require(slot not in seen, f"a slot is shown twice: {slot}")
             seen.add(slot)
@@ -251,7 +277,7 @@ def check_receipts(simulation: Simulation, tree: NaiveTree, many: int = 40) -> N
     policy = parse_policy(
         f"#gridseal/policy/v1\nlog {simulation.signer.vkey}\nquorum none\n".encode()
     )
-    nodes = TileNodes(disk).at(tree.size)
+    nodes = TileNodes(LogReader(disk)).at(tree.size)
     dice = simulation.world.random("receipts")
     rows = dice.sample(simulation.sample, min(many, len(simulation.sample)))
     for row in rows:
@@ -283,7 +309,7 @@ def check_receipts(simulation: Simulation, tree: NaiveTree, many: int = 40) -> N
 
 def check_all(simulation: Simulation) -> str:
     """Everything; gives the final root, hex."""
-    entries = entries_of(simulation)
+    entries = Entries(simulation.servers.disk)
     tree = check_tree(simulation, entries)
     check_promises(simulation)
     check_rows(simulation, entries)

@@ -14,7 +14,7 @@ from bal import jcs
 from bal.certify.note import checkpoint_head
 from bal.certify.tiles import split_bundle
 from bal.certify.tree import EMPTY_ROOT
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from bal.model import Digest, TreeHead
 from bal.ports import Commit, Heads
 from infra.key_signer import KeySigner
@@ -48,10 +48,11 @@ class LogDisk:
         if self.roots.setdefault(head.size, head.root) != head.root:
             raise Failed(f"two roots at size {head.size}")
 
-    def check_redone(self) -> None:
-        """After a start all headers are there again, whatever was lost."""
-        if len(self.headers) != self.row.version:
-            raise Failed(f"{len(self.headers)} of {self.row.version} versions have headers")
+    def check_redone(self, version: int) -> None:
+        """After a start from a version all its headers are there again, whatever was lost."""
+        missing = [at for at in range(1, version + 1) if at not in self.headers]
+        if missing:
+            raise Failed(f"version {missing[0]} of {version} has no headers after a start")
 
     def settle(self) -> None:
         """fsync: what could redo it is no longer needed."""
@@ -146,27 +147,45 @@ class LogDisk:
     def checkpoint(self) -> tuple[TreeHead, bytes] | None:
         return self.published
 
-    def headers_from(self, version: int) -> list[tuple[int, list[bytes]]]:
-        """By version, of the next versions in a row."""
-        found = []
-        while version in self.headers:
-            found.append((version, self.headers[version]))
+    def headers_after(
+        self, after: tuple[int, int], limit: int
+    ) -> list[tuple[tuple[int, int], bytes]]:
+        found: list[tuple[tuple[int, int], bytes]] = []
+        version = max(1, after[0])
+        last = max(self.row.version, max(self._new_headers, default=0))
+        while version <= last and len(found) < limit:
+            for number, header in enumerate(self.headers.get(version, ())):
+                if (version, number) > after:
+                    found.append(((version, number), header))
             version += 1
-        return found
+        return found[:limit]
 
 
-class LogView:
+class LogReader:
+    """The log as a process looks at it that does not write to it."""
+
+    def __init__(self, disk: LogDisk) -> None:
+        self._disk = disk
+        self.tile, self.bundle, self.checkpoint = disk.tile, disk.bundle, disk.checkpoint
+        self.headers = disk.headers_after
+
+    def heads(self) -> Heads:
+        if self._disk.world.hit("heads row refused", 0.0005, 0.005):
+            raise Unavailable("the heads row can't be read")
+        return self._disk.row
+
+
+class LogView(LogReader):
     """LogStore and TileReader (bal.ports) of one sequencer process."""
 
     def __init__(self, disk: LogDisk, process: Process) -> None:
-        self._disk, self._process = disk, process
-        self.tile, self.bundle, self.checkpoint = disk.tile, disk.bundle, disk.checkpoint
-
-    def heads(self) -> Heads:
-        return self._disk.row
+        super().__init__(disk)
+        self._process = process
 
     def stage(self, commit: Commit) -> None:
         self._point("before stage")
+        if self._disk.world.hit("staging refused", 0.001, 0.01):
+            raise Unavailable("the log's disk refuses")
         self._disk.staging[commit.new.version, commit.new.root] = commit
         self._point("before swap")
 
@@ -178,6 +197,8 @@ class LogView:
         disk.row = commit.new
         disk.sizes[commit.new.version] = commit.new.size
         disk.versions += 1
+        if disk.world.hit("swap answer lost", 0.001, 0.01):
+            raise Unavailable("nobody knows whether the heads row was replaced")
         self._point("before tiles")
 
     def integrate(self, commit: Commit, hashes: Mapping[int, Sequence[Digest]]) -> None:
@@ -207,16 +228,6 @@ class LogView:
         for place in [p for p in disk.staging if p not in kept and p[0] <= disk.row.version]:
             del disk.staging[place]  # a loser's: its version is somebody else's
         return chain[::-1]
-
-    def headers(self, after: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], bytes]]:
-        found = [
-            ((version, number), header)
-            for version, headers in sorted(self._disk.headers.items())
-            if version >= after[0]
-            for number, header in enumerate(headers)
-            if (version, number) > after
-        ]
-        return found[:limit]
 
     def _extend(self, level: int, start: int, items: list[bytes]) -> None:
         n, width = divmod(start, WIDTH)

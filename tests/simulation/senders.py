@@ -4,13 +4,12 @@ they have its receipt, and send it again, and sometimes twice, late, or correcte
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 from bal.errors import Unavailable
 from bal.model import Rank
-from tests.simulation.stores import Summary
 from tests.simulation.workers import Collector
 from tests.simulation.world import HOUR_US, MINUTE_US, SECOND_US, World
 
@@ -47,11 +46,11 @@ class Sender:
         if self.world.hit("message sent twice", 0.01, 0.1):
             self.world.at(delay_us + self.dice.randrange(2 * SECOND_US), lambda: self._attempt(key))
 
-    def told(self, summary: Summary) -> None:
-        """The certified summary."""
+    def told(self, message_id: bytes) -> None:
+        """The certified summary of a message."""
         if self.world.hit("summary lost", 0.005, 0.05):
             return
-        sending = self.kept.get(summary.message_id)
+        sending = self.kept.get(message_id)
         if sending is not None and not sending.certified:
             sending.certified, sending.raw = True, b""  # what has a receipt may be forgotten
 
@@ -167,7 +166,8 @@ class HeadEnd(Sender):
 @cache
 def hash_of(meter: str) -> int:
     """A number of the meter's own, the same in every run."""
-    return sum(ord(letter) * 31**at for at, letter in enumerate(meter)) % 4_999
+    found: int = sum(ord(letter) * 31**at for at, letter in enumerate(meter)) % 4_999
+    return found
 
 
 def _reading(meter: str, stamp: str, value: int, quality: str) -> str:
@@ -196,7 +196,10 @@ class Pmu(Sender):
             delay_us = at_us + SECOND_US - self.world.start_us - self.world.now_us
             if self.dice.random() < 0.05:
                 delay_us += self.dice.randrange(4 * SECOND_US)
-            self.world.at(delay_us, lambda at_us=at_us: self.send("pmu", self._message(at_us)))
+            self.world.at(delay_us, partial(self._send_second, at_us))
+
+    def _send_second(self, begin_us: int) -> None:
+        self.send("pmu", self._message(begin_us))
 
     def _message(self, begin_us: int) -> bytes:
         return ("[" + ",".join(self._frames(begin_us)) + "]").encode()

@@ -5,26 +5,33 @@ asked for.
 """
 
 import gc
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from weakref import finalize
 
 from bal import jcs
 from bal.derive.local_day import local_day
 from bal.model import Identity, StoredRecord
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import BookEntry
-from bal.registry import Registry
 from bal.subjects import identity_of_name
-from tests.simulation.log_store import LogDisk, SimSigner
+from tests.simulation.follower import FollowerProcess
+from tests.simulation.log_store import SimSigner
+from tests.simulation.members import Group
 from tests.simulation.senders import SLOT_US, HeadEnd, Pmu, Sender, Slots
-from tests.simulation.sequencers import Closer, SequencerProcess
-from tests.simulation.storer import Saved, StorerProcess
-from tests.simulation.stores import RegistryFeed, SimArchive, SimBook, SimDb, SimVault, Summary
-from tests.simulation.topics import RawTopic, Topic
-from tests.simulation.workers import Collector, Group, Servers, WorkerProcess, registry_at
-from tests.simulation.world import HOUR_US, MINUTE_US, SECOND_US, Failed, Lease, World
+from tests.simulation.sequencers import SequencerProcess
+from tests.simulation.servers import servers_of
+from tests.simulation.storers import StorerProcess
+from tests.simulation.workers import Collector, WorkerProcess
+from tests.simulation.world import HOUR_US, MINUTE_US, SECOND_US, Failed, World
 
 ORIGIN = "gridseal.invalid/simulation"
+MEMORY = Path("/dev/shm")  # nobody cuts this host's power
 ZONE = "Europe/Berlin"
 METERS_A_HEAD_END = 1_000
 TOGGLED = 4  # meters that are revoked and restored, again and again
@@ -51,6 +58,8 @@ class Shape:
     pmus: int
     per_head_end: int
     jitter_us: int  # how far apart head-ends report
+    storers: int
+    interval_s: float  # between checkpoints
 
 
 def shape_of(seed: int, meters: int) -> Shape:
@@ -64,6 +73,8 @@ def shape_of(seed: int, meters: int) -> Shape:
         dice.randint(0, 2),
         dice.choice(per) if meters < 5 * METERS_A_HEAD_END else METERS_A_HEAD_END,
         dice.choice((SECOND_US // 2, 60 * SECOND_US)),
+        dice.randint(1, 3),
+        dice.choice((0.1, 1.0, 5.0)),
     )
 
 
@@ -78,14 +89,13 @@ class Simulation:
         self._begin_us = local_day(self.days[0], ZONE)[0]
         self._end_us = local_day(self.days[-1], ZONE)[1]
         self.world = world = World(seed, self._begin_us - 2 * HOUR_US)
-        disk = LogDisk(world)
-        self.servers = Servers(
-            world, RawTopic(world, f"{seed % (1 << 64):016x}", shape.partitions),
-            Topic(world, "rows"), Topic(world, "commitments"), Topic(world, "announcements"),
-            disk, SimVault(world), SimArchive(), RegistryFeed(),
-        )  # fmt: skip
-        self.db, self.book = SimDb(world), SimBook()
-        self.signer = SimSigner(disk, ORIGIN, (seed % (1 << 64)).to_bytes(32, "big"))
+        folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        finalize(self, shutil.rmtree, folder)
+        epoch = f"{seed % (1 << 64):016x}"
+        self.servers = servers_of(world, epoch, shape.partitions, folder)
+        self.db, self.book = self.servers.db, self.servers.book
+        key = (seed % (1 << 64)).to_bytes(32, "big")
+        self.signer = SimSigner(self.servers.disk, ORIGIN, key)
         self.sample: list[StoredRecord] = []
         self.senders: list[Sender] = []
         self._by_name: dict[str, Sender] = {}
@@ -93,44 +103,32 @@ class Simulation:
         self._ledger_by_device: dict[str, Slots] = {}
         self._untold: set[str] = set()  # meters whose readings are refused at times
         self._device_days: dict[int, bytes] = {}
-        self._registries: tuple[int, Registry, int] = (0, Registry(), 0)
+        self._dice = world.random("sample")
+        self._closes_every_us = HOUR_US * 4 if meters > LEDGER_METERS_MAX else 0
         self._make_processes()
         self._make_senders(meters)
 
     # -- who there is -----------------------------------------------------------------------
 
     def _make_processes(self) -> None:
-        servers, world = self.servers, self.world
-        self.group = Group(servers)
-        self.workers = [
-            WorkerProcess(servers, self.group, f"worker-{n}") for n in range(self.shape.workers)
-        ]
-        self.group.workers = self.workers
-        self.closer = Closer(servers, self.db, self.book, self._registry_at)
-        lease = Lease(world)
+        servers, world, shape = self.servers, self.world, self.shape
+        group = Group(world, shape.partitions)
+        self.workers = [WorkerProcess(servers, group, f"worker-{n}") for n in range(shape.workers)]
+        group = Group(world, 1)
         self.sequencers = [
             SequencerProcess(
-                servers,
-                f"sequencer-{n}",
-                origin=ORIGIN,
-                signer=self.signer,
-                lease=lease,
-                closer=self.closer.due,
-            )
-            for n in range(2)
-        ]
-        saved, storing = Saved(), Lease(world)
-        self.storers = [
-            StorerProcess(
-                servers, self.db, self.book, saved,
-                name=f"storer-{n}", lease=storing, tell=self._tell,
+                servers, group, f"sequencer-{n}", origin=ORIGIN, signer=self.signer,
+                interval_s=shape.interval_s, closes_every_us=self._closes_every_us,
             )
             for n in range(2)
         ]  # fmt: skip
+        group = Group(world, shape.partitions)
+        self.storers = [StorerProcess(servers, group, f"storer-{n}") for n in range(shape.storers)]
+        self.follower = FollowerProcess(servers, self._by_name, "follower")
         servers.raw.topic.readers(*self.workers)
         servers.commitments.readers(*self.sequencers)
         servers.rows.readers(*self.storers)
-        servers.announcements.readers(*self.storers)
+        servers.announcements.readers(*self.storers, *self.workers)
 
     def _make_senders(self, meters: int) -> None:
         per = self.shape.per_head_end
@@ -157,7 +155,7 @@ class Simulation:
             self.head_ends.append(head_end)
         self.pmus = [Pmu(self.world, f"pmu-{n}", self.collector) for n in range(self.shape.pmus)]
         self.senders = [self.operator, *self.head_ends, *self.pmus]
-        self._by_name = {sender.name: sender for sender in self.senders}
+        self._by_name |= {sender.name: sender for sender in self.senders}
 
     def _make_joins(self, names: list[list[str]]) -> dict[str, int]:
         """Meters that are new on that day, and from when on; of shared ones more than of others."""
@@ -176,7 +174,8 @@ class Simulation:
         found = self.servers.vault.find([identity])
         info = None
         if identity in found:
-            info = self._registry_at(self.servers.feed.size).device(found[identity])
+            registry = self.servers.registry.at(self.servers.stored.size())
+            info = registry.device(found[identity])
         if info is not None:
             state = "revoked" if info.state == "active" else "active"
             command = {"command": "device", "device": info.device, "state": state}
@@ -200,23 +199,6 @@ class Simulation:
         }  # fmt: skip
         self.operator.send(COMMAND_FORMAT, jcs.encode(command))
 
-    def _tell(self, summary: Summary) -> None:
-        sender = self._by_name.get(summary.credential)
-        if sender is not None:
-            self.world.at(SECOND_US // 10, lambda: sender.told(summary))
-
-    def _registry_at(self, size: int) -> Registry:
-        """The registry as of a size that only grows; an older one is made anew."""
-        known, registry, applied = self._registries
-        if size < known:
-            return registry_at(self.servers.feed, size)
-        records = self.servers.feed.records
-        while applied < len(records) and records[applied][0] < size:
-            registry.apply(records[applied][1])
-            applied += 1
-        self._registries = size, registry, applied
-        return registry
-
     # -- what happens -----------------------------------------------------------------------
 
     def run(self) -> None:
@@ -239,14 +221,19 @@ class Simulation:
         if any(sender.open() for sender in self.senders):
             left = {sender.name: sender.open() for sender in self.senders if sender.open()}
             raise Failed(f"not certified {SETTLED_WITHIN_H} h after the last fault: {left}")
-        world.run(world.now_us + 5 * HOUR_US)  # late data is closed, too
-        self._take_sample()
+        world.run(world.now_us + self._closes_every_us + 2 * HOUR_US)  # late data is closed, too
+        world.run(world.now_us + MINUTE_US, self._is_visible)
+        if not self._is_visible():
+            raise Failed("without a fault, what is committed is not visible within a minute")
 
     def _is_quiet(self) -> bool:
-        return (
-            not any(sender.open() for sender in self.senders)
-            and self.db.version == self.servers.disk.row.version
-        )
+        return not any(sender.open() for sender in self.senders) and self._is_visible()
+
+    def _is_visible(self) -> bool:
+        """Whether all that is in the log is published and stored."""
+        servers = self.servers
+        size, published = servers.disk.row.size, servers.disk.published
+        return published is not None and published[0].size == servers.stored.size() == size
 
     def _schedule(self) -> None:
         world, dice = self.world, self.world.random("schedule")
@@ -256,7 +243,7 @@ class Simulation:
             end_us += 15 * MINUTE_US
             for head_end in self.head_ends:
                 delay_us = end_us - world.start_us - world.now_us
-                world.at(delay_us, lambda one=head_end, at=end_us: one.quarter(at))
+                world.at(delay_us, partial(head_end.quarter, end_us))
         for pmu in self.pmus:
             seconds = dice.randint(30, 200)
             begin_us = self._begin_us + dice.randrange(20 * HOUR_US)
@@ -267,7 +254,7 @@ class Simulation:
         for number in range(240):
             at_us = self._begin_us + 8 * HOUR_US + number * MINUTE_US - world.start_us
             delay_us, meter = at_us - world.now_us + dice.randrange(MINUTE_US), dice.choice(toggled)
-            world.at(delay_us, lambda one=meter: self._toggle(one))
+            world.at(delay_us, partial(self._toggle, meter))
         if self.shape.date_name == "leap second":
             leap_us = self._begin_us + HOUR_US  # midnight UTC
             head_end = self.head_ends[0]
@@ -283,12 +270,12 @@ class Simulation:
         ):
             for _ in range(dice.randint(0, most) * max(1, len(self.days))):
                 at_us = dice.randrange(until_us) - world.now_us
-                world.at(at_us, lambda act=action, name=kind: self._inject(name, act))
+                world.at(at_us, partial(self._inject, kind, action))
 
-    def _inject(self, name: str, action: object) -> None:
+    def _inject(self, name: str, action: Callable[[], None]) -> None:
         if self.world.faulty:
             self.world.injected[name] += 1
-            action()  # type: ignore[operator]
+            action()
 
     def _step(self, us: int) -> None:
         self.world.injected["clock stepped by a leap second"] += 1
@@ -304,10 +291,10 @@ class Simulation:
         self.world.at(minutes * MINUTE_US, mend)
 
     def _power_cut(self) -> None:
-        """The log's host: both sequencers end, and what is not fsynced may be gone."""
-        for process in self.sequencers:
+        """The host of the data folder: all roles end, and what is not fsynced may be gone."""
+        for process in (*self.sequencers, *self.storers, *self.workers):
             process.kill()
-        self.servers.disk.power_cut(self.world.random(f"cut {self.world.now_us}"))
+        self.servers.power_cut()
 
     def _restart_bus(self, seconds: float) -> None:
         servers = self.servers
@@ -327,20 +314,17 @@ class Simulation:
         return self._ledger_by_device
 
     def device_day(self, entry: BookEntry) -> bytes:
-        """The bytes of a device-day, by its place in the log."""
-        if not self._device_days:
-            for rows in self.db.all_rows():
-                kept = self.ledger_by_device()
-                self._device_days |= {
-                    row.index: row.record
-                    for row in rows
-                    if row.kind == "device-day" and row.device in kept
-                }
+        """The bytes of a device-day of the ledger's meters, by its place in the log."""
         return self._device_days[entry.log_index]
 
-    def _take_sample(self) -> None:
-        dice = self.world.random("sample")
-        for rows in self.db.all_rows():
-            if len(self.sample) < 2_000 or dice.random() < 0.01:
-                records = [row for row in rows if row.kind != "device-day"]
-                self.sample += dice.sample(records, min(2, len(records)))
+    def note(self, rows: Sequence[StoredRecord]) -> None:
+        """Keep some rows of one segment, for checks of a few; of all segments, one by one."""
+        kept = self.ledger_by_device()
+        records: list[StoredRecord] = []
+        for row in rows:
+            if row.kind != "device-day":
+                records.append(row)
+            elif row.device in kept:
+                self._device_days[row.index] = row.record
+        if len(self.sample) < 2_000 or self._dice.random() < 0.01:
+            self.sample += self._dice.sample(records, min(2, len(records)))

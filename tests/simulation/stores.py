@@ -1,26 +1,29 @@
 """Vault, customer database, book and archive in memory, as kind as a remote store is on a bad day.
 
-The customer database writes segments (bal/store/segment.py) one at a time and its progress last:
-a crash within a store leaves some of them, a repeated one brings them again, cut differently.
+The customer database writes segments (bal/store/segment.py) one at a time: a crash within a store
+leaves some of them, a repeated one brings them again, cut differently. Of what is not synced yet
+a power cut takes some.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import attrgetter, itemgetter
-from zlib import compress, decompress
+from random import Random
+
+from cramjam import zstd
 
 from bal.certify.commitment import pseudonym
 from bal.errors import Unavailable
-from bal.model import Close, Identity, Pseudonym, StoredRecord
-from bal.ports import BookEntry
-from bal.registry import Registry
+from bal.model import Close, Identity, Pseudonym, RawMessage, StoredRecord
+from bal.ports import ArchiveItem, BookEntry
 from bal.store import versions
 from bal.store.segment import DAY_US, Key, decode, encode
+from tests.simulation.topics import RawTopic
 from tests.simulation.world import Failed, World
 
+Place = tuple[str, int, int]  # epoch, partition, offset
 MEASURED = frozenset({"reading", "telemetry"})
 
 
@@ -76,46 +79,80 @@ class SimVault:
 @dataclass(frozen=True, slots=True)
 class _Stored:
     keys: bytes
-    records: bytes  # deflated
+    records: bytes  # compressed
     shard: str
     first: int
     last: int
 
 
+Home = tuple[str, int]  # shard, UTC day
+
+
 class SimDb:
-    """Ports CustomerDb and DayRows. `crash`: called between writes, and may end the process."""
+    """Ports CustomerDb and DayRows. What is not synced may be gone after a power cut."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, lanes: int) -> None:
         self.world = world
-        self.stored = 0  # log size
-        self.version = 0
-        self.taken: dict[str, int] = {}
-        self._homes: dict[tuple[str, int], list[_Stored]] = defaultdict(list)
+        self._sizes = [0] * lanes  # log sizes
+        self._synced = [0] * lanes
+        self._homes: dict[Home, list[_Stored]] = defaultdict(list)
+        self._before: dict[Home, list[_Stored]] = {}  # as of the last sync, of those that changed
 
-    def write(self, rows: Sequence[StoredRecord], crash: Callable[[], None]) -> None:
-        """Write rows that may be there already, in any order of segments."""
-        homes: dict[tuple[str, int], list[StoredRecord]] = defaultdict(list)
+    def store(
+        self,
+        rows: Sequence[StoredRecord],
+        size: int,
+        lane: int = 0,
+        crash: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write rows that may be there already, in any order of segments.
+
+        crash: called between writes, and may end the process.
+        """
+        homes: dict[Home, list[StoredRecord]] = defaultdict(list)
         for row in rows:
             homes[row.shard, row.end_us // DAY_US].append(row)
         order = list(homes)
         self.world.random(f"order{self.world.now_us}").shuffle(order)
         for home in order:
-            segment = encode(homes[home])
-            kept = self._homes[home]
-            if any(one.first <= segment.last and segment.first <= one.last for one in kept):
-                segment = encode(self._with_known(home, homes[home], segment.first, segment.last))
-            packed = compress(segment.records, 1)
-            stored = _Stored(segment.keys, packed, home[0], segment.first, segment.last)
-            self._homes[home].append(stored)
+            self._write(home, homes[home])
             crash()
+        self._sizes[lane] = max(self._sizes[lane], size)
 
-    def progress(self, version: int, size: int, taken: Mapping[str, int]) -> None:
-        """Up to where everything is stored; a late one of a paused storer changes nothing."""
-        if version > self.version:
-            self.version, self.stored, self.taken = version, size, dict(taken)
+    def stored(self, lane: int) -> int:
+        return self._sizes[lane]
+
+    def sync(self) -> None:
+        """All that is stored survives a power cut."""
+        self._before.clear()
+        self._synced = list(self._sizes)
+
+    def power_cut(self, dice: Random) -> None:
+        """Of some homes all is lost that was not synced, of some the newest, of others nothing."""
+        for home, before in sorted(self._before.items()):
+            fate = dice.random()
+            kept = self._homes[home]
+            if fate < 0.5:
+                self.world.seen["homes as before a power cut"] += kept != before
+                self._homes[home] = before
+            elif fate < 0.7 and kept[:-1] and not set(before) - set(kept[:-1]):
+                del kept[-1]
+        if dice.random() < 0.5:
+            self._sizes = list(self._synced)
+        self.sync()
+
+    def _write(self, home: Home, rows: list[StoredRecord]) -> None:
+        kept = self._homes[home]
+        self._before.setdefault(home, list(kept))
+        segment = encode(rows)
+        if any(one.first <= segment.last and segment.first <= one.last for one in kept):
+            segment = encode(self._with_known(home, rows, segment.first, segment.last))
+        packed = bytes(zstd.compress(segment.records, 1))
+        stored = _Stored(segment.keys, packed, home[0], segment.first, segment.last)
+        self._homes[home].append(stored)
 
     def _with_known(
-        self, home: tuple[str, int], rows: list[StoredRecord], first: int, last: int
+        self, home: Home, rows: list[StoredRecord], first: int, last: int
     ) -> list[StoredRecord]:
         """An upsert by index: what is there must be the same, byte for byte."""
         known = {row.index: row for row in rows}
@@ -133,14 +170,14 @@ class SimDb:
     # -- reads ----------------------------------------------------------------------------
 
     def size(self) -> int:
-        return self.stored
+        return min(self._sizes)
 
-    def of_home(self, home: tuple[str, int], size: int) -> list[StoredRecord]:
+    def of_home(self, home: Home, size: int) -> list[StoredRecord]:
         """All rows of a shard and UTC day below `size`."""
         rows = [row for one in self._homes.get(home, ()) for row in _decoded(one)]
         return [row for row in rows if row.index < size]
 
-    def homes(self) -> list[tuple[str, int]]:
+    def homes(self) -> list[Home]:
         return sorted(self._homes)
 
     def of_shard(
@@ -155,7 +192,7 @@ class SimDb:
         for device in sorted(found):
             yield device, sorted(found[device], key=attrgetter("index"))
 
-    def latest(self, home: tuple[str, int], size: int) -> list[StoredRecord]:
+    def latest(self, home: Home, size: int) -> list[StoredRecord]:
         """What a read shows of a shard's day: one row a slot (bal/store/versions.py)."""
         rows = [row for row in self.of_home(home, size) if row.kind in versions.MEASUREMENTS]
         by_index = {row.index: row for row in rows}
@@ -177,7 +214,7 @@ class SimDb:
 
 
 def _decoded(stored: _Stored) -> list[StoredRecord]:
-    return decode(stored.keys, decompress(stored.records), stored.shard)
+    return decode(stored.keys, bytes(zstd.decompress(stored.records)), stored.shard)
 
 
 class SimBook:
@@ -187,6 +224,7 @@ class SimBook:
         self._closes: list[Close] = []
         self._entries: dict[str, list[tuple[int, dict[bytes, BookEntry]]]] = defaultdict(list)
         self._touched: dict[str, int] = {}
+        self._synced: tuple[int, dict[str, int]] = 0, {}
 
     def add(self, close: Close, entries: Sequence[BookEntry] = ()) -> None:
         if close.k <= len(self._closes):
@@ -222,60 +260,70 @@ class SimBook:
     def touched(self) -> dict[str, int]:
         return dict(self._touched)
 
-    def sync(self) -> None: ...
+    def sync(self) -> None:
+        self._synced = len(self._closes), dict(self._touched)
 
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the archive answers a retry with."""
-
-    credential: str
-    message_id: bytes
-    batch: str
-    first: int
-    count: int
-    refused: int
+    def power_cut(self, dice: Random) -> None:
+        """Perhaps all is as it was when it was synced last."""
+        if dice.random() < 0.5:
+            many, self._touched = self._synced[0], dict(self._synced[1])
+            del self._closes[many:]
+            for made in self._entries.values():
+                made[:] = [one for one in made if one[0] <= many]
 
 
 class SimArchive:
-    """Summaries by (credential, message id) and by batch; the raw bytes are the raw topic's."""
+    """Port RawArchive: summaries by (credential, message id). The raw bytes are the raw topic's."""
 
-    def __init__(self) -> None:
-        self.by_key: dict[tuple[str, bytes], Summary] = {}
-        self.by_batch: dict[str, Summary] = {}
+    def __init__(self, world: World, raw: RawTopic) -> None:
+        self._world, self._raw = world, raw
+        self.by_key: dict[tuple[str, bytes], bytes] = {}
+        self.by_place: dict[Place, tuple[str, bytes]] = {}  # its key
+        self._new: list[Place] = []  # since the last sync
 
-    def put(self, summary: Summary) -> None:
-        """The first one of a key stays; a batch has one summary for ever."""
-        if self.by_batch.setdefault(summary.batch, summary) != summary:
-            raise Failed(f"batch {summary.batch} has two summaries")
-        self.by_key.setdefault((summary.credential, summary.message_id), summary)
+    def put_many(self, items: Sequence[ArchiveItem]) -> None:
+        """Keep messages with their summaries, all or none; one that is there must be the same."""
+        for item in items:
+            message, key = item.message, (item.message.credential, item.message_id)
+            place = message.epoch, message.partition, message.offset
+            if self._raw.message(*place[1:]) != message:
+                raise Failed(f"{place} is archived as another message than was sent")
+            if item.parts[0][0] or item.parts[-1][1] != len(message.raw):
+                raise Failed(f"the parts of {place} are not all of it")
+            if self.by_place.setdefault(place, key) != key:
+                raise Failed(f"{place} is archived as two messages")
+            if self.by_key.setdefault(key, item.summary) != item.summary:
+                raise Failed(f"the message at {place} has two summaries")
+            self._new.append(place)
+
+    def sync(self) -> None:
+        self._new.clear()
+
+    def power_cut(self, dice: Random) -> None:
+        """The newest of what is not synced is gone."""
+        for place in self._new[dice.randrange(len(self._new) + 1) :]:
+            key = self.by_place.pop(place, None)
+            if key is not None:
+                del self.by_key[key]
+        self._new.clear()
+
+    def summaries(self, keys: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], bytes]:
+        if keys and self._world.hit("archive refused", 0.001, 0.02):
+            raise Unavailable("the archive does not answer")
+        found = {key: self.by_key[key] for key in keys if key in self.by_key}
+        self._world.seen["retries found"] += len(found)
+        return found
+
+    def raw(self, epoch: str, partition: int, offset: int) -> RawMessage | None:
+        if (epoch, partition, offset) not in self.by_place:
+            return None
+        return self._raw.message(partition, offset)
 
 
-class RegistryFeed:
-    """The registry's records in log order, as workers and collectors follow them."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[int, bytes]] = []
-        self.size = 0  # of the log: complete below it
-        self._newest = Registry()
-        self._applied = 0
-
-    def newest(self) -> Registry:
-        """A registry of one's own as of `size`: to apply 100,000 records takes four seconds."""
-        for _, record in self.records[self._applied :]:
-            self._newest.apply(record)
-        self._applied = len(self.records)
-        mine = copy(self._newest)
-        for name, held in vars(self._newest).items():
-            if isinstance(held, dict):
-                setattr(mine, name, dict(held))
-        return mine
-
-    def add(self, records: Sequence[tuple[int, bytes]], size: int) -> None:
-        """The next ones; what a repeated store brings again is known."""
-        if size > self.size:
-            self.records += [one for one in records if one[0] >= self.size]
-            self.size = size
+def refuse(world: World, what: str) -> None:
+    """Perhaps a store does not answer now."""
+    if world.hit(f"{what} refused", 0.001, 0.01):
+        raise Unavailable(f"no answer of the {what}")
 
 
 def digest_of(row: StoredRecord) -> int:

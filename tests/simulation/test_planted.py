@@ -4,20 +4,26 @@ A defect is a patch of one function; beside it stands the seed of a world that s
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bal.certify import order
 from bal.certify.order import Order, Outcome
 from bal.store import merge
 from bal.store.merge import Merge
-from tests.simulation import storer
+from infra import projected
+from infra.projector import Projector
+from infra.roles import lane, windows_again
+from infra.roles.ports import Position
+from infra.roles.sequencing import Sequencing
+from infra.roles.storing import Storing
 from tests.simulation.__main__ import run
 from tests.simulation.log_store import LogView
-from tests.simulation.sequencers import SequencerProcess
 from tests.simulation.stores import SimDb
 from tests.simulation.topics import RawTopic
-from tests.simulation.workers import Lane, raw_key
+from tests.simulation.workers import raw_key
 from tests.simulation.world import Failed
 
 METERS = 60
@@ -45,7 +51,7 @@ def storer_takes_rows_of_any_digest(patch: pytest.MonkeyPatch) -> None:
 
 
 def rows_stand_where_the_worker_put_them(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(storer, "housed", lambda rows, _: list(rows))
+    patch.setattr(projected, "housed", lambda rows, _: list(rows))
 
 
 def redo_without_staging(patch: pytest.MonkeyPatch) -> None:
@@ -53,13 +59,12 @@ def redo_without_staging(patch: pytest.MonkeyPatch) -> None:
 
 
 def windows_are_not_made_again(patch: pytest.MonkeyPatch) -> None:
-    real = Lane._begin
+    real = windows_again.WindowsAgain
 
-    def begin(lane: Lane) -> None:
-        lane._servers.committed[lane.partition] = 1 << 40
-        real(lane)
+    def again(*args: Any, saved: Position, end: int, **named: Any) -> Any:
+        return real(*args, saved=replace(saved, offset=end), end=end, **named)
 
-    patch.setattr(Lane, "_begin", begin)
+    patch.setattr(lane, "WindowsAgain", again)
 
 
 def answered_before_the_bus_has_it(patch: pytest.MonkeyPatch) -> None:
@@ -74,39 +79,56 @@ def answered_before_the_bus_has_it(patch: pytest.MonkeyPatch) -> None:
 
 
 def progress_before_the_rows(patch: pytest.MonkeyPatch) -> None:
-    real = storer.StorerProcess._store
+    real = Projector.store_lane
 
-    def store(self: storer.StorerProcess, merged: Any) -> None:
-        self.db.progress(merged[-1].version, merged[-1].size, self._merge.taken)
-        real(self, merged)
+    def store(self: Projector, lane: int, commits: Any, progress: Any, *rest: Any) -> None:
+        self.file.note_stored(lane, [], progress.size)
+        self.file.note_synced(progress, lane)
+        real(self, lane, commits, progress, *rest)
 
-    patch.setattr(storer.StorerProcess, "_store", store)
+    patch.setattr(Projector, "store_lane", store)
+
+
+def synced_without_the_rows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimDb, "sync", lambda self: None)
+
+
+def raw_messages_let_go_of_before_they_are_stored(patch: pytest.MonkeyPatch) -> None:
+    real = Storing._read
+
+    def read(self: Storing) -> bool:
+        busy = real(self)
+        taken = self._ports.log.heads().taken.get(self._source, -1)
+        self._rows.trim(self._rows_at)
+        self._ports.channels.raw.trim(self.partition, taken + 1)
+        return busy
+
+    patch.setattr(Storing, "_read", read)
+
+
+def closes_do_not_wait_for_other_partitions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Storing, "_needed", lambda self, batch: 0)
 
 
 def position_ahead_of_the_commit(patch: pytest.MonkeyPatch) -> None:
-    real = SequencerProcess._read
-
-    def read(self: SequencerProcess) -> bool:
-        busy = real(self)
-        self.servers.commitments_from = max(self.servers.commitments_from, self._position)
-        return busy
-
-    patch.setattr(SequencerProcess, "_read", read)
+    patch.setattr(Order, "needed_from", lambda self, position: position)
 
 
 def header_names_another_registry(patch: pytest.MonkeyPatch) -> None:
-    real = Lane._offer
+    real = order.offers
 
-    def offer(lane: Lane, message: Any, worked: Any) -> None:
-        size, lane._size = lane._size, lane._size // 2
-        real(lane, message, worked)
-        lane._size = size
+    def offers(batches: Any, generation: int) -> Any:
+        older = [
+            replace(one, inputs={**one.inputs, "registry": str(int(one.inputs["registry"]) // 2)})
+            for one in batches
+        ]
+        return real(older, generation)
 
-    patch.setattr(Lane, "_offer", offer)
+    patch.setattr(lane, "offers", offers)
 
 
 def announcements_are_not_made_up_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SequencerProcess, "_last_announced", lambda self: self._sequencer.heads.version)
+    patch.setattr(Sequencing, "_last_announced", lambda self: self._sequencer.heads.version)
 
 
 def upsert_that_overwrites(patch: pytest.MonkeyPatch) -> None:
@@ -131,7 +153,10 @@ DEFECTS: list[tuple[Patch, int]] = [
     (redo_without_staging, 1),
     (windows_are_not_made_again, 3),
     (answered_before_the_bus_has_it, 1),
-    (progress_before_the_rows, 8),
+    (progress_before_the_rows, 2),
+    (synced_without_the_rows, 2),
+    (raw_messages_let_go_of_before_they_are_stored, 1),
+    (closes_do_not_wait_for_other_partitions, 1),
     (position_ahead_of_the_commit, 1),
     (header_names_another_registry, 1),
     (announcements_are_not_made_up_for, 1),

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 
-from bal.errors import GridsealError, Stop
+from bal.errors import Stop
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
-EXPECTED_STOPS = frozenset(  # of a process that was stopped while another did its work
-    {"lost-swap", "signer-refuses", "bus-trimmed"}
-)
+PAUSED_MAX = 2  # processes at once
 
 
 class Crash(BaseException):
@@ -102,24 +100,6 @@ class SimClock:
         return self._world.wall_us()
 
 
-class Lease:
-    """Who of several tries to do the work; it fences nobody."""
-
-    lasts_us = 10 * SECOND_US
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._holder, self._until_us = "", 0
-
-    def taken_by(self, name: str) -> tuple[bool, bool]:
-        """Take or renew it: (whether one has it now, whether somebody else had it before)."""
-        now_us = self._world.now_us
-        if self._holder != name and self._until_us > now_us:
-            return False, False
-        new, self._holder, self._until_us = self._holder != name, name, now_us + self.lasts_us
-        return True, new
-
-
 class Process:
     """One process: it boots, steps when woken, and dies of a crash or of an error."""
 
@@ -129,10 +109,10 @@ class Process:
         self.world, self.name = world, name
         self.dice = world.random(name)
         self.up = False
-        self.errors: Counter[str] = Counter()
         self._busy = False
         self._woken_us = -1
         self._killed = self._again = False
+        self._silent_us = 0  # since when it is busy, or has ended
         world.at(0, self._boot)
 
     def boot(self) -> None:
@@ -148,6 +128,10 @@ class Process:
         if self.up and not (self.world.now_us <= self._woken_us <= due):
             self._woken_us = due
             self.world.at(due - self.world.now_us, lambda: self._step(due))
+
+    def heard_us(self) -> int:
+        """When it gave its last sign of life: now, but for one that is stopped or has ended."""
+        return self.world.now_us if self.up and not self._busy else self._silent_us
 
     def kill(self) -> None:
         """End it from outside: at once, or when it is no longer paused."""
@@ -166,6 +150,14 @@ class Process:
         if self.world.hit(f"crash {kind}", *most):
             raise Crash
 
+    def point(self, where: str, *most: float, pauses: bool = True) -> None:
+        """Perhaps it ends at this line, or is stopped until others have gone on without it."""
+        self.crash_here(where, *(most or (0.001, 0.01)))
+        world = self.world
+        if pauses and world.paused < PAUSED_MAX and world.hit(f"paused {where}", 0.001, 0.01):
+            world.pause(self.dice.uniform(5, 60))
+            self.check_killed()
+
     def _boot(self) -> None:
         self.up, self._woken_us = True, -1
         self._act(self.boot)
@@ -183,20 +175,13 @@ class Process:
             self.wake(delay_s)
 
     def _act(self, act: Callable[[], float | None]) -> float | None:
-        self._busy, self._killed = True, False
+        self._busy, self._killed, self._silent_us = True, False, self.world.now_us
         try:
             return act()
         except Crash:
             self._die()
-        except Stop as error:
-            if error.code not in EXPECTED_STOPS:
-                raise Failed(f"{self.name} at {self.world.now_us}: {error}") from error
-            self.errors[error.code] += 1
-            self.world.seen[f"{self.name.split('-')[0]} stopped: {error.code}"] += 1
-            self._die()
-        except GridsealError as error:
-            self.errors[type(error).__name__] += 1
-            self._die()
+        except Stop as error:  # it would wait for an operator, and there is none
+            raise Failed(f"{self.name} at {self.world.now_us}: {error}") from error
         finally:
             self._busy = False
             if self._again and self.up:
@@ -205,5 +190,5 @@ class Process:
         return None
 
     def _die(self) -> None:
-        self.up = False
+        self.up, self._silent_us = False, self.world.now_us
         self.world.at(int(self.dice.uniform(*self.restart_s) * SECOND_US), self._boot)
