@@ -9,6 +9,7 @@ from dataclasses import replace
 from time import monotonic
 
 from bal.certify.log import Sequencer
+from bal.errors import Stop
 from bal.pipeline import Worker
 from bal.ports import Heads
 from infra.committed import CommittedClose, Progress
@@ -65,8 +66,10 @@ def _project_topics(folder: DataFolder, stores: Stores) -> None:
         positions = SqlitePositions(folder.root)
         opened.callback(positions.close)
         remaking = Remaking(storer_ports(stores, channels, positions, monotonic))
-        while remaking.step():
-            pass
+        while not remaking.is_done:
+            if not remaking.step() and not remaking.is_done:
+                text = "the partitions of the rows wait for each other, and nobody else stores"
+                raise Stop("projection-differs", text)
 
 
 def store_close(folder: DataFolder, stores: Stores, close: CommittedClose, heads: Heads) -> None:

@@ -88,7 +88,7 @@ def _copy(data: DataFolder, to: DataFolder, *, keys: bool, log_keys: bool, rows:
         opened.enter_context(translated("a store"))
         stopped = opened.enter_context(_stopped(data))
         servers = _servers(data)
-        names = [name for name in _databases(data) if rows or name not in {PROGRESS, ROWS}]
+        names = [name for name in _databases(data) if rows or name != ROWS]
         if servers is not None:
             opened.callback(servers.close)
         if stopped and servers is None:
@@ -102,11 +102,13 @@ def _copy(data: DataFolder, to: DataFolder, *, keys: bool, log_keys: bool, rows:
         if servers is not None:
             servers.write_heads(to)
         version = _as_of_heads(to.root)
-        rows_anew = servers is not None and servers.has_rows
-        size, needed_from = _progress(to.root, rows_anew=rows_anew)
+        size, needed_from = _progress(to)
         if servers is not None:
             _write_messages(servers, to, needed_from)
-            servers.write_rows(to, size)
+            servers.write_rows(to, size if rows else 0)
+        if not rows:
+            for path in to.customer_db.glob(f"{PROGRESS.name}*"):
+                path.unlink()
     if to.has_roles:
         from infra.copy_projection import begin_topics, project  # noqa: PLC0415 - not all need it
 
@@ -329,26 +331,24 @@ def _as_of_heads(to: Path) -> int:
     return version
 
 
-def _progress(to: Path, *, rows_anew: bool) -> tuple[int, int]:
+def _progress(to: DataFolder) -> tuple[int, int]:
     """Size up to which rows are stored for good, and the first message that is still needed.
 
-    rows_anew: of roles, rows beyond what all of them have stored won't be in the copy.
+    Of roles what all of them have stored: they begin with that, all at one place of the log.
     """
-    if not (to / PROGRESS).exists():
+    path, row = to.root / PROGRESS, None
+    if not path.exists():
         return 0, 0
-    row = None
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(to / PROGRESS)) as db, db:
-        if not DataFolder(to).has_roles:
-            row = db.execute("SELECT size, needed_from FROM progress").fetchone()
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as db, db:
+        if to.has_roles:
+            count, *least = db.execute(
+                "SELECT count(*), min(version), min(size) FROM lane"
+            ).fetchone()
+            at = least if count == to.partitions else (0, 0)
+            db.execute("UPDATE lane SET version = ?, size = ?, stored = 0, boot = ''", at)
+            row = at[1], 0
         else:
-            db.execute("UPDATE lane SET stored = 0, boot = ''")  # in this run of the kernel
-            count = db.execute("SELECT count(*) FROM lane").fetchone()[0]
-            if count == DataFolder(to).partitions:
-                version, size = db.execute("SELECT min(version), min(size) FROM lane").fetchone()
-                row = size, 0
-            if rows_anew:
-                found = (version, size) if row else (0, 0)
-                db.execute("UPDATE lane SET version = ?, size = ?", found)
+            row = db.execute("SELECT size, needed_from FROM progress").fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 

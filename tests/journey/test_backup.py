@@ -14,7 +14,7 @@ from bal.certify.log import genesis, tick
 from bal.certify.note import checkpoint_text
 from bal.certify.tiles import split_bundle
 from bal.errors import Rejected, Stop
-from bal.model import Digest, TreeHead
+from bal.model import Digest, StoredRecord, TreeHead
 from infra.backup import MANIFEST, backup, restore
 from infra.cli import main
 from infra.control import call
@@ -294,3 +294,22 @@ def test_nothing_is_overwritten(built: Path, tmp_path: Path) -> None:
 def test_a_genesis_without_predecessor_is_as_it_was() -> None:
     said = jcs.decode(genesis("x.invalid/1", "k", "i", 10, Hand().now))
     assert "predecessor" not in said
+
+
+def test_without_rows_they_are_made_again(built: Path, tmp_path: Path) -> None:
+    backup(built, tmp_path / "b.tar", rows=False)
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        assert not [
+            name for name in tar.getnames() if name.endswith(("customer.db", "progress.db"))
+        ]
+    restore(tmp_path / "b.tar", tmp_path / "lean")
+    restore(built.parent / "b.tar", tmp_path / "full")
+    assert fsck(tmp_path / "lean").differences == []
+    assert _rows(tmp_path / "lean") == _rows(tmp_path / "full") != []
+
+
+def _rows(data: Path) -> list[StoredRecord]:
+    stores = Stores.open(DataFolder(data), SystemClock(), read_only=True)
+    found = stores.customer_db.records(0, stores.customer_db.size())
+    stores.close()
+    return found
