@@ -36,7 +36,7 @@ logger = logging.getLogger("gridseal.bulk")
 BULK_BYTES_MIN = 64 * 1024  # of one message, or of several: less is done sooner than sent
 AHEAD_BYTES_MAX = 16 * 1024 * 1024
 LARGE_UNDER_WAY_MAX = 4
-AHEAD_SMALL_BYTES_MAX = 1024 * 1024
+AHEAD_SMALL_BYTES_MAX = 2 * 1024 * 1024
 ANSWER_WITHIN_S = 10.0  # 4 MiB take a quarter of a second
 RESTART_AFTER_S = 10.0
 

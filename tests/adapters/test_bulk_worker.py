@@ -338,6 +338,17 @@ def test_messages_that_nobody_asks_for_are_forgotten(two: Two) -> None:
     wait_for(answered)
 
 
+@pytest.mark.parametrize(
+    ("size", "most"), [(64 << 10, 16), (300_000, 7), (1 << 20, 4), (5 << 20, 4), (17 << 20, 1)]
+)
+def test_how_much_is_under_way(size: int, most: int) -> None:
+    """Of small tasks more, or the process stands still while the platform commits."""
+    helper = bulk_worker._Helper(None)  # type: ignore[arg-type]  # it is asked for nothing
+    while helper.has_room():
+        helper.under_way.append(bulk_worker._Sent([], helper, size))
+    assert len(helper.under_way) == most
+
+
 def test_small_messages_start_no_process(tmp_path: Path) -> None:
     two = Two(tmp_path)
     two.play(*headend(readings(20), readings(20, "2")))
