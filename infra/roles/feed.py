@@ -1,15 +1,19 @@
-"""The feed of Kafka's consumers, beside the storer: rows and checkpoints that became visible.
+"""The feed of Kafka's consumers, beside a storer: rows and checkpoints that became visible.
 
-Of all storers the one that holds `feed.lock` feeds, whichever of them stores: what one publishes
-goes on behind what the one before it did, by Kafka's own record of it.
+Of all storers the one that holds `feed.lock` feeds, whoever stores: what one publishes goes on
+behind what the one before it did, by Kafka's own record of it.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from threading import Event, Thread
 
-from bal.errors import GridsealError, Stop, Unavailable
+from bal.errors import GridsealError, Stop
+from bal.model import TreeHead
 from infra.feeder import Feeder
+from infra.file_log import FileLog
 from infra.kafka_readings import KafkaReadings
 from infra.outside import kafka_access
 from infra.roles.follow import Follower
@@ -21,7 +25,6 @@ from infra.services import client_of
 logger = logging.getLogger("gridseal.roles")
 
 JOIN_S = 4.0
-AWAY_S = 5.0  # at most, before a server that was away is asked again
 
 
 class Feed:
@@ -32,14 +35,11 @@ class Feed:
         self._turn = Turn(process.made.folder.root / "feed.lock")
         self._ended = Event()
         self._feeder: Feeder | None = None
-        self._waits = False
         self._thread = Thread(target=self._run, name="feed", daemon=True)
 
     @property
     def alarm(self) -> str:
         """feed-down, or nothing."""
-        if self._waits:
-            return "feed-down"
         return self._feeder.alarm if self._feeder is not None else ""
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class Feed:
                 if self._ended.wait(ASK_S):
                     return
             logger.info("this process feeds Kafka's consumers")
-            self._feed_on()
+            self._feed()
         except GridsealError as error:
             self._process.fail(error)
         except Exception as error:
@@ -67,48 +67,87 @@ class Feed:
         finally:
             self._turn.release()
 
-    def _feed_on(self) -> None:
-        """Until the end; begin again where a server is away: storing must not end with it."""
-        while not self._ended.is_set():
-            try:
-                self._feed()
-            except Unavailable as error:
-                if not self._waits:
-                    logger.warning("feed-down: consumers get nothing: %s", error)
-                self._waits = True
-                self._ended.wait(min(error.retry_after_s, AWAY_S))
-
     def _feed(self) -> None:
-        """Until the end. Raises Stop, and Unavailable where it could not begin."""
-        made, clock, fail = self._process.made, self._process.clock, self._process.fail
-        with ExitStack() as opened:
-            stores = open_stores(made.folder, clock, "feed", made.outside)
-            opened.callback(stores.close)
-            follower = Follower(
-                stored=stores.projector,
-                log=stores.log,
-                archive=stores.archive,
-                registry=stores.registry,
-                clock=clock,
-                on_stop=fail,
-            )
-            opened.callback(follower.stop)
-            follower.start()
-            readings = KafkaReadings(
-                kafka_access(made.config.kafka),
-                customer_db=stores.customer_db,
-                vault=stores.vault,
-                client=lambda client_id: client_of(stores.registry, client_id),
-            )
-            feeder = self._feeder = Feeder(
-                readings,
-                visible=lambda: follower.visible_size,
-                checkpoint=stores.log.checkpoint,
-                on_stop=fail,
-            )
-            opened.callback(feeder.stop)
-            feeder.start()
-            if self._waits:
-                self._waits = False
-                logger.info("the feed goes on")
-            self._ended.wait()
+        """Until the end."""
+        visible = _Visible(self._process)
+        feeder = self._feeder = Feeder(
+            visible,
+            visible=visible.size,
+            checkpoint=visible.checkpoint,
+            on_stop=self._process.fail,
+        )
+        feeder.start()
+        self._ended.wait()
+        feeder.stop()
+
+
+class _Visible:
+    """What is to be fed, and where to (infra/feeder.py, Feed); opened when it is asked first.
+
+    Every method raises Unavailable where that could not be done, and tries again the next time: a
+    server that is away is the feeder's to tell of, and storing must not end with it.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._opened: _Opened | None = None
+
+    def size(self) -> int:
+        """Entries below it are published and stored."""
+        return self._open().follower.visible_size
+
+    def checkpoint(self) -> tuple[TreeHead, bytes] | None:
+        """The newest one."""
+        return self._open().log.checkpoint()
+
+    def publish(self, size: int) -> None:
+        """Every row below `size`."""
+        self._open().readings.publish(size)
+
+    def publish_head(self, head: TreeHead, note: bytes) -> None:
+        """A checkpoint."""
+        self._open().readings.publish_head(head, note)
+
+    def give_up(self) -> None:
+        """Wait for Kafka no longer."""
+        if self._opened is not None:
+            self._opened.readings.give_up()
+
+    def close(self) -> None:
+        """Let go of all of it."""
+        if self._opened is not None:
+            self._opened.readings.close()
+            self._opened.close()
+
+    def _open(self) -> "_Opened":
+        if self._opened is None:
+            made, clock = self._process.made, self._process.clock
+            with ExitStack() as opened:
+                stores = open_stores(made.folder, clock, "feed", made.outside)
+                opened.callback(stores.close)
+                follower = Follower(
+                    stored=stores.projector,
+                    log=stores.log,
+                    archive=stores.archive,
+                    registry=stores.registry,
+                    clock=clock,
+                    on_stop=self._process.fail,
+                )
+                opened.callback(follower.stop)
+                follower.start()
+                readings = KafkaReadings(
+                    kafka_access(made.config.kafka),
+                    customer_db=stores.customer_db,
+                    vault=stores.vault,
+                    client=lambda client_id: client_of(stores.registry, client_id),
+                )
+                self._opened = _Opened(stores.log, follower, readings, opened.pop_all().close)
+        return self._opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    log: FileLog
+    follower: Follower
+    readings: KafkaReadings
+    close: Callable[[], None]  # all but the readings

@@ -28,7 +28,6 @@ def test_servers_that_are_away_are_waited_for(
         raise Unavailable("Cassandra does not answer", retry_after_s=1)
 
     monkeypatch.setattr(feed, "open_stores", away)
-    monkeypatch.setattr(feed, "AWAY_S", 0.05)
     folder = DataFolder(tmp_path)
     folder.create()
     made: Any = SimpleNamespace(folder=folder, outside=Outside())
