@@ -79,7 +79,7 @@ class Platform:
         self,
         root: Path,
         config: Config,
-        complete: Callable[[Config], Config] = lambda config: config,
+        complete: Callable[[Config], Config] | None = None,
     ) -> None:
         """complete: the configuration, by what it makes in the folder; called once it is held."""
         self.folder = DataFolder(root)
@@ -118,7 +118,8 @@ class Platform:
         if self.folder.has_roles:
             text = "roles run on this data folder, one process each: start them by `gridseal run`"
             raise Stop("stores-differ", text)
-        self.config = self._complete(self.config)
+        if self._complete is not None:
+            self.config = self._complete(self.config)
         facts = self.folder.facts()
         origin = facts.origin if facts else self._origin()
         self.signer = log_signer(self.config.signer, self.folder, origin)
@@ -332,7 +333,7 @@ class Platform:
         self.anchorer = self._make_anchorer()
         self.stores.anchored = self.anchorer
         self.notifier = Notifier(self.receipts, self.stores.log, self._loop)
-        bus = MeasuredBus(self.stores.bus, self.metrics)
+        self._bus = bus = MeasuredBus(self.stores.bus, self.metrics)
         self.engine = Engine(
             bus=bus,
             sequencer=self.sequencer,
@@ -368,9 +369,13 @@ class Platform:
             answer=self._in_loop,
             on_stop=self._fail,
         )
+        self._make_services()
+
+    def _make_services(self) -> None:
+        """What senders and callers are served by, and what watches over them."""
         limits = self.config.limits
         self.waiting = BacklogWatch(limits.backlog_messages)
-        self.backlog = WatchThread(self.waiting, lambda: (bus.known_end, self._taken()))
+        self.backlog = WatchThread(self.waiting, lambda: (self._bus.known_end, self._taken()))
         self.disk = DiskWatch(
             warn_bytes=limits.disk_free_bytes,
             stop_bytes=limits.disk_stop_bytes,
@@ -395,7 +400,7 @@ class Platform:
         if self.config.kafka.bootstrap:
             self.feeder = self._make_feeder()
         readings = Readings(
-            self.sequencer, bus, self.engine, self.anchorer, self.writer, self.mqtt,
+            self.sequencer, self._bus, self.engine, self.anchorer, self.writer, self.mqtt,
             self.disk,
         )  # fmt: skip
         self.metrics.observe(readings, self._standing_alarms)
@@ -541,7 +546,7 @@ async def run(
     http: tuple[str, int],
     mqtt: tuple[str, int],
     config: Config,
-    complete: Callable[[Config], Config] = lambda config: config,
+    complete: Callable[[Config], Config] | None = None,
 ) -> GridsealError | None:
     """Run a platform until SIGTERM or SIGINT; what made it stop by itself is returned.
 

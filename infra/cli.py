@@ -2,20 +2,15 @@
 
 import argparse
 import json
-import logging
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bal.errors import GridsealError, Stop
 from infra import log_output
 from infra.addresses import address
-
-if TYPE_CHECKING:
-    from infra.config import Config
 
 USAGE = 3  # exit code of wrong use, as `gridseal verify` has it (ARCHITECTURE §5)
 _WRONG_USE = {"usage", "config-invalid"}
@@ -128,28 +123,17 @@ def _up(arguments: argparse.Namespace) -> int:
 
     from infra.app import run
     from infra.config import load
+    from infra.ending import end
     from infra.interpreter import tune_interpreter
 
     tune_interpreter()
-    config = load(arguments.config)
-    complete: Callable[[Config], Config] = _as_given
+    config, complete = load(arguments.config), None
     if arguments.profile == "local":
         from infra.profile_local import local
 
         complete = partial(local, arguments.data)
     with asyncio.Runner() as runner:
-        failure = runner.run(run(arguments.data, http, mqtt, config, complete))
-        if failure is not None:
-            sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        # All is closed. Python would wait for every thread that a client of a server has left.
-        os._exit(0 if failure is None else 1)
-
-
-def _as_given(config: "Config") -> "Config":
-    return config
+        end(runner.run(run(arguments.data, http, mqtt, config, complete)))
 
 
 # -- day --------------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """`gridseal run ROLE`: one process of a platform that is several (docs/roles.md)."""
 
 import argparse
-import logging
-import os
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - as infra/cli.py
 
     from infra.config import load  # noqa: PLC0415
+    from infra.ending import end  # noqa: PLC0415
     from infra.interpreter import tune_interpreter  # noqa: PLC0415
     from infra.roles.compose import Wanted, run  # noqa: PLC0415
 
@@ -71,14 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         issuer=_issuer(arguments.issuer),
     )
     with asyncio.Runner() as runner:
-        failure = runner.run(run(wanted))
-        if failure is not None:
-            sys.stderr.write(f"gridseal: stopped by itself: {failure}\n")
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        # All is closed. Python would wait for every thread that a client of a server has left.
-        os._exit(0 if failure is None else 1)
+        end(runner.run(run(wanted)))
 
 
 def _issuer(text: str) -> str:
