@@ -8,12 +8,14 @@ a pause and a restart of each. GRIDSEAL_SOAK=1: 20 of each, pauses of 45 s, link
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from random import Random
 
 import pytest
 
+from infra.servers import process
 from tests.bounded import until
 from tests.faults.disks import Small
 from tests.faults.ground import DISKS, PATIENCE_S, SERVERS, Ground, ground
@@ -31,6 +33,7 @@ BLOCKS = 20 if SOAK else 5
 FILLS = 10 if SOAK else 1
 LONG_PAUSE_S, SHORT_PAUSE_S = 45, 8  # longer than any time-out of a client; and than some
 TOXIC_S = 60 if SOAK else 2
+AT_ONCE_S = 8.0  # of one request; a Kafka that stands still is waited for ten times as long
 LINKS = ("intake", "mosquitto", "kafka", "cassandra", "chain")
 SEED = 20261122
 Made = tuple[Ground, dict[str, Small]]
@@ -62,6 +65,41 @@ def rounds(chance: Random) -> Iterator[dict[str, str]]:
     yield {one: "pause", two: "pause", three: "kill", four: "restart"}
     yield {three: "pause", four: "pause", one: "kill", two: "restart"}
     yield {one: "restart", two: "kill", three: "restart", four: "kill"}
+
+
+def test_nothing_that_is_read_waits_for_a_kafka_that_stands_still_and_no_end_does(
+    made: Made,
+) -> None:
+    """Reads go on, a message by REST is told to come again, a command that nobody knows its end;
+    SIGTERM ends the platform with 0 in time."""
+    it, _ = made
+    scopes = "messages.write readings.read devices.read"
+    client = it.platform.client("reader", scopes, "--all-devices")
+    client.http.timeout = AT_ONCE_S
+    client.readings()
+    child = it.child("kafka")
+    process.send(child, signal.SIGSTOP)
+    try:
+        for _ in range(12):
+            assert "gridseal_bus_lag_messages" in client.http.get("/metrics").text
+            assert client.http.get("/healthz").json()
+        assert client.http.get("/log/checkpoint").status_code == 200
+        assert client.token()
+        assert client.readings(limit="5")
+        for raw in (b"<a/>", b"<b/>"):
+            answer = client.request("POST", "/v1/messages?format=cim", content=raw)
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) > 0
+        said = it.platform.refused(
+            "device", "enrol", "late", "--data", it.data, "--out", it.folder / "late"
+        )
+        assert "command-under-way" in said
+        assert "gridseal device list" in said
+        assert it.platform.stop() == 0
+    finally:
+        process.send(child, signal.SIGCONT)
+    it.platform.start()
+    it.goes_on("a stop behind a Kafka that stands still")
 
 
 @pytest.mark.parametrize("link", LINKS)
