@@ -82,10 +82,10 @@ class Notifier:
         """Messages that became visible; called by the engine."""
         self._queue.put(messages)
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits for a message."""
-        return bool(self._waiters)
+    def awaited(self) -> set[str]:
+        """Senders of whose messages somebody waits for one."""
+        with self._lock:
+            return {credential for credential, _ in self._waiters}
 
     def wait(self, credential: str, message: str) -> "asyncio.Future[Mapping[str, Any]]":
         """A future of the archive's summary, done when the message is next certified."""

@@ -163,6 +163,11 @@ class SqliteArchive:
             epoch, partition, offset, credential, clear.format, clear.received_us, raw
         )
 
+    def sender(self, epoch: str, partition: int, offset: int) -> str | None:
+        """Credential of a message, of which no more is opened than that; None as `raw`."""
+        opened = self._open(epoch, partition, offset, whole=False)
+        return None if opened is None else opened[1]
+
     def certified(self, epoch: str, partition: int, offset: int) -> tuple[str, bytes, bytes] | None:
         """Credential, message id and summary of a message; None as `raw`, or without a summary."""
         message = self.raw(epoch, partition, offset)
@@ -181,9 +186,12 @@ class SqliteArchive:
         return None if opened is None else opened[2]
 
     def _open(
-        self, epoch: str, partition: int, offset: int
+        self, epoch: str, partition: int, offset: int, *, whole: bool = True
     ) -> tuple[Clear, str | None, list[StoredPart]] | None:
-        """What is stored in clear, the credential if its key exists, and the parts."""
+        """What is stored in clear, the credential if its key exists, and the parts.
+
+        whole: else only what the first owner's key opens, which has the credential.
+        """
         with self._file.reading() as db:
             row = db.execute(
                 "SELECT format, received_us, tag, layout, sealed FROM message"
@@ -196,7 +204,10 @@ class SqliteArchive:
         try:
             clear = Clear(epoch, partition, offset, *head)
             layout = decode_layout(clear.layout)
-            keys = {name: self._key(name, year(clear.received_us)) for name in layout.owners}
+            of_year, owners = year(clear.received_us), layout.owners
+            keys = dict.fromkeys(owners) | {
+                name: self._key(name, of_year) for name in (owners if whole else owners[:1])
+            }
             texts = self._sealer.open(clear, layout, sealed, keys)
             header_bytes = 0 if texts[0] is None else 2 + int.from_bytes(texts[0][:2], "big")
             credential = None if texts[0] is None else texts[0][2:header_bytes].decode()

@@ -7,7 +7,7 @@ that became visible, whichever process accepted them.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic
@@ -56,14 +56,14 @@ class Follower:
         archive: SqliteArchive,
         registry: Registry,
         clock: Clock,
-        wanted: Callable[[], bool] = lambda: False,
+        wanted: Callable[[], Collection[str]] = tuple,
         on_certified: Callable[[Sequence[CertifiedMessage]], None] = lambda _: None,
         on_revoked: Callable[[str, str], None] = lambda _, __: None,
         on_stop: Callable[[GridsealError], None] = lambda _: None,
     ) -> None:
         """registry: is kept up to date, for all who hold it.
 
-        wanted: whether anybody waits to be told of messages; on_certified: told of them, in order
+        wanted: senders that are to be told of messages, here; on_certified: told of them, in order
         of the log; on_revoked: told of a sender ("sender", name) or a client ("grant", id) that is
         no longer active. All three are called in the thread of this.
         """
@@ -173,20 +173,30 @@ class Follower:
                 self._on_certified(told)
 
     def _walk(self, told: list[CertifiedMessage]) -> None:
-        visible, wanted = self.visible_size, self._wanted()
+        visible = self.visible_size
+        wanted: Collection[str] | None = None
         while found := self._log.headers(self._place, HEADERS_AT_ONCE):
             for place, header in found:
                 data = jcs.decode(header)
                 if int(data["first"]) + int(data["count"]) > visible:
                     return
                 message = message_of(data)
-                if message is not None and wanted:
-                    made = self._made(message)
-                    if made is not None:
-                        told.append(made)
-                    else:  # nothing of it became an entry: it is visible before it is stored
-                        self._late.append(_Late(message, monotonic()))
+                if message is not None:
+                    wanted = self._wanted() if wanted is None else wanted
+                    if wanted:
+                        self._look_at(message, wanted, told)
                 self._place = place
+
+    def _look_at(
+        self, message: Message, wanted: Collection[str], told: list[CertifiedMessage]
+    ) -> None:
+        """Open it only if its sender is here: others' messages are told of elsewhere."""
+        sender = self._archive.sender(*message)
+        if sender in wanted and (made := self._made(message)) is not None:
+            told.append(made)
+        elif sender is None or sender in wanted:
+            # Nothing of it became an entry: it is visible before it is stored.
+            self._late.append(_Late(message, monotonic()))
 
     def _arrived(self, told: list[CertifiedMessage]) -> None:
         """Of those that the archive lacked at the last look."""

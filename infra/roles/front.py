@@ -166,8 +166,8 @@ class Front:
         self.metrics.note_appended(messages, perf_counter() - began)
         return [f"{raw.epoch}/{partition}/{offset}" for partition, offset in places]
 
-    def _wanted(self) -> bool:
-        return self.notifier.is_awaited or any(True for _ in self._interested())
+    def _wanted(self) -> set[str]:
+        return self.notifier.awaited().union(self._interested())
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         """On the event loop; after its end nobody waits any more."""

@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED
 from bal.model import RawMessage
+from bal.pipeline import OPERATOR
 from bal.ports import Intake
 from bal.registry import Registry
 from infra.announcer import CertifiedMessage
@@ -22,7 +25,8 @@ WAIT_S = 30
 class Seen:
     """What a Follower of a small platform tells."""
 
-    def __init__(self, small: Small, *, wanted: bool = True) -> None:
+    def __init__(self, small: Small, *wanted: str) -> None:
+        """wanted: senders that are here; all, where none is named."""
         self.certified: list[CertifiedMessage] = []
         self.revoked: list[tuple[str, str]] = []
         self.registry = Registry()
@@ -33,7 +37,7 @@ class Seen:
             archive=stores.archive,
             registry=self.registry,
             clock=small.clock,
-            wanted=lambda: wanted,
+            wanted=lambda: wanted or ("headend", OPERATOR),
             on_certified=self.certified.extend,
             on_revoked=lambda kind, name: self.revoked.append((kind, name)),
         )
@@ -84,7 +88,10 @@ def test_whoever_follows_knows_registry_sizes_and_messages(tmp_path: Path) -> No
     small.close()
 
 
-def test_a_start_tells_what_became_visible_within_the_last_minute(tmp_path: Path) -> None:
+def test_a_start_tells_what_became_visible_within_the_last_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To whoever is here; messages of others are not opened."""
     clock = Hand()
     small = Small(tmp_path, clock)
     small.start()
@@ -98,11 +105,17 @@ def test_a_start_tells_what_became_visible_within_the_last_minute(tmp_path: Path
     time.sleep(0.2)
     assert [one.message for one in seen.certified] == [late[0].message]
     seen.follower.stop()
-    nobody = Seen(small, wanted=False)
-    nobody.follower.start()
+    archive, opened = small.stores.archive, list[object]()
+    raw = archive.raw
+    monkeypatch.setattr(archive, "raw", lambda *place: (opened.append(place), raw(*place))[1])
+    elsewhere = Seen(small, "another")
+    elsewhere.follower.start()
     time.sleep(0.2)
-    assert nobody.certified == []
-    nobody.follower.stop()
+    assert (elsewhere.certified, opened) == ([], [])
+    epoch, _, offset = str(late[0].summary["batch"]).split("/")
+    assert archive.sender(epoch, 0, int(offset)) == "headend"
+    assert archive.sender(epoch, 0, 10**6) is None
+    elsewhere.follower.stop()
     small.close()
 
 
