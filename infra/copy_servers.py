@@ -64,7 +64,8 @@ class Servers:
         """
         if not self.has_messages:
             return
-        access, layout = kafka_access(self._outside.kafka), layout_of(self._folder)
+        access = kafka_access(self._outside.kafka, read_only=True)
+        layout = layout_of(self._folder)
         if layout is None:
             self._bus = KafkaBus(access, self._outside.kafka.topic, read_only=True)
             self._opened.callback(self._bus.close)
