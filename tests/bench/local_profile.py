@@ -3,8 +3,8 @@
 CIM messages of 1,000 readings go in by MQTT until they are certified rows in Cassandra; what each
 process and each of the platform's threads took of the processors stands beside the rate, and one
 transaction a reading on the same Anvil. Then latencies at shares of that rate, and reads by REST.
-`python -m tests.bench.local_profile` starts the servers in a folder that it removes; it takes less
-than four minutes on two cores.
+`python -m tests.bench.local_profile` starts the servers in a folder that it removes, and takes
+some four minutes.
 """
 
 import asyncio
