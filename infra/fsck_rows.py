@@ -19,11 +19,11 @@ from bal.pipeline import SLOT_KINDS
 from bal.registry import KINDS, Registry
 from bal.subjects import PLATFORM_SHARD
 from bal.times import rfc3339, year
+from infra.archive_seal import StoredPart
 from infra.audit import Audit, chunks
 from infra.fsck_days import day_in_place
 from infra.fsck_frames import what_differs
 from infra.fsck_log import LogCheck
-from infra.sqlite_archive import StoredPart
 from infra.stores import Stores
 
 ROWS_AT_ONCE = 4096
