@@ -5,11 +5,13 @@ that protocol. Every call has a time-out, and TLS is never optional.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias
 
 from cassandra import (
@@ -26,6 +28,7 @@ from cassandra.cluster import (
     ExecutionProfile,
     NoHostAvailable,
     ResponseFuture,
+    Session,
 )
 from cassandra.connection import ConnectionException
 from cassandra.io.libevreactor import LibevConnection
@@ -40,6 +43,7 @@ PROTOCOL = 5
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 10
 RECONNECT_S = 0.5
+RENEW_S = 10.0  # without any node, until the driver's connections are given up for new ones
 IN_FLIGHT_MAX = 32  # requests that one call sends ahead of their answers
 FETCH_ROWS = 256  # of blobs of some KB, in one page
 Statement: TypeAlias = PreparedStatement | BatchStatement
@@ -78,20 +82,29 @@ class CassandraSession:
         except (OSError, ValueError) as error:
             text = f"what opens Cassandra can't be read: {error}"
             raise Stop("cassandra-refuses", text) from error
+        self._at, self._context, self._password = at, context, password
+        self._request_timeout_s = request_timeout_s
+        self._away_since_s: float | None = None  # none of its nodes answers, says the driver
+        self._entering = Lock()
+        self._cluster, self._session = self._enter()
+
+    def _enter(self) -> tuple[Cluster, Session]:
+        """Connections of their own. Raises as `__init__`."""
+        at = self._at
         policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=at.datacenter or ""))
         profile = ExecutionProfile(
             load_balancing_policy=policy,
-            request_timeout=request_timeout_s,
+            request_timeout=self._request_timeout_s,
             consistency_level=ConsistencyLevel.LOCAL_QUORUM,
             serial_consistency_level=ConsistencyLevel.SERIAL,
             row_factory=tuple_factory,
         )
-        self._cluster = Cluster(
+        cluster = Cluster(
             list(at.hosts),
             port=at.port,
-            ssl_context=context,
+            ssl_context=self._context,
             ssl_options={"server_hostname": at.hosts[0]} if len(at.hosts) == 1 else None,
-            auth_provider=PlainTextAuthProvider(at.role, password),
+            auth_provider=PlainTextAuthProvider(at.role, self._password),
             protocol_version=PROTOCOL,
             connection_class=LibevConnection,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -103,11 +116,12 @@ class CassandraSession:
         )
         try:
             with translated():
-                self._session = self._cluster.connect(at.keyspace)
+                session = cluster.connect(at.keyspace)
         except BaseException:
-            self._cluster.shutdown()
+            cluster.shutdown()
             raise
-        self._session.default_fetch_size = FETCH_ROWS
+        session.default_fetch_size = FETCH_ROWS
+        return cluster, session
 
     def close(self) -> None:
         """End the connections."""
@@ -119,7 +133,7 @@ class CassandraSession:
         found = self._prepared.get((cql, consistency))
         if found is None:
             self._check_open()
-            with translated():
+            with self._asking():
                 found = self._session.prepare(cql)
             found.consistency_level = consistency
             self._prepared[cql, consistency] = found
@@ -135,13 +149,13 @@ class CassandraSession:
         """
         statement = self.prepared(cql, consistency)
         self._check_open()
-        with translated():
+        with self._asking():
             return list(self._session.execute(statement, values))
 
     def plain(self, cql: str) -> list[tuple[Any, ...]]:
         """One statement that is not prepared: of the schema and of rights."""
         self._check_open()
-        with translated():
+        with self._asking():
             return list(self._session.execute(cql, timeout=60))
 
     def each(
@@ -158,11 +172,11 @@ class CassandraSession:
         self._check_open()
         for statement, values in requests:
             if len(sent) >= ahead:
-                yield _answer(sent.popleft())
-            with translated():
+                yield self._answer(sent.popleft())
+            with self._asking():
                 sent.append(self._session.execute_async(statement, values))
         while sent:
-            yield _answer(sent.popleft())
+            yield self._answer(sent.popleft())
 
     def all(self, requests: Iterable[tuple[Statement, Sequence[object] | None]]) -> None:
         """Send all and wait for every answer. Raises as `rows`; some may have been taken then."""
@@ -177,14 +191,47 @@ class CassandraSession:
             made.add(statement, values)
         return made
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """`translated`, and new connections where the driver has given the old ones up.
+
+        A node that went away in the middle of coming back may be one that cassandra-driver 3.30
+        holds for up, has no connection to, and never tries again.
+        """
+        try:
+            with translated():
+                yield
+        except Unavailable as error:
+            if isinstance(error.__cause__, NoHostAvailable):
+                self._enter_again()
+            raise
+        self._away_since_s = None
+
+    def _enter_again(self) -> None:
+        """Where no node answered for RENEW_S. Never raises for a Cassandra that is away."""
+        now_s = time.monotonic()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        if now_s - self._away_since_s < RENEW_S or not self._entering.acquire(blocking=False):
+            return
+        try:
+            self._away_since_s = now_s
+            with suppress(Unavailable):
+                made = self._enter()
+                before, (self._cluster, self._session) = self._cluster, made
+                before.shutdown()
+                if self._closed:
+                    self._cluster.shutdown()
+        finally:
+            self._entering.release()
+
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("Cassandra: the connection is closed")
 
-
-def _answer(sent: ResponseFuture) -> list[tuple[Any, ...]]:
-    with translated():
-        return list(sent.result())
+    def _answer(self, sent: ResponseFuture) -> list[tuple[Any, ...]]:
+        with self._asking():
+            return list(sent.result())
 
 
 @contextmanager
