@@ -1,9 +1,8 @@
 """CustomerDb on Cassandra 5: pieces by shard and UTC day (docs/decisions/0014-cassandra-layout.md).
 
 What one `store` brings is a few large rows a shard and day, written in unlogged batches of one
-partition each; then, alone, the size up to which all is stored. That number is a cell whose write
-timestamp is its value: the highest wins in every replica, so it never goes back, whoever comes
-late, and nothing above it is shown. No light-weight transaction, no counter, no index.
+partition each; then, alone, the size up to which all is stored is raised (infra.cassandra_stored):
+nothing above it is shown. No counter, no index.
 
 What landed in pieces of many devices is *settled* after some batches: written again by device, in
 the same mutation that removes it where it landed.
@@ -39,9 +38,11 @@ from infra.cassandra_reads import Reads
 from infra.cassandra_recent import RecentRows
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
+from infra.cassandra_stored import StoredSize
 
 logger = logging.getLogger("gridseal.cassandra")
 
+TRIES = 8  # to raise a lane's number while others raise it
 SETTLE_LAST_MIN = 2  # as many are settled when their day is over
 RECENT_BYTES = 1 << 26  # of rows that were stored last, for who reads them at once
 BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
@@ -58,7 +59,6 @@ _PLACE = (
     "INSERT INTO place(scd, lane, bucket, first, homes, map, slots) VALUES(?, ?, ?, ?, ?, ?, ?)"
     " USING TIMESTAMP ?"  # of two that begin together the longer one has all of the other
 )
-_PROGRESS = "INSERT INTO progress(scd, lane, size) VALUES(?, ?, ?) USING TIMESTAMP ?"
 _LANDED = (
     "SELECT tier, slot, first, mark, piece, keys, records FROM segment"
     " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ? AND tier = ?"
@@ -141,56 +141,79 @@ class CassandraCustomerDb:
     def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
         """Take a lane's rows of all entries below `size` that are not yet stored; idempotent.
 
-        Raises ValueError where two rows claim one index; Unavailable where Cassandra does not
-        answer: what was written by then is seen by nobody, and the same call may be repeated.
+        Two may do so at once. Raises ValueError where two rows claim one index; Unavailable where
+        Cassandra does not answer: what was written by then nobody sees; the call may be repeated.
         """
         writer = self._writer
         if writer is None:
             raise ValueError("opened to read only")
         with self._storing:
-            stored = self._stored(writer, lane)
-            if size <= stored:
-                return
-            homes: defaultdict[Home, list[StoredRecord]] = defaultdict(list)
-            first = size
-            for item in rows:
-                if stored <= item.index < size:
-                    homes[home_of(item)].append(item)
-                    first = min(first, item.index)
-            # From the first row of these on, which no other lane has: lanes write the same homes.
-            made = {
-                home: pieces(home, members, (first, size), self._layout)
-                for home, members in homes.items()
-            }
-            entries = self._entries(homes)
-            requests = [
-                *self._places(writer, homes, size, lane),
-                *((writer.prepared(_DIRECTORY[t]), (self._scd, *values)) for t, *values in entries),
-                *(
-                    (batch, None)
-                    for home, members in made.items()
-                    for batch in self._batches(writer, home, members)
-                ),
-            ]
-            writer.all(requests)
-            writer.rows(_PROGRESS, (self._scd, lane, size, size))
-            if self._lanes == 1:  # else others' rows lie between
-                self._reads.note_stored(size)
-                self._recent.add(stored, size, rows)
-            if len(self._known) > _KNOWN_MAX:
-                self._known.clear()
-            self._known.update(entries)
-            self._note_landed(made)
-            self._settle_some(writer, len(made))
+            number = StoredSize(writer, self._scd)
+            stored = number.of(lane)
+            for _ in range(TRIES):
+                if size <= stored:
+                    return
+                made, entries = self._write(writer, rows, stored, size, lane)
+                if number.swap(lane, stored, size):
+                    self._note_written(made, entries, (stored, size), rows)
+                    self._settle_some(writer, len(made))
+                    return
+                # Somebody else stored of this lane meanwhile, with a cut of his own. An index map
+                # begins where a cut does and is found by that: ours has to begin behind his.
+                stored = number.settled(lane)
+        raise Unavailable(f"Cassandra: others store rows of lane {lane}", retry_after_s=1)
+
+    def _write(
+        self,
+        writer: CassandraSession,
+        rows: Sequence[StoredRecord],
+        stored: int,
+        size: int,
+        lane: int,
+    ) -> tuple[dict[Home, list[Piece]], list[tuple[str, ...]]]:
+        """Write what lies between; nobody sees it yet. What was made, and directory entries."""
+        homes: defaultdict[Home, list[StoredRecord]] = defaultdict(list)
+        first = size
+        for item in rows:
+            if stored <= item.index < size:
+                homes[home_of(item)].append(item)
+                first = min(first, item.index)
+        # From the first row of these on, which no other lane has: lanes write the same homes.
+        made = {
+            home: pieces(home, members, (first, size), self._layout)
+            for home, members in homes.items()
+        }
+        entries = self._entries(homes)
+        requests = [
+            *self._places(writer, homes, size, lane),
+            *((writer.prepared(_DIRECTORY[t]), (self._scd, *values)) for t, *values in entries),
+            *(
+                (batch, None)
+                for home, members in made.items()
+                for batch in self._batches(writer, home, members)
+            ),
+        ]
+        writer.all(requests)
+        return made, entries
+
+    def _note_written(
+        self,
+        made: dict[Home, list[Piece]],
+        entries: list[tuple[str, ...]],
+        span: tuple[int, int],
+        rows: Sequence[StoredRecord],
+    ) -> None:
+        """Remember what is there now."""
+        if self._lanes == 1:  # else others' rows lie between
+            self._reads.note_stored(span[1])
+            self._recent.add(*span, rows)
+        if len(self._known) > _KNOWN_MAX:
+            self._known.clear()
+        self._known.update(entries)
+        self._note_landed(made)
 
     def sync(self) -> None:
         """Nothing is left to do: commitlog_sync `group` or `batch` acknowledges what is on disk."""
-
-    def _stored(self, writer: CassandraSession, lane: int) -> int:
-        """Size up to which a lane's rows are stored."""
-        cql = "SELECT size FROM progress WHERE scd = ? AND lane = ?"
-        found = writer.rows(cql, (self._scd, lane))
-        return int(found[0][0]) if found else 0
 
     def _places(
         self, writer: CassandraSession, homes: dict[Home, list[StoredRecord]], size: int, lane: int

@@ -12,6 +12,7 @@ from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, c
 from bal.model import Pseudonym, StoredRecord
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_layout import LANDED, SETTLED, Layout, slot_of
+from infra.cassandra_stored import StoredSize
 from infra.servers.connect import CassandraAt
 
 
@@ -110,7 +111,7 @@ def test_one_that_comes_late_takes_nothing_back(
     rows = [row for number in range(3) for row in head_end(number)]
     db.store(rows[:100], 100)
     db.store(rows, 120)
-    monkeypatch.setattr(late, "_stored", lambda *_: 0)  # what it saw before the pause
+    monkeypatch.setattr(StoredSize, "of", lambda *_: 0)  # what it saw before the pause
     late.store(rows[:70], 70)
     assert db.size() == 120
     assert db.records(0, 120) == rows
@@ -118,3 +119,35 @@ def test_one_that_comes_late_takes_nothing_back(
         rows[index] for index in (0, 69, 70, 99, 119)
     ]
     assert db.readings(all_of(limit=1000, versions="all")).rows == rows
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_one_that_comes_late_with_a_longer_cut_hides_no_row(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
+) -> None:
+    """It stands between its rows and its number, while another stores the same in small cuts."""
+    late, db, seen = (
+        CassandraCustomerDb(
+            tmp_path.name, sessions.reader, sessions.writer, lanes=lanes, recent_bytes=0
+        )
+        for _ in range(3)
+    )
+    rows = [row for number in range(3) for row in head_end(number)]
+    for lane in range(lanes):
+        db.store(rows[:50] if lane == 0 else [], 50 if lane == 0 else 120, lane)
+    swap = StoredSize.swap
+
+    def meanwhile(self: StoredSize, lane: int, old: int, new: int) -> bool:
+        monkeypatch.setattr(StoredSize, "swap", swap)
+        for end in (60, 64):
+            db.store(rows[:end], end)
+        return swap(self, lane, old, new)
+
+    monkeypatch.setattr(StoredSize, "swap", meanwhile)
+    late.store(rows, 120)
+    db.store(rows, 120)
+    assert seen.size() == 120
+    assert [seen.record(index) for index in range(120)] == rows
+    assert seen.records(70, 80) == rows[70:80]
+    assert seen.records(0, 120) == rows
+    assert seen.readings(all_of(limit=1000, versions="all")).rows == rows
