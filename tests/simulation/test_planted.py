@@ -12,7 +12,6 @@ import pytest
 from bal.certify import order
 from bal.certify.order import Order, Outcome
 from bal.store import merge
-from bal.store.merge import Merge
 from infra import projected
 from infra.projector import Projector
 from infra.roles import lane, windows_again
