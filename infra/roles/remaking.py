@@ -50,6 +50,7 @@ class Remaking:
         self._rules = running_rules()
         self._commits: dict[int, list[Committed]] = {lane: [] for lane in self._lanes}
         self._closes: list[CommittedClose] = []
+        self._before: dict[str, deque[tuple[int, int]]] = {}  # of sources that nothing was fed of
         self._stored = self._version = self._size = 0
         self._steps = self._run()
         self.is_done = False
@@ -71,10 +72,7 @@ class Remaking:
         heads, synced = self._synced()
         self._version = min(one.version for one in synced.values())
         self._stored = self._size = min(one.size for one in synced.values())
-        for source, offset, size in self._open({s: synced[p].version for s, p in self._of.items()}):
-            yield from self._until(size)
-            self._workers.of(source, size).process(self._message(source, offset))
-            yield True
+        self._before = self._taken_before({s: synced[p].version for s, p in self._of.items()})
         expected, made_by = list[str](), self._rules
         for place, header in batch_headers(ports.log, after=self._version, last=heads.version):
             data = jcs.decode(header)
@@ -161,6 +159,7 @@ class Remaking:
             self._closes.append(CommittedClose(closed, first))
             return closed.row_digests()
         source = f"{data['epoch']}/{data['partition']}"
+        yield from self._feed(source)
         message = self._message(source, int(data["offset"]))
         worked = self._workers.of(source, int(data["inputs"]["registry"])).process(message)
         if any(draft.kind == "device" for draft in worked.drafts):  # as Storing waits
@@ -168,34 +167,47 @@ class Remaking:
         self._commits[lane].append(Committed(worked, first, sha256(message.raw).digest()))
         return worked.row_digests()
 
-    def _open(self, versions: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
-        """The messages that windows may still have frames of after a version; by source which.
+    def _taken_before(self, versions: Mapping[str, int]) -> dict[str, deque[tuple[int, int]]]:
+        """The last messages that were taken up to a version; by source which.
 
-        Source, offset, and the size of the log whose registry each was read with.
+        Of each its offset, and the size of the log whose registry it was read with.
         """
-        tails: dict[str, deque[tuple[int, int]]] = {}
+        found: dict[str, deque[tuple[int, int]]] = {}
         for place, header in batch_headers(self._ports.log, last=max(versions.values())):
             data = jcs.decode(header)
             source = f"{data['epoch']}/{data['partition']}"
             wanted = place[0] <= versions.get(source, -1)
             if wanted and "again" not in data and data["part"] == "0":
-                tail = tails.setdefault(source, deque(maxlen=FED_MAX))
+                tail = found.setdefault(source, deque(maxlen=FED_MAX))
                 tail.append((int(data["offset"]), int(data["inputs"]["registry"])))
-        for source, tail in tails.items():
-            newest_us: int | None = None
-            found: list[tuple[int, int]] = []
-            for offset, size in reversed(tail):
-                try:
-                    message = self._message(source, offset)
-                except Stop:  # a subject of it was erased: the entries behind it will tell
-                    break
-                newest_us = message.received_us if newest_us is None else newest_us
-                if message.received_us < newest_us - FED_US:
-                    break
-                if message.format in WINDOW_FORMATS:
-                    found.append((offset, size))
-            for offset, size in reversed(found):
-                yield source, offset, size
+        return found
+
+    def _feed(self, source: str) -> Iterator[bool]:
+        """Give its worker what windows may still have frames of, where it begins.
+
+        Not before: of a lane that is ahead they go by what is made of the others first.
+        """
+        for offset, size in self._open(source, self._before.pop(source, deque())):
+            yield from self._until(size)
+            self._workers.of(source, size).process(self._message(source, offset))
+            yield True
+
+    def _open(self, source: str, tail: deque[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those of a source's last messages that windows may still have frames of."""
+        newest_us: int | None = None
+        found: list[tuple[int, int]] = []
+        for offset, size in reversed(tail):
+            try:
+                message = self._message(source, offset)
+            except Stop:  # a subject of it was erased: the entries behind it will tell
+                break
+            newest_us = message.received_us if newest_us is None else newest_us
+            if message.received_us < newest_us - FED_US:
+                break
+            if message.format in WINDOW_FORMATS:
+                found.append((offset, size))
+        found.reverse()
+        return found
 
     def _message(self, source: str, offset: int) -> RawMessage:
         """From its topic or, where that forgot it, from the archive."""

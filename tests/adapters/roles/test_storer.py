@@ -1,10 +1,11 @@
 """The storer over real files: whatever happens on the way, everything is stored once."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +29,7 @@ from infra.log_reader import batch_headers
 from infra.roles import remaking, storing
 from infra.roles.ports import Position
 from infra.roles.positions import SqlitePositions
+from infra.roles.remaking import Remaking
 from infra.roles.storer import StorerRole
 from infra.roles.storer_begin import (
     ROWS_POSITION,
@@ -528,6 +530,27 @@ def test_making_again_goes_on_where_it_was_stopped(
         played.clock.pass_(0.5)
         storer.step()
     storer.close()
+    copy.check(expected)
+
+
+@pytest.mark.parametrize("behind", range(PARTITIONS))
+def test_making_again_of_lanes_that_are_not_equally_far(
+    copy: Copy, expected: str, behind: int
+) -> None:
+    """As it is after a power cut in the middle of syncing; one process has all of them."""
+    played = copy.played
+    with closing(sqlite3.connect(copy.root / "scd" / "progress.db")) as db, db:
+        db.execute(
+            "UPDATE lane SET version = 0, size = 0, stored = 0, boot = '' WHERE number = ?",
+            (behind,),
+        )
+    ports = played.storer()[0]._ports
+    synced = [ports.projector.file.synced(lane).size for lane in range(PARTITIONS)]
+    assert synced[behind] == 0 < sorted(synced)[1]
+    making = Remaking(ports)
+    while not making.is_done:
+        assert making.step() or making.is_done  # else it waits for itself
+    assert ports.projector.progress().size == copy.ground.size
     copy.check(expected)
 
 
