@@ -20,7 +20,7 @@ from typing import IO
 
 LIMIT_S = float(os.environ.get("GRIDSEAL_CI_LIMIT_S", "4500"))
 LAST_WORDS_S = 180  # what an interrupted command has for its last words
-LEFT_GRACE_S = 30  # a session's servers are stopped by a guard of their own when it has ended
+LEFT_GRACE_S = 120  # a session's servers are stopped by a guard of their own when it has ended
 LAST_LINES = 60
 PR_SET_CHILD_SUBREAPER = 36
 
