@@ -8,16 +8,19 @@ Keys are EC P-256, certificates X.509 v3 as RFC 5280 §4.2 wants them.
 
 import fcntl
 import ipaddress
+import logging
 import os
 import re
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -25,6 +28,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bal.errors import Rejected, Stop
 from bal.ports import Clock
 from infra.files import write_new
+
+logger = logging.getLogger("gridseal.certificates")
 
 CA_VALIDITY_DAYS = 3650
 LEAF_VALIDITY_DAYS_MAX = 825
@@ -54,8 +59,21 @@ def create_ca(folder: Path, clock: Clock) -> Authority:
     Raises FileExistsError where there is one already: a CA is never replaced silently.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    serial = x509.random_serial_number()
-    name = _name(f"Gridseal CA {serial:040x}"[:28])  # two CAs never share a name
+    authority = Authority(_certify_itself(key, _name_of(key), clock), key)
+    write_private(folder / "ca.key", _key_pem(key))
+    write_new(folder / "ca.crt", authority.certificate_pem, 0o644)
+    return authority
+
+
+def _name_of(key: ec.EllipticCurvePrivateKey) -> x509.Name:
+    """Of a CA: two never share it, and it can be told from the key when the certificate is lost."""
+    digest = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest
+    return _name(f"Gridseal CA {digest.hex()[:16]}")
+
+
+def _certify_itself(
+    key: ec.EllipticCurvePrivateKey, name: x509.Name, clock: Clock
+) -> x509.Certificate:
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=True, path_length=0), True),
         (_key_usage(sign_certificates=True), True),
@@ -66,29 +84,28 @@ def create_ca(folder: Path, clock: Clock) -> Authority:
         issuer_name=name,
         subject_name=name,
         public_key=key.public_key(),
-        serial_number=serial,
+        serial_number=x509.random_serial_number(),
         not_valid_before=begin,
         not_valid_after=begin + timedelta(days=CA_VALIDITY_DAYS),
     )
-    certificate = _sign(builder, extensions, key)
-    authority = Authority(certificate, key)
-    write_private(folder / "ca.key", _key_pem(key))
-    write_new(folder / "ca.crt", authority.certificate_pem, 0o644)
-    return authority
+    return _sign(builder, extensions, key)
 
 
 def ensure_ca(folder: Path, clock: Clock) -> Authority:
     """The CA of `folder`, made where there is none; one process at a time makes it.
 
-    `ca.crt` is written last, as a sign: a key without it is of a making that was cut off, and has
-    signed nothing. Raises Stop("store-damaged") for a certificate whose key is gone or another's.
+    A key without its certificate is of a making that was cut off, or the certificate was lost: it
+    is made again of the key, and what the key has signed stays good. A key is never deleted. Raises
+    Stop("store-damaged") for a key that is damaged, and for a certificate whose key is gone or
+    another's.
     """
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (folder / "ca.crt").exists():
-            (folder / "ca.key").unlink(missing_ok=True)
-            return create_ca(folder, clock)
+            if not (folder / "ca.key").exists():
+                return create_ca(folder, clock)
+            _make_again(folder, clock)
     finally:
         os.close(held)
     try:
@@ -98,15 +115,47 @@ def ensure_ca(folder: Path, clock: Clock) -> Authority:
         raise Stop("store-damaged", f"{text}. Restore ca.key from a backup") from error
 
 
+def _make_again(folder: Path, clock: Clock) -> None:
+    """Of the same key and name, and so it stands for what the first has signed (RFC 5280 §6.1.3).
+
+    Serial number and dates of an issuer don't stand in what it issues.
+    """
+    try:
+        key = _load_key(folder)
+        certificate = _certify_itself(key, _signed_as(folder, key) or _name_of(key), clock)
+    except (OSError, ValueError) as error:
+        text = f"{folder / 'ca.crt'} is gone, and {folder / 'ca.key'} can't be used: {error}"
+        raise Stop("store-damaged", f"{text}. Restore both from a backup") from error
+    write_new(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    logger.warning("%s was missing: made again, of the key beside it", folder / "ca.crt")
+
+
+def _signed_as(folder: Path, key: ec.EllipticCurvePrivateKey) -> x509.Name | None:
+    """The name in a certificate that `key` has signed: earlier versions drew it."""
+    for path in sorted(folder.glob("*.crt")):
+        with suppress(OSError, ValueError, InvalidSignature):
+            found = x509.load_pem_x509_certificate(path.read_bytes())
+            signed = found.tbs_certificate_bytes
+            key.public_key().verify(found.signature, signed, ec.ECDSA(hashes.SHA256()))
+            return found.issuer
+    return None
+
+
 def load_ca(folder: Path) -> Authority:
     """Read what `create_ca` wrote. Raises OSError or ValueError when it is not there or damaged."""
-    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+    key = _load_key(folder)
     certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("ca.key is no EC key")
     if key.public_key() != certificate.public_key():
         raise ValueError("ca.key is not the key of ca.crt")
     return Authority(certificate, key)
+
+
+def _load_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    """Raises OSError, ValueError."""
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("ca.key is no EC key")
+    return key
 
 
 def issue_server(ca: Authority, hosts: Sequence[str], clock: Clock) -> tuple[bytes, bytes]:

@@ -1,5 +1,6 @@
 """A first start that was killed between a CA's two files is gone on with, wherever a CA is made."""
 
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from bal.errors import Stop
 from infra import certificates
 from infra.app import Platform
-from infra.certificates import create_ca, ensure_ca, load_ca
+from infra.certificates import create_ca, ensure_ca, issue_device, issue_server, load_ca
 from infra.config import Config
 from infra.files import make_folder, write_new
 from infra.roles.making import begin
@@ -70,6 +71,46 @@ def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as others:
         made = list(others.map(lambda _: ensure_ca(folder, SystemClock()), range(8)))
     assert len({one.certificate_pem for one in made}) == 1
+
+
+def verified(ca: Path, leaf: bytes) -> bool:
+    (ca.parent / "leaf.pem").write_bytes(leaf)
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", ca, ca.parent / "leaf.pem"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", "Gridseal CA as earlier versions named it"])
+def test_of_a_lost_certificate_another_is_made_that_stands_for_what_it_signed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = make_folder(tmp_path / "keys")
+    with monkeypatch.context() as earlier:
+        if name:
+            earlier.setattr(certificates, "_name_of", lambda _: certificates._name(name))
+        first = create_ca(folder, SystemClock())
+    device, _ = issue_device(first, "meter-1", SystemClock())
+    (folder / "server.crt").write_bytes(issue_server(first, [], SystemClock())[0])
+    key = (folder / "ca.key").read_bytes()
+    (folder / "ca.crt").unlink()
+    again = ensure_ca(folder, SystemClock())
+    assert (folder / "ca.key").read_bytes() == key
+    assert again.certificate != first.certificate
+    assert "made again" in caplog.text
+    assert verified(folder / "ca.crt", device)
+    assert verified(folder / "ca.crt", issue_device(again, "meter-2", SystemClock())[0])
+    assert load_ca(folder).certificate == ensure_ca(folder, SystemClock()).certificate
+    other = create_ca(make_folder(tmp_path / "other"), SystemClock())
+    assert not verified(folder / "ca.crt", issue_device(other, "meter-1", SystemClock())[0])
+
+
+def test_a_key_that_cannot_be_read_is_not_deleted(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "keys")
+    (folder / "ca.key").write_bytes(b"half")
+    with pytest.raises(Stop, match=r"ca\.crt is gone.*Restore both") as stop:
+        ensure_ca(folder, SystemClock())
+    assert stop.value.code == "store-damaged"
+    assert (folder / "ca.key").read_bytes() == b"half"
+    assert not (folder / "ca.crt").exists()
 
 
 def test_a_ca_without_its_key_is_not_replaced(tmp_path: Path) -> None:
