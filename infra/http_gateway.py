@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 REALM: Final = "gridseal"
 READS: Final = LaneLimits(threads_max=8, waiting_max=128, per_caller_max=4, wait_s=5.0)
-FILES: Final = LaneLimits(threads_max=4, waiting_max=128)  # of the log
+FILES: Final = LaneLimits(threads_max=4, waiting_max=128, per_caller_max=3)  # of the log
 TOKENS: Final = LaneLimits(threads_max=2, waiting_max=256)  # given out, looked at
 PROBES: Final = LaneLimits(threads_max=2, waiting_max=16)  # health and metrics
 RPC: Final = LaneLimits(threads_max=2, waiting_max=16, wait_s=30.0)

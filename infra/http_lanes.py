@@ -1,7 +1,7 @@
 """Threads of the REST gateway, a few for each kind of call, so that no kind starves another.
 
-In a lane callers take turns, and none has more than its share of the threads. Who would wait behind
-too many, or for too long, is asked to come again.
+In a lane callers take turns, and none has more than its share of the threads, nor of the places of
+those who wait. Who would wait behind too many, or for too long, is asked to come again.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from anyio.to_thread import run_sync
 from bal.errors import Unavailable
 
 T = TypeVar("T")
+SHARES = 4  # into so many the places of those who wait are divided; a caller has one at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class LaneLimits:
     waiting_max: int
     per_caller_max: int = 1_000_000  # threads that one caller has at once
     wait_s: float = 2.5
+
+    def waits_of_one_max(self, caller: str) -> int:
+        """How many calls of one caller may wait; "" is nobody known, and has all places."""
+        return max(1, self.waiting_max // SHARES) if caller else self.waiting_max
 
 
 class Lane:
@@ -51,7 +56,9 @@ class Lane:
         if self._may(caller):
             self._taken[caller] += 1
             return
-        if sum(len(queue) for queue in self._waiting.values()) >= self._limits.waiting_max:
+        waiting = sum(len(queue) for queue in self._waiting.values())
+        own = len(self._waiting.get(caller, ()))
+        if waiting >= self._limits.waiting_max or own >= self._limits.waits_of_one_max(caller):
             raise Unavailable(f"Too many {self._what} wait.", retry_after_s=2)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append(turn)

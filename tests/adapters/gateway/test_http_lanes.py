@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bal.errors import Unavailable
-from infra.http_lanes import Lane, LaneLimits
+from infra.http_gateway import FILES
+from infra.http_lanes import SHARES, Lane, LaneLimits
 
 PATIENCE_S = 30
 
@@ -64,7 +65,7 @@ def test_a_slow_client_starves_nobody(make_api, platform, monkeypatch):
 
 
 def test_too_many_reads_that_wait_are_told_to_come_again(make_api, platform, monkeypatch):
-    limits = LaneLimits(threads_max=2, waiting_max=3, per_caller_max=1, wait_s=PATIENCE_S)
+    limits = LaneLimits(threads_max=2, waiting_max=12, per_caller_max=1, wait_s=PATIENCE_S)
     api = make_api(reads=limits)
     _, go = held(platform, monkeypatch)
     fields = [("Authorization", f"Bearer {api.token('all')}")]
@@ -155,6 +156,44 @@ def test_callers_take_turns_and_none_is_lost(callers, threads, share, cancelled)
 
     asyncio.run(play())
     assert all(now <= threads and of_one <= share for now, of_one in most)
+
+
+def test_one_address_takes_neither_all_threads_nor_all_places():
+    """132 slow requests of one address were all there is room for, and another had 503."""
+    go, lane = Event(), Lane("calls", FILES)
+
+    def slow():
+        assert go.wait(PATIENCE_S)
+
+    async def play():
+        many = FILES.threads_max + FILES.waiting_max
+        greedy = [asyncio.create_task(lane.run("192.0.2.1", slow)) for _ in range(many)]
+        await asyncio.sleep(0)
+        other = await lane.run("192.0.2.2", lambda: 7)
+        refused = sum(one.done() for one in greedy)
+        go.set()
+        await asyncio.gather(*greedy, return_exceptions=True)
+        return other, many - refused
+
+    assert asyncio.run(play()) == (7, FILES.per_caller_max + FILES.waiting_max // SHARES)
+
+
+def test_all_places_of_a_lane_are_taken_by_many():
+    go, lane = Event(), Lane("calls", LaneLimits(threads_max=1, waiting_max=8, wait_s=PATIENCE_S))
+
+    async def play():
+        calls = [
+            asyncio.create_task(lane.run(f"a{n // 2}", lambda: go.wait(PATIENCE_S)))
+            for n in range(11)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="Too many"):
+            await lane.run("late", int)
+        go.set()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        return [type(one) for one in found].count(Unavailable)
+
+    assert asyncio.run(play()) == 2
 
 
 def test_a_place_is_given_back_by_a_call_that_fails():
