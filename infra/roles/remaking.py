@@ -23,12 +23,13 @@ from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
 from infra.roles.storer_begin import checked
 from infra.roles.storer_state import StorerState
-from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, StorerPorts, close_again
+from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, SYNC_EVERY_S, StorerPorts, close_again
 from infra.rules import differs, running_rules
 from infra.source_workers import SourceWorkers
 
 FED_US = 600_000_000  # no window, and no rate of a stream, goes by frames that came before that
 FED_MAX = 100_000  # messages of a partition, of these
+HEADERS_A_STEP = 1024  # other partitions of the process go on in between
 
 Header = Mapping[str, Any]
 
@@ -52,6 +53,7 @@ class Remaking:
         self._closes: list[CommittedClose] = []
         self._before: dict[str, deque[tuple[int, int]]] = {}  # of sources that nothing was fed of
         self._stored = self._version = self._size = 0
+        self._kept, self._synced_s = 0, float("-inf")  # the version that is synced, and since when
         self._steps = self._run()
         self.is_done = False
 
@@ -68,36 +70,41 @@ class Remaking:
         return False
 
     def _run(self) -> Iterator[bool]:
-        ports, projector = self._ports, self._ports.projector
+        ports = self._ports
         heads, synced = self._synced()
-        self._version = min(one.version for one in synced.values())
+        self._version = self._kept = min(one.version for one in synced.values())
         self._stored = self._size = min(one.size for one in synced.values())
-        self._before = self._taken_before({s: synced[p].version for s, p in self._of.items()})
-        expected, made_by = list[str](), self._rules
+        self._before = yield from self._taken_before(
+            {s: synced[p].version for s, p in self._of.items()}
+        )
+        expected, made_by, read = list[str](), self._rules, 0
         for place, header in batch_headers(ports.log, after=self._version, last=heads.version):
             data = jcs.decode(header)
             self._version, self._size = place[0] - 1, int(data["first"])
+            if data["part"] == "0" and expected:  # before anything of it is kept
+                raise differs(ports.log, heads.size, made_by, self._rules)
             if data["part"] == "0" and self._is_much():
                 self._store()
+                yield True
+            read += 1
+            if read % HEADERS_A_STEP == 0:
                 yield True
             lane = self._lane(data)
             if lane is None or place[0] <= synced[lane].version or "again" in data:
                 continue
             if data["part"] == "0":
                 made_by = data["inputs"].get("rules", "")
-                if expected:
-                    raise differs(ports.log, heads.size, made_by, self._rules)
                 yield from self._until(self._needed(data))
                 expected = yield from self._again(data, lane)
+                yield True
             if expected[:1] != [data["rows"]]:
                 raise differs(ports.log, heads.size, made_by, self._rules)
             expected = expected[1:]
         if expected:
             raise differs(ports.log, heads.size, made_by, self._rules)
         self._version, self._size = heads.version, heads.size
+        self._synced_s = float("-inf")
         self._store()
-        for lane in self._lanes:
-            projector.sync_lane(lane, Progress(heads.version, heads.size, 0, 0))
 
     def _synced(self) -> tuple[Heads, dict[int, Progress]]:
         """The newest heads row, and where each begins. Raises Stop as Projector.check_lane."""
@@ -118,7 +125,10 @@ class Remaking:
         return many or self._size - self._stored >= ENTRIES_AT_ONCE
 
     def _store(self) -> None:
-        """All that was made, below the batch at hand."""
+        """All that was made, below the batch at hand; the first time and now and then for good.
+
+        Whoever begins anew, since a server went away, goes on there: so it comes to an end.
+        """
         at = Progress(self._version, self._size, 0, 0)
         registry = self._state.registry
         for lane, commits in self._commits.items():
@@ -127,6 +137,11 @@ class Remaking:
             commits.clear()
         self._closes.clear()
         self._stored = self._size
+        due = self._ports.elapsed_s() - self._synced_s >= SYNC_EVERY_S
+        if due and at.version > self._kept:
+            for lane in self._lanes:
+                self._ports.projector.sync_lane(lane, at)
+            self._kept, self._synced_s = at.version, self._ports.elapsed_s()
 
     # -- what has to be stored before --------------------------------------------------------
 
@@ -167,13 +182,18 @@ class Remaking:
         self._commits[lane].append(Committed(worked, first, sha256(message.raw).digest()))
         return worked.row_digests()
 
-    def _taken_before(self, versions: Mapping[str, int]) -> dict[str, deque[tuple[int, int]]]:
+    def _taken_before(
+        self, versions: Mapping[str, int]
+    ) -> Generator[bool, None, dict[str, deque[tuple[int, int]]]]:
         """The last messages that were taken up to a version; by source which.
 
         Of each its offset, and the size of the log whose registry it was read with.
         """
         found: dict[str, deque[tuple[int, int]]] = {}
-        for place, header in batch_headers(self._ports.log, last=max(versions.values())):
+        headers = batch_headers(self._ports.log, last=max(versions.values()))
+        for read, (place, header) in enumerate(headers, 1):
+            if read % HEADERS_A_STEP == 0:
+                yield True
             data = jcs.decode(header)
             source = f"{data['epoch']}/{data['partition']}"
             wanted = place[0] <= versions.get(source, -1)
@@ -187,16 +207,20 @@ class Remaking:
 
         Not before: of a lane that is ahead they go by what is made of the others first.
         """
-        for offset, size in self._open(source, self._before.pop(source, deque())):
+        found = yield from self._open(source, self._before.pop(source, deque()))
+        for offset, size in found:
             yield from self._until(size)
             self._workers.of(source, size).process(self._message(source, offset))
             yield True
 
-    def _open(self, source: str, tail: deque[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _open(
+        self, source: str, tail: deque[tuple[int, int]]
+    ) -> Generator[bool, None, list[tuple[int, int]]]:
         """Those of a source's last messages that windows may still have frames of."""
         newest_us: int | None = None
         found: list[tuple[int, int]] = []
         for offset, size in reversed(tail):
+            yield True
             try:
                 message = self._message(source, offset)
             except Stop:  # a subject of it was erased: the entries behind it will tell

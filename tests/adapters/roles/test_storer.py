@@ -22,6 +22,7 @@ from bal.certify.tiles import split_bundle
 from bal.errors import Stop, Unavailable
 from bal.model import StoredRecord
 from bal.registry import KINDS
+from infra import log_reader
 from infra.committed import Committed
 from infra.file_log import FileLog
 from infra.fsck import fsck
@@ -552,6 +553,62 @@ def test_making_again_of_lanes_that_are_not_equally_far(
         assert making.step() or making.is_done  # else it waits for itself
     assert ports.projector.progress().size == copy.ground.size
     copy.check(expected)
+
+
+def test_making_again_keeps_what_it_stored_before_a_server_went_away(
+    copy: Copy, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run gets to the end, all of them together do."""
+    monkeypatch.setattr(remaking, "CATCH_UP_MESSAGES", 2)
+    ports = copy.played.storer()[0]._ports
+    store, left = ports.projector._customer_db.store, [0]
+
+    def refusing(*args: Any) -> None:
+        if left[0] == 0:
+            raise Unavailable("it takes too long", retry_after_s=1)
+        left[0] -= 1
+        store(*args)
+
+    monkeypatch.setattr(ports.projector._customer_db, "store", refusing)
+    versions = [ports.projector.progress().version]
+    while ports.projector.progress().size < copy.ground.size:
+        making, left[0] = Remaking(ports), 12 * PARTITIONS
+        with suppress(Unavailable):
+            while not making.is_done:
+                assert making.step() or making.is_done
+        versions.append(ports.projector.progress().version)
+        assert versions[-1] > versions[-2]
+    assert len(versions) > 4
+    copy.check(expected)
+
+
+def test_making_again_reads_a_little_of_the_log_in_a_step(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other partitions of the process go on in between."""
+    monkeypatch.setattr(remaking, "HEADERS_A_STEP", 8)
+    monkeypatch.setattr(log_reader, "HEADERS_AT_ONCE", 8)
+    ports = copy.played.storer()[0]._ports
+    headers, message = FileLog.headers, Remaking._message
+    pages, messages = [0], [0]
+
+    def paged(self: FileLog, *args: Any) -> Any:
+        pages[0] += 1
+        return headers(self, *args)
+
+    def counted(self: Remaking, *args: Any) -> Any:
+        messages[0] += 1
+        return message(self, *args)
+
+    monkeypatch.setattr(FileLog, "headers", paged)
+    monkeypatch.setattr(Remaking, "_message", counted)
+    making = Remaking(ports, [1])
+    while not making.is_done:
+        pages[0] = messages[0] = 0
+        if not making.step():
+            break
+        assert pages[0] <= 3
+        assert messages[0] <= 2
 
 
 def test_a_log_that_is_older_stops_it(copy: Copy) -> None:
