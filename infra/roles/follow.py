@@ -31,7 +31,7 @@ LOOK_S = 0.03
 COUNT_S = 0.25  # between two looks at how much waits on the bus
 AWAY_S = 1.0  # before the next look where a server is away
 TOLD_AGAIN_US = 60_000_000  # a start tells what became visible since: its senders may wait for it
-LATE_S = 30.0  # after which a message that the archive lacks is left: its subject was erased
+LATE_S = 30.0  # after which a stored message that the archive lacks is left: it was erased
 JOIN_S = 3.0
 
 logger = logging.getLogger("gridseal.follow")
@@ -42,7 +42,8 @@ Message = tuple[str, int, int]  # epoch, partition, offset
 @dataclass(slots=True)
 class _Late:
     message: Message
-    since_s: float
+    first: int  # where its entries would be; it is stored once more than that is
+    since_s: float | None = None  # it is stored, or nothing of it ever will be
 
 
 class Follower:
@@ -184,27 +185,30 @@ class Follower:
                 if message is not None:
                     wanted = self._wanted() if wanted is None else wanted
                     if wanted:
-                        self._look_at(message, wanted, told)
+                        self._look_at(_Late(message, int(data["first"])), wanted, told)
                 self._place = place
 
-    def _look_at(
-        self, message: Message, wanted: Collection[str], told: list[CertifiedMessage]
-    ) -> None:
+    def _look_at(self, one: _Late, wanted: Collection[str], told: list[CertifiedMessage]) -> None:
         """Open it only if its sender is here: others' messages are told of elsewhere."""
-        sender = self._archive.sender(*message)
-        if sender in wanted and (made := self._made(message)) is not None:
+        sender = self._archive.sender(*one.message)
+        if sender in wanted and (made := self._made(one.message)) is not None:
             told.append(made)
         elif sender is None or sender in wanted:
             # Nothing of it became an entry: it is visible before it is stored.
-            self._late.append(_Late(message, monotonic()))
+            self._late.append(one)
 
     def _arrived(self, told: list[CertifiedMessage]) -> None:
-        """Of those that the archive lacked at the last look."""
+        """Of those that the archive lacked at the last look.
+
+        They wait for as long as storing stands still at them, however long a server is away.
+        """
         for one in list(self._late):
+            if one.since_s is None and self._stored_size > one.first:
+                one.since_s = monotonic()
             made = self._made(one.message)
             if made is not None:
                 told.append(made)
-            if made is not None or monotonic() - one.since_s > LATE_S:
+            if made is not None or (one.since_s is not None and monotonic() - one.since_s > LATE_S):
                 self._late.remove(one)
 
     def _made(self, message: Message) -> CertifiedMessage | None:

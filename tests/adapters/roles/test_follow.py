@@ -3,20 +3,22 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED
-from bal.model import RawMessage
+from bal.model import Digest, RawMessage, TreeHead
 from bal.pipeline import OPERATOR
 from bal.ports import Intake
 from bal.registry import Registry
 from infra.announcer import CertifiedMessage
 from infra.heads_row import FIRST
 from infra.log_reader import batch_headers
-from infra.roles.follow import Backlog, Follower, message_of, place_of
+from infra.roles import follow
+from infra.roles.follow import LATE_S, Backlog, Follower, message_of, place_of
 from tests.journey.small_platform import Hand, Small, cim
 
 WAIT_S = 30
@@ -146,6 +148,57 @@ def test_which_message_a_header_is_of() -> None:
     assert message_of({**header, "again": "0123456789abcdef/2/5"}) == ("0123456789abcdef", 2, 5)
     for epoch in (OWN_SOURCE, DERIVED, "claim.0123456789abcdef"):
         assert message_of({**header, "epoch": epoch}) is None
+
+
+class _Refused:
+    """A log, a storer and an archive: all of one message that led to no entry, and stood still."""
+
+    def __init__(self) -> None:
+        self.stored, self.archived = 0, False
+
+    def checkpoint(self) -> tuple[TreeHead, str]:
+        return TreeHead(4, Digest(bytes(32))), ""
+
+    def headers(self, place: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], bytes]]:
+        header = {"epoch": "e", "partition": "0", "offset": "7", "part": "0"}
+        found = jcs.encode({**header, "first": "4", "count": "0"})
+        return [((1, 0), found)] if place < (1, 0) else []
+
+    def size(self) -> int:
+        return self.stored
+
+    def registry_records(self, size: int, first: int = 0) -> dict[int, bytes]:
+        return {}
+
+    def sender(self, *message: Any) -> str | None:
+        return "headend" if self.archived else None
+
+    def certified(self, *message: Any) -> tuple[str, bytes, str] | None:
+        return ("headend", bytes(32), "{}") if self.archived else None
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_refused_message_is_waited_for_while_storing_stands_still(
+    monkeypatch: pytest.MonkeyPatch, erased: bool
+) -> None:
+    """It is visible before it is stored; only one that is stored, and not there, is erased."""
+    parts: Any = _Refused()
+    told: list[CertifiedMessage] = []
+    now_s = 0.0
+    monkeypatch.setattr(follow, "monotonic", lambda: now_s)
+    follower = Follower(
+        stored=parts, log=parts, archive=parts, registry=Registry(), clock=Hand(),
+        wanted=lambda: ["headend"], on_certified=told.extend,
+    )  # fmt: skip
+    for parts.stored in (4, 4, 4, 5, 5):
+        now_s += 2 * LATE_S if parts.stored == 4 else 0.1
+        parts.archived = not erased and parts.stored == 5
+        follower._look()
+        follower._tell()
+    assert len(told) == (0 if erased else 1)
+    now_s += 2 * LATE_S
+    follower._tell()
+    assert follower._late == []
 
 
 class _Raw:
