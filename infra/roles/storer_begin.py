@@ -10,6 +10,7 @@ from infra.log_reader import batch_headers
 from infra.projector import Projector
 from infra.roles.ports import Topic
 
+LOOKS = 16  # at the heads row, while it changes
 ROWS_POSITION, ANNOUNCEMENTS_POSITION = "storer.rows", "storer.announcements"
 
 
@@ -29,14 +30,22 @@ class Lost(Stop):
 
 
 def checked(log: LogReads, projector: Projector, partition: int) -> Heads:
-    """The heads row, as of which what is stored of a partition is possible. Raises Stop."""
+    """The heads row, as of which what is stored of a partition is possible.
+
+    Raises Stop where what is stored is ahead of a log that stands still, Unavailable where another
+    storer goes on whenever this one looks.
+    """
     heads = log.heads()
-    try:
-        projector.check_lane(partition, heads.version, heads.size)
-    except Stop:  # another storer stored while this one looked
-        heads = log.heads()
-        projector.check_lane(partition, heads.version, heads.size)
-    return heads
+    for _ in range(LOOKS):
+        try:
+            projector.check_lane(partition, heads.version, heads.size)
+        except Stop:  # another storer stored while this one looked, or was stopped
+            looked, heads = heads, log.heads()
+            if heads == looked:
+                raise
+        else:
+            return heads
+    raise Unavailable("the log grows faster than this storer can look", retry_after_s=1)
 
 
 def first_kept(topic: Topic, position: int) -> int:

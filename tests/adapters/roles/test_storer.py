@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,9 +22,10 @@ from bal.certify.commitment import COMMITMENT_BYTES
 from bal.certify.tiles import split_bundle
 from bal.errors import Stop, Unavailable
 from bal.model import StoredRecord
+from bal.ports import Heads
 from bal.registry import KINDS
 from infra import log_reader
-from infra.committed import Committed
+from infra.committed import Committed, Progress
 from infra.file_log import FileLog
 from infra.fsck import fsck
 from infra.log_reader import batch_headers
@@ -35,6 +37,7 @@ from infra.roles.storer import StorerRole
 from infra.roles.storer_begin import (
     ROWS_POSITION,
     announcements_position,
+    checked,
     rows_position,
     taken_at,
 )
@@ -616,6 +619,33 @@ def test_a_log_that_is_older_stops_it(copy: Copy) -> None:
     storer, _ = copy.played.storer()
     with pytest.raises(Stop, match="projection-ahead"):
         storer.step()
+
+
+@pytest.mark.parametrize("others", [1, 2, 9])
+def test_another_one_may_store_whenever_this_one_looks(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """What is stored is never ahead of the log, however late the heads row came that was read."""
+    ports = copy.played.storer()[0]._ports
+    newest, reads = ports.log.heads(), [0]
+
+    def heads() -> Heads:
+        """Each read is followed by a commit, and by another one's storing of it."""
+        reads[0] += 1
+        left = max(0, others - reads[0])
+        return replace(newest, version=newest.version - left, size=newest.size - left)
+
+    monkeypatch.setattr(ports.log, "heads", heads)
+    stored = Progress(newest.version, newest.size, 0, 0)
+    monkeypatch.setattr(ports.projector.file, "synced", lambda lane: stored)
+    monkeypatch.setattr(ports.projector._customer_db, "stored", lambda lane: newest.size)
+    assert checked(ports.log, ports.projector, 0).version == newest.version
+    reads[0] = -10_000  # it goes on and on
+    with pytest.raises(Unavailable):
+        checked(ports.log, ports.projector, 0)
+    monkeypatch.setattr(ports.log, "heads", lambda: replace(newest, size=newest.size - 1))
+    with pytest.raises(Stop, match="projection-ahead"):
+        checked(ports.log, ports.projector, 0)
 
 
 def test_what_was_taken_as_of_a_version(copy: Copy) -> None:
