@@ -25,7 +25,8 @@ from infra.roles.positions import begun_at
 POSITION = "sequencer.commitments"  # the name of its saved position
 READ_OFFERS = 128  # at once
 COMMIT_OFFERS = 512  # fewer wait for the next checkpoint: their headers are one announcement
-TELL_VERSIONS = 64  # in one append, where many were not announced
+TELL_VERSIONS = 64  # in one step, where many were not announced
+TELLING = "versions can't be announced"
 END_ANNOUNCEMENTS = 64  # looked at when taking over, for the last that was told
 TICK_EVERY_US = 60_000_000
 SAVE_EVERY_S = 1.0  # what is read again after a restart is dropped again
@@ -125,7 +126,7 @@ class Sequencing:
         if self._publish_due():
             self._publish()
         self._save()
-        return busy
+        return busy or self._tells_more()
 
     def wait_s(self) -> float:
         """For how long nothing is due, unless an offer comes; at most IDLE_S."""
@@ -134,6 +135,8 @@ class Sequencing:
             due.append(self._commit_in())
         if self._is_unpublished():
             due.append(self._publish_in())
+        if self._tells_more():
+            due.append(0.0)
         return max(0.0, min(due))
 
     def gathers(self) -> bool:
@@ -236,27 +239,31 @@ class Sequencing:
         self._claimed.clear()
 
     def _announce(self) -> None:
-        """Tell of every version that was not told of; again, where the answer was lost."""
-        while self._announced < self.heads.version:
-            last = min(self.heads.version, self._announced + TELL_VERSIONS)
-            told = [self._told(version) for version in range(self._announced + 1, last + 1)]
+        """Tell of versions that were not told of; again, where the answer was lost.
 
-            def append(told: Sequence[bytes] = told) -> bool:
-                self._announcements.append(told)
-                return True
+        Not of all of them in one step: where nothing is known of what was told it is the whole log.
+        """
+        if self._announced == self.heads.version:
+            return
+        last = min(self.heads.version, self._announced + TELL_VERSIONS)
+        told = self._told(self._announced + 1, last)
 
-            if not self._try("versions can't be announced", append):
-                return
+        def append() -> bool:
+            self._announcements.append(told)
+            return True
+
+        if self._try(TELLING, append):
             self._announced = last
 
-    def _told(self, version: int) -> bytes:
-        headers = [
-            header for _, header in batch_headers(self._tiles, after=version - 1, last=version)
-        ]
-        if not headers:
-            raise Stop("log-damaged", f"there are no batch headers of version {version}")
-        end = jcs.decode(headers[-1])
-        return announcement(version, int(end["first"]) + int(end["count"]), headers)
+    def _tells_more(self) -> bool:
+        return self._announced < self.heads.version and TELLING not in self._away
+
+    def _told(self, first: int, last: int) -> list[bytes]:
+        """Announcements of these versions, one each."""
+        headers: dict[int, list[bytes]] = {version: [] for version in range(first, last + 1)}
+        for place, header in batch_headers(self._tiles, after=first - 1, last=last):
+            headers[place[0]].append(header)
+        return [_announcement(version, found) for version, found in headers.items()]
 
     def _last_announced(self) -> int:
         """By the end of the announcements: what comes before it was told by whoever wrote it."""
@@ -322,3 +329,10 @@ class Sequencing:
         if self._away.pop(what, None) is not None:
             logger.info("%s: that is over", what)
         return found
+
+
+def _announcement(version: int, headers: Sequence[bytes]) -> bytes:
+    if not headers:
+        raise Stop("log-damaged", f"there are no batch headers of version {version}")
+    end = jcs.decode(headers[-1])
+    return announcement(version, int(end["first"]) + int(end["count"]), headers)

@@ -14,7 +14,7 @@ from bal.store.merge import Announced, parse
 from infra.file_log import FileLog
 from infra.key_signer import CheckpointSigner
 from infra.roles.ports import Position
-from infra.roles.sequencing import COMMIT_OFFERS, POSITION, Sequencing
+from infra.roles.sequencing import COMMIT_OFFERS, POSITION, TELL_VERSIONS, Sequencing
 from tests.unit.infra.sequencing_kit import (
     EPOCH,
     ORIGIN,
@@ -179,6 +179,40 @@ def test_where_the_end_of_the_announcements_is_trimmed(ground: Ground) -> None:
     ground.announcements.trim(len(ground.announcements.items))
     assert ground.begin().announced == ground.positions.get(POSITION).version > 0
     assert len(ground.told()) == count
+
+
+def test_a_log_that_is_told_again_whole_holds_up_no_commit(ground: Ground) -> None:
+    """Where roles.db was lost, and all announcements were trimmed."""
+    sequencing = begun(ground)
+    for offset in range(3 * TELL_VERSIONS):
+        ground.time.pass_s(2 * INTERVAL_S)
+        ground.offer(offer(offset))
+        sequencing.step()
+    version = sequencing.heads.version
+    assert version > 3 * TELL_VERSIONS
+    ground.announcements.trim(len(ground.announcements.items))
+    ground.positions.saved.clear()
+    before = len(ground.told())
+    again = ground.begin()
+    assert again.announced == 0
+    for step in range(1, 4):
+        ground.offer(offer(3 * TELL_VERSIONS + step - 1))
+        ground.time.pass_s(2 * INTERVAL_S)
+        assert again.step()  # there is more
+        assert again.wait_s() == 0
+        assert again.announced == step * TELL_VERSIONS
+        assert again.heads.taken[SOURCE] == 3 * TELL_VERSIONS + step - 1
+    ground.announcements.away = True
+    ground.time.pass_s(2)
+    assert not again.step()
+    assert again.wait_s() > 0  # it does not spin
+    ground.announcements.away = False
+    ground.time.pass_s(2)
+    while again.step():
+        assert again.published is not None
+    told = [one.version for one in ground.told()[before:]]
+    assert told == list(range(1, again.heads.version + 1))
+    assert POSITION in ground.positions.saved
 
 
 def test_what_was_taken_is_read_no_more(ground: Ground) -> None:
