@@ -5,8 +5,9 @@ itself uses, and written by the adapter that keeps them in files.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import groupby
 
 from bal.errors import Stop, Unavailable
@@ -34,8 +35,9 @@ _Kept = tuple[RawMessage, int]  # a message, and the size of the registry that i
 class Servers:
     """The stores of one data folder that are servers, as one copy looks at them.
 
-    `begin`, then `see_heads` and `see_messages` at the moments that data_copy chooses, then the
-    `write_…`. Every call raises Unavailable where a server does not answer.
+    `begin`, then `see_heads` and `see_messages` at the moments that data_copy chooses, and right
+    behind them `take_messages`; then the `write_…`. Every call raises Unavailable where a server
+    does not answer.
     """
 
     def __init__(self, folder: DataFolder) -> None:
@@ -43,9 +45,8 @@ class Servers:
         self._outside = outside_of(folder)
         self.has_messages, self.has_rows, self.has_heads = self._outside.servers
         self._opened = ExitStack()
-        self._bus: KafkaBus | None = None
-        self._raw: RawTopic | None = None
-        self._spans: list[tuple[int, int]] = []  # by partition the offsets that are copied
+        self._parts: list[_Part] = []  # by partition
+        self._ends: Callable[[], list[int]] = list
         self._heads = FIRST
 
     def close(self) -> None:
@@ -57,23 +58,69 @@ class Servers:
         """Whether there is one."""
         return self.has_messages or self.has_rows or self.has_heads
 
-    def begin(self) -> None:
-        """Enter the bus, and note what it keeps, before anything else is looked at.
+    def begin(self, to: DataFolder) -> None:
+        """Enter the bus, and copy what it keeps, before anything else is looked at.
 
-        What it has let go of by now is stored, and the stores are looked at later.
+        As files of the same epoch and offsets. What it has let go of by now, or while it is read,
+        is stored, and the stores are looked at later: then the copy begins behind that.
         """
         if not self.has_messages:
             return
         access = kafka_access(self._outside.kafka, read_only=True)
         layout = layout_of(self._folder)
         if layout is None:
-            self._bus = KafkaBus(access, self._outside.kafka.topic, read_only=True)
-            self._opened.callback(self._bus.close)
-            return
-        channels = KafkaChannels(access, layout.epoch, layout.partitions)
+            bus = KafkaBus(access, self._outside.kafka.topic, read_only=True)
+            self._opened.callback(bus.close)
+            self._parts, self._ends = [self._part_of_bus(bus, to)], lambda: [bus.end()]
+        else:
+            channels = KafkaChannels(access, layout.epoch, layout.partitions)
+            self._opened.callback(channels.close)
+            self._parts, self._ends = self._parts_of(channels.raw, to), channels.raw.ends
+        for part, end in zip(self._parts, self._ends(), strict=True):
+            part.take_kept(end)
+
+    def _part_of_bus(self, bus: KafkaBus, to: DataFolder) -> "_Part":
+        SqliteBus(to.bus).close()
+        with closing(sqlite3.connect(to.bus / "bus.db")) as db, db:
+            db.execute("UPDATE topic SET epoch = ?", (bus.epoch,))
+        file = SqliteBus(to.bus)
+        self._opened.callback(file.close)
+
+        def read(at: int, limit: int) -> list[_Kept]:
+            return [(message, 0) for message in bus.read(at, limit)]
+
+        def write(found: Sequence[_Kept]) -> None:
+            file.append([_intake(message) for message, _ in found])
+
+        def begin_at(first: int) -> None:
+            file.trim(first)
+            with closing(sqlite3.connect(to.bus / "bus.db")) as db, db:
+                db.execute("UPDATE topic SET next = ?", (first,))
+
+        return _Part("the bus", read, write, begin_at)
+
+    def _parts_of(self, raw: RawTopic, to: DataFolder) -> "list[_Part]":
+        SqliteChannels.make(make_folder(to.bus), raw.epoch, raw.partitions)
+        channels = SqliteChannels.open(to.bus, epoch=raw.epoch)
         self._opened.callback(channels.close)
-        self._raw = raw = channels.raw
-        self._spans = [(_first_kept(raw, p, end), end) for p, end in enumerate(raw.ends())]
+
+        def part(partition: int) -> _Part:
+            def read(at: int, limit: int) -> list[_Kept]:
+                return raw.read(partition, at, limit, _WAIT_S)
+
+            def write(found: Sequence[_Kept]) -> None:
+                for registry, some in groupby(found, key=lambda one: one[1]):
+                    channels.raw.append([_intake(m) for m, _ in some], registry, partition)
+
+            def begin_at(first: int) -> None:
+                channels.raw.trim(partition, first)
+                with closing(sqlite3.connect(to.bus / "raw.db")) as db, db:
+                    sql = "UPDATE ends SET low = ?, next = ? WHERE partition = ?"
+                    db.execute(sql, (first, first, partition))
+
+            return _Part(f"partition {partition}", read, write, begin_at)
+
+        return [part(partition) for partition in range(raw.partitions)]
 
     def see_heads(self) -> int:
         """Look at the heads row; its version."""
@@ -83,11 +130,20 @@ class Servers:
 
     def see_messages(self) -> None:
         """Note where the bus ends: of what was accepted before, nothing is missing in the copy."""
-        if self._raw is not None:
-            spans = zip(self._spans, self._raw.ends(), strict=True)
-            self._spans = [(first, end) for (first, _), end in spans]
-        elif self._bus is not None:
-            self._spans = [(0, self._bus.end())]
+        for part, end in zip(self._parts, self._ends(), strict=True):
+            part.end = end
+
+    def take_messages(self, needed_from: int | None) -> None:
+        """Copy what came between `begin` and `see_messages`.
+
+        needed_from: of a platform that is one process, what its projection may ask for. Raises
+        Stop("bus-trimmed") where the platform that runs has let go of some meanwhile: it may have
+        stored them behind the look at its stores.
+        """
+        for part in self._parts:
+            if needed_from is not None and part.first > min(needed_from, part.end):
+                raise Stop("bus-trimmed", f"message {needed_from} is no longer on the bus")
+            part.take()
 
     # -- into the copy ----------------------------------------------------------------------
 
@@ -96,43 +152,6 @@ class Servers:
         if self.has_heads and self._heads != FIRST:
             with closing(SqliteHeads(make_folder(to.log))) as row:
                 row.swap(FIRST, self._heads)
-
-    def write_messages(self, to: DataFolder, needed_from: int) -> None:
-        """As files of the same epoch and offsets.
-
-        needed_from: of a platform that is one process, what its projection may ask for. Raises
-        Stop("bus-trimmed") where the platform that runs has let go of some meanwhile.
-        """
-        if self._raw is not None:
-            self._write_topic(to, self._raw)
-        elif self._bus is not None:
-            self._write_bus(to, self._bus, needed_from)
-
-    def _write_topic(self, to: DataFolder, raw: RawTopic) -> None:
-        SqliteChannels.make(make_folder(to.bus), raw.epoch, raw.partitions)
-        with closing(sqlite3.connect(to.bus / "raw.db")) as db, db:
-            starts = [(first, first, p) for p, (first, _) in enumerate(self._spans)]
-            db.executemany("UPDATE ends SET low = ?, next = ? WHERE partition = ?", starts)
-        with closing(SqliteChannels.open(to.bus, epoch=raw.epoch)) as channels:
-            for partition, (first, end) in enumerate(self._spans):
-                for found in _of_topic(raw, partition, first, end):
-                    for registry, some in groupby(found, key=lambda one: one[1]):
-                        intakes = [_intake(message) for message, _ in some]
-                        channels.raw.append(intakes, registry, partition)
-
-    def _write_bus(self, to: DataFolder, bus: KafkaBus, needed_from: int) -> None:
-        [(_, end)] = self._spans
-        at = min(needed_from, end)
-        SqliteBus(to.bus).close()
-        with closing(sqlite3.connect(to.bus / "bus.db")) as db, db:
-            db.execute("UPDATE topic SET epoch = ?, next = ?", (bus.epoch, at))
-        with closing(SqliteBus(to.bus)) as file:
-            while at < end:
-                found = bus.read(at, min(MESSAGES_AT_ONCE, end - at))
-                if not found:
-                    raise Unavailable(f"Kafka does not give message {at}", retry_after_s=5)
-                file.append([_intake(message) for message in found])
-                at += len(found)
 
     def write_rows(self, to: DataFolder, size: int) -> None:
         """Those of entries below `size`, which are stored, as `customer.db`."""
@@ -150,30 +169,57 @@ class Servers:
                 file.store(rows.records(start, stop), stop)
 
 
-def _of_topic(raw: RawTopic, partition: int, at: int, end: int) -> Iterator[Sequence[_Kept]]:
-    while at < end:
-        found = raw.read(partition, at, min(MESSAGES_AT_ONCE, end - at), _WAIT_S)
-        if not found:
-            text = f"Kafka does not give message {at} of partition {partition}"
-            raise Unavailable(text, retry_after_s=5)
-        yield found
-        at += len(found)
+@dataclass(slots=True)
+class _Part:
+    """A partition of the bus, of which the copy has the messages from `first` to `at`."""
 
+    name: str
+    read: Callable[[int, int], Sequence[_Kept]]  # from an offset on, so many
+    write: Callable[[Sequence[_Kept]], None]
+    begin_at: Callable[[int], None]  # empties the copy; its next message has this offset
+    first: int = 0
+    at: int = 0
+    end: int = 0
 
-def _first_kept(raw: RawTopic, partition: int, end: int) -> int:
-    """The first offset below which all is trimmed: to try is all that a topic offers."""
-    low, high = 0, end
-    while low < high:
-        middle = (low + high) // 2 if low else 0
-        try:
-            raw.read(partition, middle, 1)
-        except Stop as stop:
-            if stop.code != "bus-trimmed":
-                raise
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    def take_kept(self, end: int) -> None:
+        """All up to `end` that is not trimmed, and what is trimmed meanwhile is not needed."""
+        self.end = end
+        while True:  # the first that is kept rises each time, and `end` does not
+            self.first = self._first_kept()
+            self.begin_at(self.first)
+            self.at = self.first
+            try:
+                self.take()
+            except Stop as stop:
+                if stop.code != "bus-trimmed":
+                    raise
+            else:
+                return
+
+    def take(self) -> None:
+        """All up to `end`. Raises Stop("bus-trimmed"), Unavailable."""
+        while self.at < self.end:
+            found = self.read(self.at, min(MESSAGES_AT_ONCE, self.end - self.at))
+            if not found:
+                text = f"Kafka does not give message {self.at} of {self.name}"
+                raise Unavailable(text, retry_after_s=5)
+            self.write(found)
+            self.at += len(found)
+
+    def _first_kept(self) -> int:
+        """The first offset below which all is trimmed: to try is all that a topic offers."""
+        low, high = self.at, self.end
+        while low < high:
+            middle = (low + high) // 2 if low else 0
+            try:
+                self.read(middle, 1)
+            except Stop as stop:
+                if stop.code != "bus-trimmed":
+                    raise
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
 
 def _intake(message: RawMessage) -> Intake:

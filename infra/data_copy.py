@@ -96,15 +96,14 @@ def _copy(data: DataFolder, to: DataFolder, *, keys: bool, log_keys: bool, rows:
                 _copy_plain(data.root, to.root, name)
         else:
             settle(data.root)
-            _copy_running(data.root, to.root, names, servers)
+            _copy_running(data, to, names, servers)
         unwanted = {Path("keys", name) for name in LOG_KEYS} if not log_keys else set()
         _copy_files(data.root, to.root, unwanted, keys=keys)
         if servers is not None:
             servers.write_heads(to)
         version = _as_of_heads(to.root)
-        size, needed_from = _progress(to)
+        size = _progress(to)
         if servers is not None:
-            _write_messages(servers, to, needed_from)
             servers.write_rows(to, size if rows else 0)
         if not rows:
             for path in to.customer_db.glob(f"{PROGRESS.name}*"):
@@ -126,9 +125,9 @@ def _servers(data: DataFolder) -> "Servers | None":
     return Servers(data)
 
 
-def _write_messages(servers: "Servers", to: DataFolder, needed_from: int) -> None:
+def _take_messages(servers: "Servers", needed_from: int | None) -> None:
     try:
-        servers.write_messages(to, needed_from)
+        servers.take_messages(needed_from)
     except Stop as stop:
         if stop.code != "bus-trimmed":
             raise
@@ -193,12 +192,14 @@ def _copy_plain(data: Path, to: Path, name: Path) -> None:
 # -- while a platform runs, or servers ------------------------------------------------------------
 
 
-def _copy_running(data: Path, to: Path, names: list[Path], servers: "Servers | None") -> None:
+def _copy_running(
+    folder: DataFolder, copy_to: DataFolder, names: list[Path], servers: "Servers | None"
+) -> None:
     """Raises _LetGo."""
+    data, to, version = folder.root, copy_to.root, 0
     kept = _kept(data)
     if servers is not None:
-        servers.begin()
-    version = 0
+        servers.begin(copy_to)
     with ExitStack() as opened:
         looks: dict[Path, sqlite3.Connection] = {}
         for name in _moments(names, servers):
@@ -218,6 +219,11 @@ def _copy_running(data: Path, to: Path, names: list[Path], servers: "Servers | N
                 version = _version(db)
         if not _bus_is_whole(looks) or (RAW in looks and _kept_in(looks[RAW]) != kept):
             raise _LetGo
+        if servers is not None:
+            # Before the large files: storers let go of messages every few seconds, and these take
+            # longer. What was accepted is bounded by `see_messages`, and the vault was looked at
+            # behind that, whatever is copied first; what a look shows stays as it was.
+            _take_messages(servers, None if folder.has_roles else _needed_from(looks) or 0)
         for name, db in looks.items():
             make_folder((to / name).parent)
             os.close(os.open(to / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -255,13 +261,19 @@ def _wait_for_headers(db: sqlite3.Connection, version: int) -> None:
 
 def _bus_is_whole(looks: Mapping[Path, sqlite3.Connection]) -> bool:
     """Whether the bus still has what the projection may need."""
-    progress, bus = looks.get(PROGRESS), looks.get(BUS)
-    row = progress.execute("SELECT needed_from FROM progress").fetchone() if progress else None
-    if row is None or bus is None:
+    bus, needed_from = looks.get(BUS), _needed_from(looks)
+    if bus is None or needed_from is None:
         return True
     (first,) = bus.execute("SELECT min(offset) FROM raw").fetchone()
     (end,) = bus.execute("SELECT next FROM topic").fetchone()
-    return bool(row[0] >= (end if first is None else first))
+    return bool(needed_from >= (end if first is None else first))
+
+
+def _needed_from(looks: Mapping[Path, sqlite3.Connection]) -> int | None:
+    """The first message that the projection of a platform in one process may ask for, if it ran."""
+    progress = looks.get(PROGRESS)
+    row = progress.execute("SELECT needed_from FROM progress").fetchone() if progress else None
+    return row[0] if row else None
 
 
 def _kept(data: Path) -> list[tuple[int, int]]:
@@ -331,14 +343,14 @@ def _as_of_heads(to: Path) -> int:
     return version
 
 
-def _progress(to: DataFolder) -> tuple[int, int]:
-    """Size up to which rows are stored for good, and the first message that is still needed.
+def _progress(to: DataFolder) -> int:
+    """Size up to which rows are stored for good.
 
     Of roles what all of them have stored: they begin with that, all at one place of the log.
     """
     path, row = to.root / PROGRESS, None
     if not path.exists():
-        return 0, 0
+        return 0
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as db, db:
         if to.has_roles:
             count, *least = db.execute(
@@ -346,10 +358,10 @@ def _progress(to: DataFolder) -> tuple[int, int]:
             ).fetchone()
             at = least if count == to.partitions else (0, 0)
             db.execute("UPDATE lane SET version = ?, size = ?, stored = 0, boot = ''", at)
-            row = at[1], 0
+            row = (at[1],)
         else:
-            row = db.execute("SELECT size, needed_from FROM progress").fetchone()
-    return (row[0], row[1]) if row else (0, 0)
+            row = db.execute("SELECT size FROM progress").fetchone()
+    return row[0] if row else 0
 
 
 def _in_one_file(to: Path) -> None:
