@@ -75,7 +75,7 @@ def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
 
 def verified(ca: Path, leaf: bytes) -> bool:
     (ca.parent / "leaf.pem").write_bytes(leaf)
-    command = ["openssl", "verify", "-x509_strict", "-CAfile", ca, ca.parent / "leaf.pem"]
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", str(ca), str(ca.parent / "leaf.pem")]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
