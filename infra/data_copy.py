@@ -2,8 +2,8 @@
 
 Of a stopped platform the files are copied as they are, under its lock. Of a running one every
 SQLite file is looked at in a read transaction; all of them are begun, in an order in which each
-store may be ahead of the one before it and never behind, before the first byte is copied. So a copy
-is what a kill at that moment would have left. The original is never written.
+store may be ahead of the one before it and never behind, before the first byte of a file is copied.
+So a copy is what a kill at that moment would have left. The original is never written.
 
 A copy is of files alone: what servers have is written into it as the adapters of files keep it
 (infra/copy_servers.py). Of roles it has raw messages and what is stored; what lay between workers,
