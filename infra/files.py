@@ -3,9 +3,12 @@
 import os
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 
 from bal.errors import Stop
+
+OPEN_TIMEOUT_S = 30
 
 
 def make_folder(path: Path) -> Path:
@@ -97,11 +100,24 @@ def open_sqlite(
     where all roles may start at once on a slow disk, later ten seconds.
     """
     make_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.execute(f"PRAGMA page_size={page_bytes}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.executescript(schema)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=OPEN_TIMEOUT_S
+    )
+    deadline = time.monotonic() + OPEN_TIMEOUT_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA page_size={page_bytes}")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            connection.executescript(schema)
+            break
+        except sqlite3.OperationalError as error:
+            # Of two that turn a new file to WAL one is refused at once: SQLite does not wait there.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                connection.close()
+                raise
+            time.sleep(0.05)
     connection.execute("PRAGMA busy_timeout=10000")
     return connection
 
