@@ -16,7 +16,6 @@ from infra import projected
 from infra.projector import Projector
 from infra.roles import lane, windows_again
 from infra.roles.ports import Position
-from infra.roles.sequencing import Sequencing
 from infra.roles.storing import Storing
 from tests.simulation.__main__ import run
 from tests.simulation.log_store import LogView
@@ -114,10 +113,6 @@ def header_names_another_registry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lane, "offers", offers)
 
 
-def announcements_are_not_made_up_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Sequencing, "_last_announced", lambda self: self._sequencer.heads.version)
-
-
 def upsert_that_overwrites(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimDb, "_with_known", lambda self, home, rows, first, last: rows)
 
@@ -144,7 +139,6 @@ DEFECTS: list[tuple[Patch, int]] = [
     (raw_messages_let_go_of_before_they_are_stored, 1),
     (closes_do_not_wait_for_other_partitions, 1),
     (header_names_another_registry, 1),
-    (announcements_are_not_made_up_for, 1),
     (upsert_that_overwrites, 1),
     (doubled_batches_are_taken, 1),
 ]
