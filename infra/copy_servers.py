@@ -15,6 +15,7 @@ from bal.model import RawMessage
 from bal.ports import Intake
 from infra.data_folder import DataFolder
 from infra.files import make_folder
+from infra.first_kept import first_kept
 from infra.heads_row import FIRST, SqliteHeads
 from infra.kafka_bus import KafkaBus
 from infra.kafka_channels import KafkaChannels
@@ -185,7 +186,7 @@ class _Part:
         """All up to `end` that is not trimmed, and what is trimmed meanwhile is not needed."""
         self.end = end
         while True:  # the first that is kept rises each time, and `end` does not
-            self.first = self._first_kept()
+            self.first = first_kept(lambda offset: self.read(offset, 1), self.at, self.end)
             self.begin_at(self.first)
             self.at = self.first
             try:
@@ -205,21 +206,6 @@ class _Part:
                 raise Unavailable(text, retry_after_s=5)
             self.write(found)
             self.at += len(found)
-
-    def _first_kept(self) -> int:
-        """The first offset below which all is trimmed: to try is all that a topic offers."""
-        low, high = self.at, self.end
-        while low < high:
-            middle = (low + high) // 2 if low else 0
-            try:
-                self.read(middle, 1)
-            except Stop as stop:
-                if stop.code != "bus-trimmed":
-                    raise
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
 
 def _intake(message: RawMessage) -> Intake:

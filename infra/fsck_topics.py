@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
@@ -11,6 +12,7 @@ from bal.errors import Stop
 from bal.ports import Heads
 from infra.audit import Audit
 from infra.data_folder import DataFolder
+from infra.first_kept import first_kept
 from infra.log_reader import batch_headers
 from infra.outside import kafka_access
 from infra.outside import read as outside_of
@@ -20,7 +22,7 @@ from infra.roles.positions import FILE as POSITIONS
 from infra.roles.positions import SqlitePositions
 from infra.roles.rows_item import decode
 from infra.roles.sqlite_channels import SqliteChannels
-from infra.roles.storer_begin import first_kept, rows_position
+from infra.roles.storer_begin import rows_position
 from infra.stores import Stores
 
 READ_ITEMS = 256  # at once
@@ -125,7 +127,8 @@ def _parts(topic: Topic, name: str, positions: Positions | None) -> Iterator[Par
         except Stop as stop:
             if stop.code != "bus-trimmed":
                 raise
-            at = first_kept(topic, at)  # a storer that runs has stored it meanwhile, or it is gone
+            # a storer that runs has stored it meanwhile, or it is gone
+            at = first_kept(partial(topic.read, limit=1), at, topic.end())
             continue
         for _, data in found:
             item = decode(data)

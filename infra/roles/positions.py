@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from bal.errors import Stop
+from infra.first_kept import first_kept
 from infra.roles.ports import Position
 from infra.sqlite_file import SqliteFile
 
@@ -53,19 +53,9 @@ def begun_at(saved: Position, name: str, read: Callable[[int], object], end: int
     Only what nobody needs any more is ever trimmed, so nothing is missed where `roles.db` was lost.
     read: of one item below `end`; raises Stop("bus-trimmed") below what is kept.
     """
-    low, high = saved.offset, end
-    if saved != Position(0) or low >= high:
+    if saved != Position(0):
         return saved
-    while low < high:  # to try is all that a topic offers
-        middle = (low + high) // 2 if low else 0
-        try:
-            read(middle)
-        except Stop as stop:
-            if stop.code != "bus-trimmed":
-                raise
-            low = middle + 1
-        else:
-            high = middle
+    low = first_kept(read, saved.offset, end)
     if low:
         text = "%s has no position of %s: it goes on at %d, the first that is kept"
         logger.warning(text, FILE, name, low)

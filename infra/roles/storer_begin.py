@@ -48,22 +48,6 @@ def checked(log: LogReads, projector: Projector, partition: int) -> Heads:
     raise Unavailable("the log grows faster than this storer can look", retry_after_s=1)
 
 
-def first_kept(topic: Topic, position: int) -> int:
-    """The first position from that one on below which all is trimmed."""
-    low, high = position, topic.end()
-    while low < high:  # to try is all that a topic offers
-        middle = (low + high) // 2 if low > position else low
-        try:
-            topic.read(middle, 1)
-        except Stop as stop:
-            if stop.code != "bus-trimmed":
-                raise
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 def rows_position(partition: int) -> str:
     """The saved position of a partition's storer in its rows."""
     return f"{ROWS_POSITION}.{partition}"

@@ -8,6 +8,7 @@ since whatever it stores may be stored again. Decision 0018 says why that is rig
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 
@@ -17,6 +18,7 @@ from bal.ports import Vault
 from bal.store.merge import Announced, Merge, Merged, Place
 from infra.committed import Committed, CommittedClose, Progress
 from infra.deriver import DaySources
+from infra.first_kept import first_kept
 from infra.projector import Projector
 from infra.roles.ports import Channels, Position, Positions, Topic
 from infra.roles.rows_item import RowsItem, UnknownSubject, decode, worked_of
@@ -25,7 +27,6 @@ from infra.roles.storer_begin import (
     Lost,
     announcements_position,
     checked,
-    first_kept,
     rows_position,
     taken_at,
 )
@@ -176,7 +177,7 @@ class Storing:
         if saved.version > synced:
             text = f"version {synced} of the log is stored, and the topics begin behind"
             raise Lost(f"{text} version {saved.version}")
-        return first_kept(topic, saved.offset)
+        return first_kept(partial(topic.read, limit=1), saved.offset, topic.end())
 
     def _read(self) -> bool:
         found = self._rows.read(self._rows_at, READ_ITEMS)
