@@ -1,6 +1,7 @@
 """The gateway's HTTPS server: uvicorn on a socket of ours, ended together with the platform."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,14 @@ from bal.errors import Stop
 from infra.addresses import busy
 
 END_S = 3
+
+
+def _of_us(record: logging.LogRecord) -> bool:
+    """Not that a caller's idle connection outlasted a stop: it is closed, and nothing was begun."""
+    return not (record.args == (0,) and str(record.msg).startswith("Cancel %s running task"))
+
+
+logging.getLogger("uvicorn.error").addFilter(_of_us)
 
 
 def listen(address: tuple[str, int]) -> socket.socket:

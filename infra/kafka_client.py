@@ -29,6 +29,8 @@ from aiokafka.helpers import create_ssl_context
 
 from bal.errors import Stop, Unavailable
 
+logger = logging.getLogger("gridseal.kafka")
+
 _T = TypeVar("_T")
 RETRY_S = 5
 REPLICAS = 3  # where there are so many brokers; an answer then means that two have it
@@ -73,6 +75,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__()
         self.connections: WeakSet[asyncio.BaseTransport] = WeakSet()
         self._failed = 0
+        self.set_exception_handler(_left_behind)
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
         try:
@@ -84,6 +87,17 @@ class _Loop(asyncio.SelectorEventLoop):
             raise
         self.connections.add(made[0])
         return made
+
+
+def _left_behind(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Tell what nobody waits for any more.
+
+    A client that is cancelled while it connects, because time was up, leaves its connection to the
+    collector, which closes it and says so: who waited was told already.
+    """
+    error = context.get("exception")
+    level = logging.DEBUG if error is None else logging.WARNING
+    logger.log(level, "Kafka's client: %s", context["message"], exc_info=error)
 
 
 class LoopThread:

@@ -170,7 +170,8 @@ class KafkaReadings:
         self._positions, self._head = {}, None
         producer, self._producer = self._producer, None
         if producer is not None:
-            self._loop.call(cut_off(producer, self._access.timeout_s), 60)
+            with suppress(Unavailable):
+                self._loop.last_call(cut_off(producer, self._access.timeout_s), 60)
 
     async def _topics(self) -> list[str]:
         producer = self._producer or await self._opened()
