@@ -220,6 +220,14 @@ def enrolled(at, folder, *names):
     return devices
 
 
+async def hung_up(client):
+    """Let no socket of a gmqtt client outlast its loop: its own `disconnect` waits for nothing."""
+    transport = client._connection._transport
+    transport.abort()
+    while transport._ssl_protocol._transport is not None:
+        await asyncio.sleep(0.01)
+
+
 def kill(at):
     """kill -9 the broker; returns once it is gone."""
     child = process.found(at.place.folder)

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import gmqtt
 import pytest
-from mosquitto_support import Device, collecting, enrolled, eventually, log_of
+from mosquitto_support import Device, collecting, enrolled, eventually, hung_up, log_of
 
 from bal.errors import Stop, Unavailable
 from infra.certificates import client_context, create_ca
@@ -224,6 +224,7 @@ def test_a_retained_message_is_refused_by_the_broker(at, tmp_path):
             await client.connect(at.host, at.port, ssl=context)
             client.publish("in/meter-1/der", RAW, qos=1, retain=True)
             await asyncio.wait_for(lost.wait(), 10)
+            await hung_up(client)
 
         asyncio.run(publish())
         device.pub("in/meter-1/der", '{"the":"last"}')
@@ -325,6 +326,7 @@ def test_the_broker_tells_what_it_offers(at):
         await client.connect(at.host, at.port, ssl=context)
         found = await offer
         await client.disconnect()
+        await hung_up(client)
         return found
 
     offer = asyncio.run(connect())

@@ -5,7 +5,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from cassandra_support import address
+from cassandra_support import address, config
 from folder_kit import ManualClock, Played
 from storer_ground import PARTITIONS, Ground, digest, make_ground, rows_of
 from test_roles_backup import clean, go_on, stored_whole
@@ -24,17 +24,9 @@ pytestmark = pytest.mark.xdist_group("cassandra")
 
 @pytest.fixture(scope="module")
 def cassandra(cassandra_server: CassandraAt) -> CassandraConfig:
-    at = cassandra_server
-    migrate(address(at, "migrator"), "customer")
-    migrate(address(at, "migrator", LOG), "log")
-    return CassandraConfig(
-        hosts=at.host,
-        port=at.port,
-        ca=str(at.ca),
-        certificate=str(at.client.certificate),
-        key=str(at.client.key),
-        passwords=str(at.roles["reader"].password_file.parent),
-    )
+    migrate(address(cassandra_server, "migrator"), "customer")
+    migrate(address(cassandra_server, "migrator", LOG), "log")
+    return config(cassandra_server)
 
 
 @pytest.fixture(scope="module")

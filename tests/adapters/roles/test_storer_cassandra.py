@@ -5,7 +5,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from cassandra_support import address
+from cassandra_support import address, config
 from folder_kit import ManualClock, Played
 from storer_ground import PARTITIONS, check, make_ground
 
@@ -23,15 +23,7 @@ WAIT_S = 90
 
 def outside_of(at: CassandraAt) -> Outside:
     migrate(address(at, "migrator"), "customer")
-    found = CassandraConfig(
-        hosts=at.host,
-        port=at.port,
-        ca=str(at.ca),
-        certificate=str(at.client.certificate),
-        key=str(at.client.key),
-        passwords=str(at.roles["reader"].password_file.parent),
-    )
-    return Outside(cassandra=found, scd=token_hex(8))
+    return Outside(cassandra=config(at), scd=token_hex(8))
 
 
 def test_two_storers_at_once_and_turn_about(
