@@ -182,6 +182,13 @@ class CustomerDb(Protocol):
         """What was stored survives the loss of power, too, once this returns."""
         ...
 
+    def tidy(self) -> bool:
+        """A little of what can wait until nothing is to be stored; whether there is more of it.
+
+        For the thread that stores.
+        """
+        ...
+
     def size(self) -> int:
         """Log size up to which rows are stored."""
         ...

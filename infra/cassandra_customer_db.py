@@ -9,63 +9,43 @@ the same mutation that removes it where it landed.
 """
 
 import logging
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
-from zlib import crc32
 
-from bal.errors import Stop, Unavailable
+from bal.errors import Unavailable
 from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
 from infra.cassandra_by_index import ByIndex
 from infra.cassandra_layout import (
-    DECODING_ERRORS,
-    LANDED,
+    PIECE,
     PLATFORM_GROUP,
     Home,
     Layout,
-    Loaded,
     Piece,
     group_of,
     home_of,
     pieces,
     places,
-    settled,
     slot_of,
 )
 from infra.cassandra_reads import Reads
 from infra.cassandra_recent import RecentRows
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
+from infra.cassandra_settling import BATCH_BYTES, Settling
 from infra.cassandra_stored import StoredSize
 
 logger = logging.getLogger("gridseal.cassandra")
 
 TRIES = 8  # to raise a lane's number while others raise it
-SETTLE_LAST_MIN = 2  # as many are settled when their day is over
 RECENT_BYTES = 1 << 26  # of rows that were stored last, for who reads them at once
-BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
 DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
 _KNOWN_MAX = 1 << 18  # directory entries that are remembered, about 200 bytes each
-_SETTLED_PER_LANDED = 16  # one home is settled for so many that something landed in
 
-_PIECE = (
-    "INSERT INTO segment(scd, shard, owner, slice, tier, slot, first, mark, piece, last, count,"
-    " end_min_us, end_max_us, keys, records, frames) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?)"
-)
 _PLACE = (
     "INSERT INTO place(scd, lane, bucket, first, homes, map, slots) VALUES(?, ?, ?, ?, ?, ?, ?)"
     " USING TIMESTAMP ?"  # of two that begin together the longer one has all of the other
-)
-_LANDED = (
-    "SELECT tier, slot, first, mark, piece, keys, records FROM segment"
-    " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ? AND tier = ?"
-)
-_REMOVE = (
-    "DELETE FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
-    " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
 )
 _DIRECTORY = {
     "shard": "INSERT INTO shard(scd, in_group, name) VALUES(?, ?, ?)",
@@ -102,10 +82,7 @@ class CassandraCustomerDb:
         self._opened: list[CassandraSession] = []
         self._storing = Lock()
         self._known: set[tuple[str, ...]] = set()  # directory entries that are there
-        self._landed: defaultdict[str, dict[int, int]] = defaultdict(
-            dict
-        )  # shard → slice → batches
-        self._due: dict[Home, None] = {}  # to settle, oldest first
+        self._settling = Settling(writer, scd, layout, self._reads.visible) if writer else None
 
     @classmethod
     def connect(
@@ -156,7 +133,6 @@ class CassandraCustomerDb:
                 made, entries = self._write(writer, rows, stored, size, lane)
                 if number.swap(lane, stored, size):
                     self._note_written(made, entries, (stored, size), rows)
-                    self._settle_some(writer, len(made))
                     return
                 # Somebody else stored of this lane meanwhile, with a cut of his own. An index map
                 # begins where a cut does and is found by that: ours has to begin behind his.
@@ -210,7 +186,9 @@ class CassandraCustomerDb:
         if len(self._known) > _KNOWN_MAX:
             self._known.clear()
         self._known.update(entries)
-        self._note_landed(made)
+        if self._settling is not None:
+            self._settling.note(made)
+            self._settling.keep_up(len(made))
 
     def sync(self) -> None:
         """Nothing is left to do: commitlog_sync `group` or `batch` acknowledges what is on disk."""
@@ -247,7 +225,7 @@ class CassandraCustomerDb:
         self, writer: CassandraSession, home: Home, members: Iterable[Piece]
     ) -> Iterator[Statement]:
         """The pieces of one home, in mutations of a bearable size."""
-        statement = writer.prepared(_PIECE)
+        statement = writer.prepared(PIECE)
         pairs: list[tuple[Statement, Sequence[object]]] = []
         size = 0
         for piece in members:
@@ -260,89 +238,10 @@ class CassandraCustomerDb:
         if pairs:
             yield writer.batch(pairs)
 
-    # -- settling ---------------------------------------------------------------------------
-
-    def _note_landed(self, made: dict[Home, list[Piece]]) -> None:
-        """Count what landed; a home is due after some batches, or once its day is over."""
-        for home, members in made.items():
-            if home.owner:
-                continue
-            days = self._landed[home.shard]
-            if home.slice not in days:
-                if not days:  # what an earlier process left of the day before
-                    days[home.slice - 1] = SETTLE_LAST_MIN
-                days[home.slice] = 0
-                newest = max(days)
-                for day in [day for day in days if day < newest]:
-                    if days.pop(day) >= SETTLE_LAST_MIN:
-                        self._due[Home(home.shard, "", day)] = None
-            if members[0].tier == LANDED and home.slice in days:
-                days[home.slice] += 1
-                # Not all shards of a head-end in one and the same call.
-                late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
-                if days[home.slice] >= self._layout.settle_at + late:
-                    days[home.slice] = 0
-                    self._due[home] = None
-
-    def _settle_some(self, writer: CassandraSession, stored_homes: int) -> None:
-        """Settle a few of the homes that are due; what fails stays due."""
-        for _ in range(1 + stored_homes // _SETTLED_PER_LANDED):
-            home = next(iter(self._due), None)
-            if home is None:
-                return
-            try:
-                self._settle(writer, home)
-            except Unavailable as error:  # all is stored and read; only slower
-                logger.info("settling waits: %s", error)
-                return
-            del self._due[home]
-
-    def _settle(self, writer: CassandraSession, home: Home) -> None:
-        """Write again by device what landed in a home and is visible.
-
-        Each block in one mutation with the removal of what it came from: whoever reads sees
-        either, or both, and an index counts once.
-        """
-        size = self._reads.size()
-        blocks: defaultdict[int, list[tuple[tuple[int, ...], bytes, bytes]]] = defaultdict(list)
-        for *key, keys, records in writer.rows(_LANDED, (self._scd, *home, LANDED)):
-            if key[3] <= size:
-                blocks[key[1]].append((tuple(key), keys, records))
-        for landed in blocks.values():
-            while landed:
-                part, size_bytes = [], 0
-                while landed and size_bytes < BATCH_BYTES:
-                    part.append(landed.pop())
-                    size_bytes += len(part[-1][1]) + len(part[-1][2])
-                if len(part) > 1:
-                    self._rewrite(writer, home, part)
-
-    def _rewrite(
-        self,
-        writer: CassandraSession,
-        home: Home,
-        landed: Sequence[tuple[tuple[int, ...], bytes, bytes]],
-    ) -> None:
-        rows: dict[int, StoredRecord] = {}
-        for key, keys, records in landed:
-            try:
-                found = Loaded(home, 0, keys, records).rows(None)
-            except DECODING_ERRORS as error:
-                text = f"Cassandra: a piece of {home.shard}, slice {home.slice}, {key}: {error}"
-                raise Stop("store-damaged", text) from error
-            rows |= {item.index: item for item in found}
-        write, remove = writer.prepared(_PIECE), writer.prepared(_REMOVE)
-        mark = secrets.randbits(62)
-        writer.all([
-            (
-                writer.batch([
-                    *((write, (self._scd, *home, *one))
-                      for one in settled(home, rows.values(), mark, self._layout)),
-                    *((remove, (self._scd, *home, *key)) for key, _, _ in landed),
-                ]),
-                None,
-            )
-        ])  # fmt: skip
+    def tidy(self) -> bool:
+        """As the port: settle one block. What Cassandra does not take now is settled later."""
+        with self._storing:
+            return self._settling is not None and self._settling.one()
 
     # -- reading ----------------------------------------------------------------------------
 

@@ -26,11 +26,17 @@ HOUR_US = 3_600_000_000
 PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
 LANDED, DIRECT, SETTLED = 0, 1, 2  # tiers; a reader meets them in this order
 SLOTS = 1 << 16  # of devices in a shard: the piece that a device's rows are in
-BLOCK_SLOTS = SLOTS // 8  # of what landed: a shard of 256 devices lands in 8 pieces of about 32
+BLOCKS = 8  # of what landed: a shard of 256 devices lands in 8 pieces of about 32
 BUCKET_ENTRIES = 1 << 18  # of the log, whose index maps are one partition
 DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, KeyError, zlib.error)
 
 _DEFLATE_LEVEL = 1
+
+PIECE = (
+    "INSERT INTO segment(scd, shard, owner, slice, tier, slot, first, mark, piece, last, count,"
+    " end_min_us, end_max_us, keys, records, frames) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Layout:
     """What goes where at once, and what is written again."""
 
     direct_devices: int = 8  # so few devices are written to their own slots at once
-    direct_rows: int = 8  # rows a device, on average, that are worth a slot of their own at once
+    direct_rows: int = 32  # rows a device, on average, that are worth a slot of their own at once
     piece_bytes: int = 512 * 1024  # of records, before they are deflated
     settle_at: int = 32  # batches that landed in a home
 
@@ -102,7 +108,7 @@ def slot_of(device: str) -> int:
 
 def block_of(slot: int) -> int:
     """The slot that its rows share in the tier LANDED."""
-    return slot // BLOCK_SLOTS
+    return slot * BLOCKS // SLOTS
 
 
 def where(device: str) -> list[tuple[int, int]]:

@@ -105,6 +105,10 @@ class Projector:
             self.file.note_synced(stored)
         return stored
 
+    def tidy(self) -> bool:
+        """As CustomerDb.tidy."""
+        return self._customer_db.tidy()
+
     # -- of roles: a lane of each partition -------------------------------------------------
 
     def store_lane(

@@ -251,6 +251,10 @@ class SqliteCustomerDb:
             level += 1
             self._insert(db, home, level, encode(members))
 
+    def tidy(self) -> bool:
+        """Nothing waits: what is stored is merged on the way."""
+        return False
+
     # -- reading ----------------------------------------------------------------------------
 
     def sync(self) -> None:

@@ -54,7 +54,7 @@ class Storer:
 
     def run(self) -> None:
         """Store what is queued, several commits at once where the log was quicker."""
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next()) is not None:
             taken, ended = 1, False
             while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
                 more = self._jobs.get()
@@ -69,6 +69,11 @@ class Storer:
                 self._changed.notify_all()
             if ended or not stored:
                 return
+
+    def _next(self) -> Job | None:
+        while self._jobs.empty() and self._projector.tidy():
+            pass
+        return self._jobs.get()
 
     def _store(self, job: Job) -> bool:
         """Store a job; False where the platform ends before that was possible.

@@ -79,7 +79,7 @@ class StorerRole:
         idle_s, self._stopping = IDLE_MIN_S, stopping
         try:
             while not stopping.is_set():
-                if self.step():
+                if self.step() or self._ports.projector.tidy():
                     idle_s = IDLE_MIN_S
                     continue
                 stopping.wait(idle_s if self._shares else STANDBY_S)

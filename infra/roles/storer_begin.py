@@ -8,7 +8,6 @@ from bal.errors import Stop, Unavailable
 from bal.ports import Heads, TileReader
 from infra.log_reader import batch_headers
 from infra.projector import Projector
-from infra.roles.ports import Topic
 
 LOOKS = 16  # at the heads row, while it changes
 ROWS_POSITION, ANNOUNCEMENTS_POSITION = "storer.rows", "storer.announcements"

@@ -85,6 +85,10 @@ class WhenAsked:
         """As OpenCustomerDb."""
         return self._rows().stored(lane)
 
+    def tidy(self) -> bool:
+        """As CustomerDb."""
+        return self._found is not None and self._found.tidy()
+
     def sync(self) -> None:
         """As CustomerDb."""
         self._rows().sync()

@@ -8,7 +8,6 @@ since whatever it stores may be stored again. Decision 0018 says why that is rig
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from itertools import groupby
 
@@ -177,7 +176,7 @@ class Storing:
         if saved.version > synced:
             text = f"version {synced} of the log is stored, and the topics begin behind"
             raise Lost(f"{text} version {saved.version}")
-        return first_kept(partial(topic.read, limit=1), saved.offset, topic.end())
+        return first_kept(lambda offset: topic.read(offset, 1), saved.offset, topic.end())
 
     def _read(self) -> bool:
         found = self._rows.read(self._rows_at, READ_ITEMS)

@@ -116,6 +116,8 @@ def stored(db: CustomerDb, work: Sequence[tuple[list[StoredRecord], int]]) -> fl
     def store() -> None:
         for rows, size in work:
             db.store(rows, size)
+        while db.tidy():  # what is left for an idle moment belongs to the price
+            pass
         db.sync()
 
     took_ms = timed(store)
@@ -199,6 +201,8 @@ def year_read(at: CassandraAt, devices: Sequence[DeviceInfo], found: dict[str, f
         batch += rows
         if len(batch) == SLOTS_A_CALL * YEAR_METERS or size == YEAR_SLOTS * YEAR_METERS:
             db.store(batch, size)
+            while db.tidy():
+                pass
             batch = []
     for limit in (1_000, 10_000):
         times = []

@@ -111,6 +111,8 @@ class Load:
 
     def _store(self) -> None:
         self.db.store(batch(self.told), (self.told + 1) * METERS)
+        while self.db.tidy() and not self._stop.is_set():
+            pass
         self.told += 1
 
     def _read(self) -> None:

@@ -1,7 +1,7 @@
 """The customer database in Cassandra against the suite, and what is its own."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from cassandra_support import Patient, Sessions
 from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, check_lanes
 
 from bal.model import Pseudonym, StoredRecord
+from infra import cassandra_settling
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_layout import LANDED, SETTLED, Layout, slot_of
 from infra.cassandra_stored import StoredSize
@@ -22,6 +23,15 @@ def sessions(cassandra_server: CassandraAt) -> Iterator[Sessions]:
     opened = Sessions.open(cassandra_server)
     yield opened
     opened.close()
+
+
+class Tidied(CassandraCustomerDb):
+    """Whoever stores in it always finds the time for what waits."""
+
+    def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
+        super().store(rows, size, lane)
+        while self.tidy():
+            pass
 
 
 class CassandraSuite(CustomerDbSuite):
@@ -38,9 +48,7 @@ class CassandraSuite(CustomerDbSuite):
         scd = sha256(str(folder).encode()).hexdigest()[:16]
         reader, writer = self.sessions.reader, self.sessions.writer
         made: Adapter = Patient(
-            CassandraCustomerDb(
-                scd, reader, writer, layout=self.layout, recent_bytes=self.recent_bytes
-            )
+            Tidied(scd, reader, writer, layout=self.layout, recent_bytes=self.recent_bytes)
         )
         return made
 
@@ -75,7 +83,7 @@ def head_end(number: int, meters: int = 40) -> list[StoredRecord]:
 def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) -> None:
     scd, wanted = tmp_path.name, list[StoredRecord]()
     layout = Layout(settle_at=4)
-    db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=layout, recent_bytes=0)
+    db = Tidied(scd, sessions.reader, sessions.writer, layout=layout, recent_bytes=0)
     for number in range(12):
         wanted += head_end(number)
         db.store(head_end(number), len(wanted))
@@ -90,6 +98,24 @@ def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) ->
     assert found[LANDED] <= 8
     assert db.records(0, len(wanted)) == wanted
     assert db.readings(all_of(limit=1000)).rows[: len(wanted)] == wanted
+
+
+def test_who_never_finds_the_time_settles_on_the_way(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a storer that is always behind leaves no more than so many blocks as they landed."""
+    monkeypatch.setattr(cassandra_settling, "WAITING_MAX", 4)
+    scd, wanted = tmp_path.name, list[StoredRecord]()
+    db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=Layout(settle_at=4))
+    for number in range(24):
+        wanted += head_end(number)
+        db.store(head_end(number), len(wanted))
+    listed = "SELECT tier FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    found = Counter(tier for (tier,) in sessions.reader.rows(listed, (scd, "feeder-7/0", "", 0)))
+    assert found[SETTLED] > 0
+    assert found[LANDED] <= 8 * 9
+    assert db.tidy()
+    assert db.records(0, len(wanted)) == wanted
 
 
 def test_what_is_visible_is_what_all_lanes_have_stored(sessions: Sessions, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ class Nothing:
 
     def sync(self) -> None: ...
 
+    def tidy(self) -> bool:
+        return False
+
 
 @contextmanager
 def stopped_reader(path: Path, table: str) -> Iterator[None]:

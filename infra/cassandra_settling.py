@@ -1,0 +1,140 @@
+"""Writing again by device what landed in pieces of many (docs/decisions/0014-cassandra-layout.md).
+
+A part of CassandraCustomerDb, which calls it under its lock.
+"""
+
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from zlib import crc32
+
+from bal.errors import Stop, Unavailable
+from bal.model import StoredRecord
+from infra.cassandra_layout import (
+    BLOCKS,
+    DECODING_ERRORS,
+    LANDED,
+    PIECE,
+    Home,
+    Layout,
+    Loaded,
+    Piece,
+    settled,
+)
+from infra.cassandra_session import CassandraSession
+
+logger = logging.getLogger("gridseal.cassandra")
+
+BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
+LAST_MIN = 2  # batches that landed in a day which is over: as many are settled
+WAITING_MAX = 16 * BLOCKS  # blocks that are due; above, whoever stores settles on the way
+
+_LANDED = (
+    "SELECT tier, slot, first, mark, piece, keys, records FROM segment"
+    " WHERE scd = ? AND shard = ? AND owner = ? AND slice = ? AND tier = ? AND slot = ?"
+)
+_REMOVE = (
+    "DELETE FROM segment WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
+    " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
+)
+_Landed = tuple[tuple[int, ...], bytes, bytes]  # key, keys, records
+
+
+class Settling:
+    """Which blocks are due, of which homes, and how one is settled."""
+
+    def __init__(
+        self, writer: CassandraSession, scd: str, layout: Layout, visible: Callable[[int], int]
+    ) -> None:
+        """visible: the size up to which rows are seen, but not more than what it is given."""
+        self._writer, self._scd, self._layout, self._visible = writer, scd, layout, visible
+        self._landed: defaultdict[str, dict[int, int]] = defaultdict(
+            dict
+        )  # shard → slice → batches
+        self._due: dict[tuple[Home, int], None] = {}  # blocks, oldest first
+
+    def note(self, made: Mapping[Home, Sequence[Piece]]) -> None:
+        """Count what landed; a home is due after some batches, or once its day is over."""
+        for home, members in made.items():
+            if home.owner:
+                continue
+            days = self._landed[home.shard]
+            if home.slice not in days:
+                if not days:  # what an earlier process left of the day before
+                    days[home.slice - 1] = LAST_MIN
+                days[home.slice] = 0
+                newest = max(days)
+                for day in [day for day in days if day < newest]:
+                    if days.pop(day) >= LAST_MIN:
+                        self._is_due(Home(home.shard, "", day))
+            if members[0].tier == LANDED and home.slice in days:
+                days[home.slice] += 1
+                # Not all shards of a head-end in one and the same call.
+                late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
+                if days[home.slice] >= self._layout.settle_at + late:
+                    days[home.slice] = 0
+                    self._is_due(home)
+
+    def _is_due(self, home: Home) -> None:
+        self._due.update(dict.fromkeys((home, block) for block in range(BLOCKS)))
+
+    def one(self) -> bool:
+        """Settle a block that is due; whether there is another. What fails stays due."""
+        due = next(iter(self._due), None)
+        if due is None:
+            return False
+        try:
+            self._settle(*due)
+        except Unavailable as error:  # all is stored and read; only slower
+            logger.info("settling waits: %s", error)
+            return False
+        del self._due[due]
+        return bool(self._due)
+
+    def keep_up(self, homes: int) -> None:
+        """Where nobody finds the time: settle a little more than one call to store brings.
+
+        homes: that it stored in. A whole home at once would have the next call wait for a second.
+        """
+        if len(self._due) > WAITING_MAX:
+            for _ in range(1 + homes * BLOCKS // self._layout.settle_at):
+                if not self.one():
+                    return
+
+    def _settle(self, home: Home, block: int) -> None:
+        """Write again by device what landed in a block of a home and is visible.
+
+        In one mutation with the removal of what it came from: whoever reads sees either, or both,
+        and an index counts once.
+        """
+        found = self._writer.rows(_LANDED, (self._scd, *home, LANDED, block))
+        size = self._visible(max((key[3] for key in found), default=0))
+        landed = [(tuple(key), keys, records) for *key, keys, records in found if key[3] <= size]
+        while landed:
+            part, size_bytes = [], 0
+            while landed and size_bytes < BATCH_BYTES:
+                part.append(landed.pop())
+                size_bytes += len(part[-1][1]) + len(part[-1][2])
+            if len(part) > 1:
+                self._rewrite(home, part)
+
+    def _rewrite(self, home: Home, landed: Iterable[_Landed]) -> None:
+        rows: dict[int, StoredRecord] = {}
+        keys = []
+        for key, table, records in landed:
+            try:
+                found = Loaded(home, 0, table, records).rows(None)
+            except DECODING_ERRORS as error:
+                text = f"Cassandra: a piece of {home.shard}, slice {home.slice}, {key}: {error}"
+                raise Stop("store-damaged", text) from error
+            keys.append(key)
+            rows |= {item.index: item for item in found}
+        writer = self._writer
+        write, remove = writer.prepared(PIECE), writer.prepared(_REMOVE)
+        new = settled(home, rows.values(), secrets.randbits(62), self._layout)
+        pairs = [
+            *((write, (self._scd, *home, *one)) for one in new),
+            *((remove, (self._scd, *home, *key)) for key in keys),
+        ]
+        writer.all([(writer.batch(pairs), None)])
