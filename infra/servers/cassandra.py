@@ -126,6 +126,8 @@ concurrent_writes: 32
 concurrent_compactors: 1
 native_transport_max_threads: 32
 memtable_flush_writers: 1
+trickle_fsync: true
+trickle_fsync_interval: 4MiB
 memtable_heap_space: 96MiB
 memtable_offheap_space: 96MiB
 memtable_allocation_type: offheap_objects
