@@ -183,10 +183,7 @@ class CustomerDb(Protocol):
         ...
 
     def tidy(self) -> bool:
-        """A little of what can wait until nothing is to be stored; whether there is more of it.
-
-        For the thread that stores.
-        """
+        """Do a little of what storing leaves for later; whether there is more. From any thread."""
         ...
 
     def size(self) -> int:

@@ -240,8 +240,7 @@ class CassandraCustomerDb:
 
     def tidy(self) -> bool:
         """As the port: settle one block. What Cassandra does not take now is settled later."""
-        with self._storing:
-            return self._settling is not None and self._settling.one()
+        return self._settling is not None and self._settling.one()
 
     # -- reading ----------------------------------------------------------------------------
 

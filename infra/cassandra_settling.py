@@ -1,12 +1,13 @@
 """Writing again by device what landed in pieces of many (docs/decisions/0014-cassandra-layout.md).
 
-A part of CassandraCustomerDb, which calls it under its lock.
+A part of CassandraCustomerDb. Two that settle the same at once cost space and nothing else.
 """
 
 import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from zlib import crc32
 
 from bal.errors import Stop, Unavailable
@@ -53,35 +54,40 @@ class Settling:
             dict
         )  # shard → slice → batches
         self._due: dict[tuple[Home, int], None] = {}  # blocks, oldest first
+        self._lock = Lock()  # of these two
 
     def note(self, made: Mapping[Home, Sequence[Piece]]) -> None:
         """Count what landed; a home is due after some batches, or once its day is over."""
-        for home, members in made.items():
-            if home.owner:
-                continue
-            days = self._landed[home.shard]
-            if home.slice not in days:
-                if not days:  # what an earlier process left of the day before
-                    days[home.slice - 1] = LAST_MIN
+        with self._lock:
+            for home, members in made.items():
+                if not home.owner:
+                    self._note(home, members[0].tier)
+
+    def _note(self, home: Home, tier: int) -> None:
+        days = self._landed[home.shard]
+        if home.slice not in days:
+            if not days:  # what an earlier process left of the day before
+                days[home.slice - 1] = LAST_MIN
+            days[home.slice] = 0
+            newest = max(days)
+            for day in [day for day in days if day < newest]:
+                if days.pop(day) >= LAST_MIN:
+                    self._is_due(Home(home.shard, "", day))
+        if tier == LANDED and home.slice in days:
+            days[home.slice] += 1
+            # Not all shards of a head-end in one and the same call.
+            late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
+            if days[home.slice] >= self._layout.settle_at + late:
                 days[home.slice] = 0
-                newest = max(days)
-                for day in [day for day in days if day < newest]:
-                    if days.pop(day) >= LAST_MIN:
-                        self._is_due(Home(home.shard, "", day))
-            if members[0].tier == LANDED and home.slice in days:
-                days[home.slice] += 1
-                # Not all shards of a head-end in one and the same call.
-                late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
-                if days[home.slice] >= self._layout.settle_at + late:
-                    days[home.slice] = 0
-                    self._is_due(home)
+                self._is_due(home)
 
     def _is_due(self, home: Home) -> None:
         self._due.update(dict.fromkeys((home, block) for block in range(BLOCKS)))
 
     def one(self) -> bool:
         """Settle a block that is due; whether there is another. What fails stays due."""
-        due = next(iter(self._due), None)
+        with self._lock:
+            due = next(iter(self._due), None)
         if due is None:
             return False
         try:
@@ -89,8 +95,9 @@ class Settling:
         except Unavailable as error:  # all is stored and read; only slower
             logger.info("settling waits: %s", error)
             return False
-        del self._due[due]
-        return bool(self._due)
+        with self._lock:
+            self._due.pop(due, None)
+            return bool(self._due)
 
     def keep_up(self, homes: int) -> None:
         """Where nobody finds the time: settle a little more than one call to store brings.

@@ -107,6 +107,7 @@ class Engine:
             for name, run in (
                 ("pipeline", self._run),
                 ("storer", self._storer.run),
+                ("tidier", self._storer.tidy),
                 ("settler", self.settler.run),
             )
         ]

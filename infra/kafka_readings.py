@@ -18,7 +18,9 @@ from bal.provide.policy import ClientInfo
 from infra.kafka_client import KafkaAccess, LoopThread, administration, cut_off, open_producer
 from infra.kafka_feed_topics import BATCH_BYTES, GROUP, PARTITION, note_position
 
-STEP_ENTRIES = 2_000  # of the log that are read and sent in one go
+# Of the log that are read and sent in one go: settled rows are pieces of one device each, which
+# many small steps would read many times. About 1 KB each.
+STEP_ENTRIES = 16_000
 NOTE_ENTRIES = 10_000  # without a row for a topic, after which its position is noted
 
 Records = list[tuple[bytes, bytes, list[tuple[str, bytes]]]]  # key, value, headers

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Condition
+from threading import Condition, Event
 
 from bal.errors import Unavailable
 from infra.committed import Committed, CommittedClose, Progress
@@ -34,6 +34,7 @@ class Storer:
         self._changed = Condition()
         self._queued = 0
         self._stopping = False
+        self._some, self._ended = Event(), Event()  # of what was stored, and of storing
 
     def put(self, job: Job) -> None:
         """Queue a commit; waits while too many are queued."""
@@ -54,7 +55,14 @@ class Storer:
 
     def run(self) -> None:
         """Store what is queued, several commits at once where the log was quicker."""
-        while (job := self._next()) is not None:
+        try:
+            self._run()
+        finally:
+            self._ended.set()
+            self._some.set()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
             taken, ended = 1, False
             while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
                 more = self._jobs.get()
@@ -67,13 +75,17 @@ class Storer:
             with self._changed:
                 self._queued -= taken
                 self._changed.notify_all()
+            self._some.set()
             if ended or not stored:
                 return
 
-    def _next(self) -> Job | None:
-        while self._jobs.empty() and self._projector.tidy():
-            pass
-        return self._jobs.get()
+    def tidy(self) -> None:
+        """What storing leaves for later, in a thread of its own: no message waits for it."""
+        while not self._ended.is_set():
+            self._some.wait()
+            self._some.clear()
+            while not self._ended.is_set() and self._projector.tidy():
+                pass
 
     def _store(self, job: Job) -> bool:
         """Store a job; False where the platform ends before that was possible.

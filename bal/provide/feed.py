@@ -4,6 +4,8 @@ Policy is the gateway's own (bal/provide/policy.py): who may read a row there ma
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,8 +23,10 @@ from bal.provide.readings import KINDS
 
 READINGS = "bal.readings.v1"
 CHECKPOINTS = "bal.checkpoints.v1"
-SERIES_MAX = 200_000  # whose newest end is remembered
+SERIES_MAX = 100_000  # of which something is remembered, about 1 KB each
+LAST_US = 1 << 63  # later than every row
 _VERSIONS_MAX = 1000  # of one slot that are looked at
+_LATEST = 3  # versions of a series that are remembered
 
 
 class _Said(msgspec.Struct):
@@ -81,54 +85,77 @@ def headers(placed: Placed, salt: bytes) -> list[tuple[str, bytes]]:
     ]
 
 
+class _Version(NamedTuple):
+    """A version of a slot, without its bytes."""
+
+    end_us: int
+    begin_us: int
+    rank: int
+    log_index: int
+    digest: bytes  # of its bytes
+
+
+class _Series(NamedTuple):
+    """What is remembered of a series (device, kind, register)."""
+
+    floor_us: int  # of the rows that end later, `latest` has every version
+    latest: tuple[_Version, ...]
+
+
+_NEW = _Series(-LAST_US, ())
+
+
 class Superseding:
     """Finds, for rows in order of the log, the version that each takes the place of.
 
-    A meter's readings come in order of time as a rule: a row that ends behind all of its series
-    (device, kind, register) is the first of its slot, and the database is not asked.
+    A meter's readings come in order of time as a rule, or nearly so: of the last few of each series
+    the versions are remembered, and only for a row that ends earlier the database is asked.
     """
 
     def __init__(self, customer_db: CustomerDb, *, series_max: int = SERIES_MAX) -> None:
         self._db, self._series_max = customer_db, series_max
-        self._ends: dict[tuple[str, str, str], int] = {}  # no row of the series ends later
-        self._from_start = False  # a series that is not in _ends has no row at all
+        self._known: dict[tuple[str, str, str], _Series] = {}
+        self._from_start = False  # a series that is not in _known has no row at all
         self._through = 0  # no row below was left out
 
     def placed(self, start: int, stop: int) -> list[Placed]:
         """The rows of what devices say with start <= index < stop, without repetitions."""
         if start == 0 or start > self._through:
             self._from_start = start == 0
-            self._ends.clear()
+            self._known.clear()
         found = [self._placed(row) for row in self._db.records(start, stop) if row.kind in KINDS]
         self._through = max(self._through, stop)
         return [one for one in found if one is not None]
 
     def _placed(self, row: StoredRecord) -> Placed | None:
-        series = (row.device, row.kind, row.register)
-        end = self._ends.get(series)
-        if end is None and not self._from_start:
-            end = self._last_end(row)
-        if end is None or row.end_us > end:
-            self._note(series, row.end_us)
-            return Placed(row, None)
-        slot = self._slot(row, row.end_us, row.end_us + 1)
-        versions = [one for one in slot if one.begin_us == row.begin_us]
-        if any(one.record == row.record for one in versions):
+        name, own = (row.device, row.kind, row.register), _version(row)
+        series = self._known.get(name) or self._looked_up(row)
+        if row.end_us > series.floor_us:
+            versions = [
+                one
+                for one in series.latest
+                if one[:2] == (row.end_us, row.begin_us) and one.log_index < row.index
+            ]
+        else:
+            slot = self._slot(row, row.end_us, row.end_us + 1)
+            versions = [_version(one) for one in slot if one.begin_us == row.begin_us]
+        if any(one.digest == own.digest for one in versions):
             return None
+        self._note(name, series, own)
         if not versions or (row.kind == "event" and not row.register):
             return Placed(row, None)
-        current = max(versions, key=lambda one: (one.rank, one.index))
-        return Placed(row, current.index if row.rank >= current.rank else None)
+        current = max(versions, key=lambda one: (one.rank, one.log_index))
+        return Placed(row, current.log_index if row.rank >= current.rank else None)
 
-    def _last_end(self, row: StoredRecord) -> int | None:
-        """A bound on the series' ends before `row`, noted where it is exact; None: no such row."""
-        series = (row.device, row.kind, row.register)
+    def _looked_up(self, row: StoredRecord) -> _Series:
+        """A series that is not remembered, as of before `row`."""
+        if self._from_start:
+            return _NEW
         if self._slot(row, row.end_us + 1, None, limit=1):
-            return row.end_us + 1  # and maybe more: it is asked for again the next time
+            return _Series(LAST_US, ())  # it is not known how late
         if self._slot(row, row.end_us, None, limit=1):
-            self._note(series, row.end_us)
-            return row.end_us
-        return None
+            return _Series(row.end_us, ())
+        return _Series(row.end_us - 1, ())
 
     def _slot(
         self, row: StoredRecord, from_us: int, to_us: int | None, limit: int = _VERSIONS_MAX
@@ -146,8 +173,19 @@ class Superseding:
         )
         return self._db.readings(query).rows
 
-    def _note(self, series: tuple[str, str, str], end_us: int) -> None:
-        if len(self._ends) >= self._series_max and series not in self._ends:
-            self._ends.clear()
+    def _note(self, name: tuple[str, str, str], series: _Series, version: _Version) -> None:
+        if series.floor_us == LAST_US:
+            return  # asked for again the next time
+        if version.end_us > series.floor_us and version not in series.latest:
+            latest = sorted((*series.latest, version))
+            gone = max((one.end_us for one in latest[:-_LATEST]), default=series.floor_us)
+            series = _Series(gone, tuple(one for one in latest if one.end_us > gone))
+        if len(self._known) >= self._series_max and name not in self._known:
+            self._known.clear()
             self._from_start = False
-        self._ends[series] = max(end_us, self._ends.get(series, end_us))
+        self._known[name] = series
+
+
+def _version(row: StoredRecord) -> _Version:
+    digest = sha256(row.record).digest()[:16]
+    return _Version(row.end_us, row.begin_us, row.rank, row.index, digest)

@@ -16,8 +16,8 @@ from infra.config import Config
 
 ANYWHERE = ("127.0.0.1", 0)
 OURS = {
-    "notifier", "deriver", "pipeline", "storer", "settler", "intake-writer", "disk", "backlog",
-    "anchorer",
+    "notifier", "deriver", "pipeline", "storer", "tidier", "settler", "intake-writer", "disk",
+    "backlog", "anchorer",
 }  # fmt: skip
 OTHERS: list[threading.Thread] = []
 

@@ -155,6 +155,15 @@ def test_readings_in_order_of_time_ask_the_database_nothing() -> None:
     assert rows.asked <= 2
 
 
+def test_messages_that_overtake_each_other_ask_the_database_nothing() -> None:
+    order = [1, 0, 2, 4, 3, 5, 7, 6, 6]  # the last one a second time
+    rows = Rows([a_row(at, begin_us=n, end_us=n + 1) for at, n in enumerate(order)])
+    superseding = Superseding(rows)  # type: ignore[arg-type]
+    found = [(one.row.index, one.supersedes) for one in superseding.placed(0, 9)]
+    assert found == [*((at, None) for at in range(8)), (8, 7)]
+    assert rows.asked == 0
+
+
 def test_an_event_without_a_register_supersedes_none_and_other_kinds_are_not_given() -> None:
     rows = [
         a_row(0, kind="event", register=""),
