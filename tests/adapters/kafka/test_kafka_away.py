@@ -91,6 +91,9 @@ class Steps:
 
     closed = 0
 
+    async def fetch_all_metadata(self) -> None:
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
         self.closed += 1
 
