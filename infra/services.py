@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from infra.intake_writer import Accepted, IntakeWriter
 from infra.notifier import Notifier, certified_summary
 from infra.receipts import Receipts
 from infra.sqlite_archive import SqliteArchive
+from infra.turns import Turns
 
 SUBMIT_S = 2.5  # for the bus to take what came by REST, before the caller is asked to come again
 GUARD_INLINE_BYTES = 16_384  # a larger message is checked in a thread, not on the event loop
@@ -113,6 +115,7 @@ class PlatformServices:
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
         self._on_refused = on_refused
+        self._turns = Turns()
         # A slow database has these threads only, not those of the guard.
         self._summaries = Lane("certified messages", LaneLimits(threads_max=4, waiting_max=512))
         self._receipts = stores.receipts()
@@ -195,20 +198,32 @@ class PlatformServices:
         sender = self._stores.registry.senders.get(credential)
         if sender is None or sender.state != "active":
             raise Rejected("sender-revoked", "this credential may not send")
-        if len(raw) > GUARD_INLINE_BYTES:
-            await asyncio.to_thread(guard, raw, form, self._limits)
+        large = len(raw) > GUARD_INLINE_BYTES
+        if large or credential in self._turns:
+            # A correction must not overtake what it corrects: of two versions the later one counts.
+            async with self._turns.of(credential) as earlier:
+                look = partial(guard, raw, form, self._limits)
+                await asyncio.to_thread(look) if large else look()
+                await earlier()
+                durable = self._put(credential, form, raw, within_s)
         else:
             guard(raw, form, self._limits)
+            durable = self._put(credential, form, raw, within_s)
+        try:
+            return await asyncio.wait_for(durable, within_s)
+        except TimeoutError:
+            raise Unavailable(NO_ANSWER, retry_after_s=5) from None
+
+    def _put(
+        self, credential: str, form: str, raw: bytes, within_s: float | None
+    ) -> "asyncio.Future[Accepted]":
         if self._backlog() > self._backlog_max:
             raise Unavailable("more is waiting than the platform has worked on", retry_after_s=5)
         if within_s is not None and self._writer.waited_s > within_s:
             raise Unavailable(NO_ANSWER, retry_after_s=5)  # what came before is sent again, too
         durable: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._writer.put(credential, form, raw, durable)
-        try:
-            return await asyncio.wait_for(durable, within_s)
-        except TimeoutError:
-            raise Unavailable(NO_ANSWER, retry_after_s=5) from None
+        return durable
 
     async def certified(
         self, credential: str, message: str, timeout_s: float
