@@ -38,6 +38,7 @@ from infra.control import ControlServer
 from infra.data_folder import DataFolder, Facts
 from infra.deriver import Deriver
 from infra.disk_watch import DiskWatch, free_bytes
+from infra.ending import unclosed
 from infra.engine import Engine
 from infra.enrolment import Enrolment
 from infra.feeder import Feeder
@@ -484,8 +485,11 @@ class Platform:
             self.writer.submit(OPERATOR, FLUSH_FORMAT, jcs.encode({"time": rfc3339(now_us)}))
 
     def _fail(self, error: GridsealError) -> None:
-        """Going on could make two truths: accept nothing more and end."""
-        self.failure = error
+        """Going on could make two truths: accept nothing more and end.
+
+        What fails after the first is told where it fails, and may be a consequence.
+        """
+        self.failure = self.failure or error
         self.writer.refuse("the platform stopped itself; its operator was told why")
         assert self._loop is not None
         assert self.stopped is not None
@@ -568,4 +572,6 @@ async def run(
         if platform.failure is not None:
             logger.critical("it stopped itself: %s", platform.failure)
         os._exit(0 if platform.failure is None else 1)
+    except Exception as error:  # noqa: BLE001 - told there
+        return unclosed(error, platform.failure)
     return platform.failure

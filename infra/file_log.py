@@ -24,9 +24,10 @@ from infra.files import (
     replace_file,
     sync_file,
     sync_folder,
+    why,
 )
 from infra.heads_row import HeadsRow, SqliteHeads
-from infra.sqlite_file import translated
+from infra.sqlite_file import transaction, translated
 
 _PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
@@ -76,11 +77,13 @@ class FileLog:
         self._unsettled: list[Path] = []  # staging of what this process integrated
 
     def close(self) -> None:
-        """Settle and let go of the files."""
-        if not self._read_only:
-            self.settle()
-        for database in (self._heads, self._published, self._headers):
-            database.close()
+        """Settle and let go of the files, also where the disk takes nothing; then Unavailable."""
+        try:
+            if not self._read_only:
+                self.settle()
+        finally:
+            for database in (self._heads, self._published, self._headers):
+                database.close()
 
     # -- LogStore ---------------------------------------------------------------------------
 
@@ -95,7 +98,7 @@ class FileLog:
         except FileNotFoundError as error:  # `staged` of a later sequencer took it for a loser's
             raise Stop("lost-swap", f"version {commit.new.version} is another's") from error
         except OSError as error:
-            raise Unavailable(f"the log's disk refuses: {error}", retry_after_s=5) from error
+            raise Unavailable(f"the log's disk refuses: {why(error)}", retry_after_s=5) from error
 
     def swap(self, commit: Commit) -> None:
         """Replace the heads row, by version; Stop("lost-swap") when another was quicker."""
@@ -109,15 +112,13 @@ class FileLog:
             framed = [_LENGTHS[len(entry)] + entry for entry in commit.entries]
             self._extend("entries", commit.old.size, framed)
             rows = [(commit.new.version, i, header) for i, header in enumerate(commit.headers)]
-            self._headers.execute("BEGIN")
-            self._headers.executemany("INSERT OR REPLACE INTO header VALUES(?,?,?)", rows)
-            self._headers.execute("COMMIT")
+            with transaction(self._headers):
+                self._headers.executemany("INSERT OR REPLACE INTO header VALUES(?,?,?)", rows)
             self._unsettled.append(self._staged(commit.new))
 
     def publish(self, head: TreeHead, note: bytes) -> None:
         """Serve `note` from now on, unless a checkpoint of at least its size is served."""
-        with self._lock, translated("published.db"):
-            self._published.execute("BEGIN IMMEDIATE")
+        with self._lock, translated("published.db"), transaction(self._published):
             row = self._published.execute("SELECT size FROM published").fetchone()
             if row is None or row[0] < head.size:
                 values = (head.size, note, head.root)
@@ -129,7 +130,6 @@ class FileLog:
                 self._published.execute(
                     "INSERT OR IGNORE INTO history VALUES(?,?)", (head.size, now)
                 )
-            self._published.execute("COMMIT")
 
     def staged(self) -> list[Commit]:
         """The commits that led to the heads row and are not settled yet; others are removed."""

@@ -1,5 +1,6 @@
 """Files and folders that hold what others must not read: modes set before content."""
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -9,6 +10,14 @@ from pathlib import Path
 from bal.errors import Stop
 
 OPEN_TIMEOUT_S = 30
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def why(error: OSError) -> str:
+    """What the system refused, in words for the operator: of a full disk always the same ones."""
+    if error.errno in _FULL:
+        return "the disk is full"
+    return error.strerror or str(error)
 
 
 def make_folder(path: Path) -> Path:
@@ -73,7 +82,7 @@ def sync_file(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        text = f"{path.name} can't be made durable: {error.strerror}. Look at the disk, then start"
+        text = f"{path.name} can't be made durable: {why(error)}. Look at the disk, then start"
         raise Stop("disk-unsynced", f"{text} again: what may be missing is made again") from error
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ from bal.errors import Stop
 from bal.model import Digest
 from bal.ports import Heads
 from infra.files import look_at_sqlite, open_sqlite
-from infra.sqlite_file import translated
+from infra.sqlite_file import transaction, translated
 
 FIRST = Heads(0, 0, EMPTY_ROOT, {})
 _SCHEMA = """
@@ -76,17 +76,11 @@ class SqliteHeads:
     def swap(self, old: Heads, new: Heads) -> None:
         """Replace the heads row, by version; Stop("lost-swap") when another was quicker."""
         values = (new.version, new.size, new.root, taken_text(new.taken))
-        with self._lock, translated("heads.db"):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._db.execute("SELECT version, root FROM heads").fetchone()
-                if (row or (FIRST.version, FIRST.root)) != (old.version, old.root):
-                    raise lost(new)
-                self._db.execute("REPLACE INTO heads VALUES(1,?,?,?,?)", values)
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, translated("heads.db"), transaction(self._db):
+            row = self._db.execute("SELECT version, root FROM heads").fetchone()
+            if (row or (FIRST.version, FIRST.root)) != (old.version, old.root):
+                raise lost(new)
+            self._db.execute("REPLACE INTO heads VALUES(1,?,?,?,?)", values)
 
 
 def heads_of(where: str, version: object, size: object, root: object, taken: object) -> Heads:

@@ -18,7 +18,7 @@ from bal.certify.tiles import TileNodes
 from bal.certify.tree import root_of
 from bal.errors import Stop, Unavailable
 from bal.ports import Signer, TileReader
-from infra.files import replace_file, write_new
+from infra.files import replace_file, why, write_new
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 LOCK_S, LOOK_S = 2.0, 0.001
@@ -78,7 +78,7 @@ class GuardedSigner:
             finally:
                 os.close(lock)
         except OSError as error:
-            text = f"{name}: {error.strerror}: what is signed can't be remembered"
+            text = f"{name}: {why(error)}: what is signed can't be remembered"
             raise Unavailable(text, retry_after_s=5) from error
 
     def _remember(self, slot: int, line: bytes) -> None:

@@ -10,7 +10,7 @@ from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
 from infra.files import look_at_sqlite, make_folder, open_sqlite
-from infra.sqlite_file import translated
+from infra.sqlite_file import transaction, translated
 
 TRIM_STEP = 200  # messages in one transaction: a sender waits for no more than that
 INSERT_ROWS = 100  # messages in one statement
@@ -97,17 +97,14 @@ class SqliteBus:
         Raises Stop("bus-trimmed") where the first is forgotten already, Stop("store-damaged") where
         a later one is missing.
         """
-        with self._read_lock, translated(_FILE):
-            self._reader.execute("BEGIN")  # rows and end of one moment
-            try:
-                (end,) = self._reader.execute("SELECT next FROM topic").fetchone()
-                rows = self._reader.execute(
-                    "SELECT offset, credential, format, received_us, raw FROM raw"
-                    " WHERE offset >= ? ORDER BY offset LIMIT ?",
-                    (offset, limit),
-                ).fetchall()
-            finally:
-                self._reader.execute("COMMIT")
+        one_moment = transaction(self._reader, "DEFERRED")
+        with self._read_lock, translated(_FILE), one_moment:
+            (end,) = self._reader.execute("SELECT next FROM topic").fetchone()
+            rows = self._reader.execute(
+                "SELECT offset, credential, format, received_us, raw FROM raw"
+                " WHERE offset >= ? ORDER BY offset LIMIT ?",
+                (offset, limit),
+            ).fetchall()
         wanted = range(offset, min(end, offset + limit))
         if wanted and (not rows or rows[0][0] != offset):
             raise Stop("bus-trimmed", f"message {offset} is no longer on the bus")

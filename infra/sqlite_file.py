@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from bal.errors import Stop, Unavailable
-from infra.files import look_at_sqlite, make_folder, quoted, sync_file, sync_folder
+from infra.files import look_at_sqlite, make_folder, quoted, sync_file, sync_folder, why
 
 BUSY_TIMEOUT_S = 10
 READERS_IDLE_MAX = 8
@@ -178,6 +178,23 @@ class SqliteFile:
 
 
 @contextmanager
+def transaction(db: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Committed at the end, or rolled back: what follows on this connection begins anew.
+
+    On some errors (full, I/O) SQLite has rolled back by itself, and refuses to do it twice.
+    """
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
 def translated(name: str) -> Iterator[None]:
     """SQLite's errors as ours, about the file `name`; those of a wrong call stay as they are.
 
@@ -188,7 +205,11 @@ def translated(name: str) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        exact = getattr(error, "sqlite_errorcode", 0)
+        code = exact & 0xFF
+        if exact == sqlite3.SQLITE_IOERR_SHMSIZE:  # SQLite says no more than "disk I/O error"
+            text = f"{name}-shm can't grow: the disk is full"
+            raise Unavailable(text, retry_after_s=5) from error
         if code == sqlite3.SQLITE_BUSY:  # the kernel keeps the lock of one that was stopped
             text = f"{name}: another process holds it; if one of them stands still, kill it"
             raise Unavailable(text, retry_after_s=5) from error
@@ -200,7 +221,7 @@ def translated(name: str) -> Iterator[None]:
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
         raise _damaged(name, "its schema is no text") from error
     except OSError as error:
-        raise Unavailable(f"{name}: {error.strerror}", retry_after_s=5) from error
+        raise Unavailable(f"{name}: {why(error)}", retry_after_s=5) from error
 
 
 def _damaged(name: str, what: str) -> Stop:

@@ -125,13 +125,15 @@ class Stores:
         return DayProofs(self.customer_db, self.book, self.log, self.vault, lambda: self.anchored)
 
     def close(self) -> None:
-        """Let go of all files."""
-        for store in (
+        """Let go of all files, of each whatever another one raises."""
+        stores = (
             self.log, self.projector, self.book, self.customer_db, self.archive, self.vault,
             self.bus_of_up,
-        ):  # fmt: skip
-            if store is not None:
-                store.close()
+        )  # fmt: skip
+        with ExitStack() as all_of_them:
+            for store in reversed(stores):
+                if store is not None:
+                    all_of_them.callback(store.close)
 
     def registry_at(self, size: int) -> Registry:
         """The registry as of a log size up to which rows are stored; it holds until the next call.

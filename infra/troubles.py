@@ -21,13 +21,13 @@ _MEANINGS = {
 }
 
 
-def ending(error: GridsealError) -> GridsealError:
-    """Why the pipeline ends: told here, with a code of its own where it could not wait.
+def ending(error: GridsealError, what: str = "the pipeline can't go on") -> GridsealError:
+    """Why a process ends: told here, with a code of its own where it could not wait.
 
     Where a commit is refused only a start can see how far it came.
     """
     if isinstance(error, Unavailable):
-        text = f"the pipeline can't go on ({error}): make room or look at the disk, then start"
+        text = f"{what} ({error}): make room or look at the disk, then start"
         error = Stop("store-unavailable", f"{text} again; what was accepted is kept")
     logger.critical("%s", error)
     return error

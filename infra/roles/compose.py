@@ -18,6 +18,7 @@ from bal.errors import GridsealError
 from infra.announcer import CertifiedMessage
 from infra.committed import Committed
 from infra.config import Config
+from infra.ending import unclosed
 from infra.metrics import Gauges, MeasuredLog, Metrics
 from infra.roles.making import Layout, Made, begin
 from infra.roles.positions import SqlitePositions
@@ -27,6 +28,7 @@ from infra.roles.threads import Loop, ThreadRole
 from infra.roles.views import Views, open_views
 from infra.rules import running_rules
 from infra.system_clock import SystemClock
+from infra.troubles import ending
 
 if TYPE_CHECKING:
     from infra.roles.feed import Feed
@@ -244,8 +246,7 @@ async def run(wanted: Wanted) -> GridsealError | None:
         loop.add_signal_handler(number, stopped.set)
 
     def fail(error: GridsealError) -> None:
-        logger.critical("%s", error)
-        failures.append(error)
+        failures.append(ending(error, f"the {wanted.role} can't go on"))
         loop.call_soon_threadsafe(stopped.set)
 
     starting = asyncio.create_task(_started(wanted, fail))
@@ -261,6 +262,8 @@ async def run(wanted: Wanted) -> GridsealError | None:
     except TimeoutError:
         logger.warning("not everything ended in time; what was answered for is on disk")
         os._exit(1 if failures else 0)
+    except Exception as error:  # noqa: BLE001 - told there
+        return unclosed(error, failures[0] if failures else None)
     if status is not None:
         status.stop()
     made.folder.unlock()

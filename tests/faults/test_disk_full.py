@@ -104,6 +104,7 @@ def test_a_disk_full_to_the_last_byte_costs_nothing_that_has_a_receipt(tmp_path:
                 sent = len(sender.sent) + 100
                 until(lambda: len(sender.sent) >= sent or gone(running), "neither")  # noqa: B023
                 disks[part].free()
+                until(lambda: goes_on(sender, sent) or gone(running), "neither")  # noqa: B023
                 if gone(running):
                     ended.append((part, running.tail(1)))
                     running.kill()
@@ -117,6 +118,11 @@ def test_a_disk_full_to_the_last_byte_costs_nothing_that_has_a_receipt(tmp_path:
     assert [
         one for one in ended if not ("store-unavailable: " in one[1] and "full" in one[1])
     ] == []
+
+
+def goes_on(sender: Sender, sent: int) -> bool:
+    """Whether a message behind the first `sent` is certified: no end is under way any more."""
+    return any(message in sender.certified for message in list(sender.sent)[sent:])
 
 
 def gone(running: Running) -> bool:
