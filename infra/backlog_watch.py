@@ -17,7 +17,6 @@ logger = logging.getLogger("gridseal.backlog")
 HIGH, OVERDUE = "backlog-high", "promise-overdue"
 HIGH_PART, LOW_PART = 0.8, 0.7  # of the limit: the alarm comes at the first, and goes at the last
 NOTE_EVERY_S = 1.0
-NOTES_MAX = 600  # of one partition; those behind are noted once some are in the log
 LOOK_S = 0.5
 
 
@@ -54,14 +53,17 @@ class BacklogWatch:
         return list(self._standing)
 
     def _noted(self, partition: int, end: int, taken: int, now_s: float) -> float:
-        """Since when the first that waits was seen to; now where none does."""
+        """Since when the first that waits was seen to; of several that are late, any of them."""
         notes = self._notes.setdefault(partition, deque())
         while notes and notes[0][0] <= taken:
             notes.popleft()
         new = end > (notes[-1][0] if notes else taken)
         rare = not notes or now_s - notes[-1][1] >= NOTE_EVERY_S
-        if new and rare and len(notes) < NOTES_MAX:
+        if new and rare:
             notes.append((end, now_s))
+        # Of those that are late the last says it for all: for days of standing still it is one.
+        while len(notes) > 1 and now_s - notes[1][1] > self._within_s:
+            notes.popleft()
         return notes[0][1] if notes else now_s
 
     def _tell(self, standing: tuple[str, ...], waits: int, late: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.backlog_watch import NOTES_MAX, BacklogWatch
+from infra.backlog_watch import NOTE_EVERY_S, BacklogWatch
 
 
 class Time:
@@ -59,10 +59,23 @@ def test_what_is_taken_in_time_is_no_alarm_however_much_comes() -> None:
 def test_a_partition_that_stands_for_days_takes_no_room() -> None:
     now = Time()
     watch = BacklogWatch(10**9, now_s=now)
-    for second in range(10 * NOTES_MAX):
+    for second in range(6_000):
         now.s = second
         watch.look([second], [0])
-    assert len(watch._notes[0]) == NOTES_MAX
+    assert len(watch._notes[0]) <= 60 / NOTE_EVERY_S + 2
+
+
+def test_what_came_while_a_partition_stood_for_long_is_late_until_it_is_taken() -> None:
+    """The alarm stays to the last message of a minute ago, however many came before it."""
+    now, taken = Time(), 0
+    watch = BacklogWatch(10**9, within_s=60, now_s=now)
+    for second in range(3_000):  # message n comes in second n
+        now.s = second
+        if second > 2_000:
+            taken = min(second + 1, taken + 30)
+        watch.look([second + 1], [taken])
+        assert watch.alarms() == (["promise-overdue"] if second - taken > 60 else [])
+    assert watch.alarms() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 30)), max_size=60))
