@@ -29,6 +29,7 @@ logger = logging.getLogger("gridseal.cassandra")
 
 BATCH_BYTES = 1 << 20  # of blobs in one mutation; Cassandra's own limit is 16 MiB
 LAST_MIN = 2  # batches that landed in a day which is over: as many are settled
+DAYS_MAX = 32  # of a shard, in which something landed late; of more the first is over
 WAITING_MAX = 16 * BLOCKS  # blocks that are due; above, whoever stores settles on the way
 
 _LANDED = (
@@ -57,29 +58,38 @@ class Settling:
         self._lock = Lock()  # of these two
 
     def note(self, made: Mapping[Home, Sequence[Piece]]) -> None:
-        """Count what landed; a home is due after some batches, or once its day is over."""
+        """Count what landed; a home is due after some batches, or once its day is over.
+
+        A day is over once rows of a later one land; what lands in it after that, when the next
+        one begins. What an earlier process left of days before yesterday stays as it is.
+        """
         with self._lock:
             for home, members in made.items():
                 if not home.owner:
                     self._note(home, members[0].tier)
 
     def _note(self, home: Home, tier: int) -> None:
-        days = self._landed[home.shard]
-        if home.slice not in days:
+        shard, days = home.shard, self._landed[home.shard]
+        if home.slice > max(days, default=-1):  # those before are over
             if not days:  # what an earlier process left of the day before
                 days[home.slice - 1] = LAST_MIN
-            days[home.slice] = 0
-            newest = max(days)
-            for day in [day for day in days if day < newest]:
-                if days.pop(day) >= LAST_MIN:
-                    self._is_due(Home(home.shard, "", day))
-        if tier == LANDED and home.slice in days:
+            for day in sorted(days):
+                self._over(shard, day)
+        days.setdefault(home.slice, 0)
+        if tier == LANDED:
             days[home.slice] += 1
             # Not all shards of a head-end in one and the same call.
-            late = crc32(home.shard.encode()) % (1 + self._layout.settle_at // 4)
+            late = crc32(shard.encode()) % (1 + self._layout.settle_at // 4)
             if days[home.slice] >= self._layout.settle_at + late:
                 days[home.slice] = 0
                 self._is_due(home)
+        if len(days) > DAYS_MAX:
+            self._over(shard, min(days))
+
+    def _over(self, shard: str, day: int) -> None:
+        """No more is expected of it; what comes all the same is counted anew."""
+        if self._landed[shard].pop(day) >= LAST_MIN:
+            self._is_due(Home(shard, "", day))
 
     def _is_due(self, home: Home) -> None:
         self._due.update(dict.fromkeys((home, block) for block in range(BLOCKS)))
@@ -88,15 +98,17 @@ class Settling:
         """Settle a block that is due; whether there is another. What fails stays due."""
         with self._lock:
             due = next(iter(self._due), None)
-        if due is None:
-            return False
+            if due is None:
+                return False
+            del self._due[due]  # two threads settle no block twice
         try:
             self._settle(*due)
         except Unavailable as error:  # all is stored and read; only slower
             logger.info("settling waits: %s", error)
+            with self._lock:
+                self._due[due] = None
             return False
         with self._lock:
-            self._due.pop(due, None)
             return bool(self._due)
 
     def keep_up(self, homes: int) -> None:
