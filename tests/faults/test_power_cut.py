@@ -18,6 +18,7 @@ from tests.faults.disks import lossy
 from tests.faults.load import Sender, check_receipts, check_stores
 from tests.journey.conftest import Running
 from tests.journey.test_kill import check_readings
+from tests.restarts import Restarts
 
 SOAK = os.environ.get("GRIDSEAL_SOAK") == "1"
 PLATFORMS, CUTS = (8, 25) if SOAK else (1, 5)
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("number", range(PLATFORMS))
 def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path, number: int) -> None:
     chance, lost = Random(SEED + number), []
+    restarts = Restarts("gridseal up, behind a power cut")
     with lossy(tmp_path / "disk") as disk:
         (disk.at / "data").mkdir()
         sync_folder(disk.at)
@@ -50,7 +52,7 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path, number: int
                     running.kill()
                     how = chance.choice(("none", "some"))
                     lost.append(disk.cut(how, chance.randrange(1 << 30)))
-                    running.start()
+                    restarts.time(running.start)
                     check_stores(running.data)
                     assert check_receipts(running.data, sender.receipts[-LOOKED_AT:]) > 0
                 sender.finish()
@@ -63,6 +65,7 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path, number: int
             if running.process is not None:
                 running.kill()
     print(f"{CUTS} cuts, {len(sender.receipts)} receipts; lost pages/names: {lost}")
+    restarts.check()
 
 
 def test_a_disk_that_lies_is_found(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The power is cut under several role processes: what has a receipt is there.
 
-As tests/faults/test_power_cut.py, of eight processes of `gridseal run` on one data folder: all are
+As tests/faults/test_power_cut.py, of nine processes of `gridseal run` on one data folder: all are
 killed at once, what was not fsynced is gone, and the machine starts with another boot id.
 GRIDSEAL_SOAK=1 makes 60 cuts.
 """
@@ -17,8 +17,9 @@ from infra.files import sync_folder
 from tests.faults.disks import lossy
 from tests.faults.load import Sender, check_receipts, check_stores
 from tests.faults.reboot import Boots
-from tests.journey.roles_platform import RolesRunning
+from tests.journey.roles_platform import PROCESSES, RolesRunning
 from tests.journey.test_kill import check_readings
+from tests.restarts import Restarts
 
 CUTS = 60 if os.environ.get("GRIDSEAL_SOAK") == "1" else 3
 SEED = 20261122
@@ -35,6 +36,7 @@ pytestmark = [
 
 def test_what_has_a_receipt_survives_power_cuts_of_roles(tmp_path: Path) -> None:
     chance, lost = Random(SEED), []
+    restarts = Restarts(f"{len(PROCESSES)} roles at once, behind a power cut", len(PROCESSES))
     with ExitStack() as opened:
         disk = opened.enter_context(lossy(tmp_path / "disk"))
         (disk.at / "data").mkdir()
@@ -57,7 +59,7 @@ def test_what_has_a_receipt_survives_power_cuts_of_roles(tmp_path: Path) -> None
             roles.kill()
             lost.append(disk.cut(chance.choice(("none", "some")), chance.randrange(1 << 30)))
             boots.again()
-            roles.start()
+            restarts.time(roles.start)
             check_stores(roles.data)
             for sender in senders:
                 assert check_receipts(roles.data, sender.receipts[-LOOKED_AT:]) > 0
@@ -73,3 +75,4 @@ def test_what_has_a_receipt_survives_power_cuts_of_roles(tmp_path: Path) -> None
         told = sum(check_receipts(roles.data, sender.receipts) for sender in senders)
         roles.check()
     print(f"{CUTS} cuts, {told} receipts; lost pages/names: {lost}")
+    restarts.check()

@@ -13,6 +13,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from tests.journey.conftest import Running, cim
+from tests.restarts import Restarts
 
 KILLS = 20
 SEED = 20260115
@@ -104,10 +105,11 @@ def test_twenty_kills_lose_nothing_that_has_a_receipt(running: Running) -> None:
     files = running.enrol("meter-1")
     caller = running.client("auditor", "readings.read", "--all-devices")
     meter = Meter(files, "meter-1", running.mqtt_at)
+    restarts = Restarts("gridseal up, killed")
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.05, 1.2))
         running.kill()
-        running.start()
+        restarts.time(running.start)
     meter.stop()
     meter.resend(timeout_s=120)
     meter.close()
@@ -117,6 +119,7 @@ def test_twenty_kills_lose_nothing_that_has_a_receipt(running: Running) -> None:
     check_readings(meter, caller.readings(versions="all", limit=10_000))
     assert running.stop() == 0
     running.check()
+    restarts.check()
 
 
 def check_readings(meter: Meter, items: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.journey.conftest import cim, ssl_context
 from tests.journey.roles_platform import PROCESSES, STOP_S, RolesRunning
 from tests.journey.test_kill import Meter, check_readings
+from tests.restarts import Restarts
 
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 
@@ -111,13 +112,13 @@ def test_kills_of_each_role_lose_nothing_that_has_a_receipt(roles: RolesRunning)
     caller = roles.client("auditor", "readings.read", "--all-devices")
     names = ["meter-1", "meter-2", "meter-3"]
     meters = [Meter(roles.enrol(name), name, roles.mqtt_at) for name in names]
+    restarts = Restarts("one role, killed")
     for _ in range(ROUNDS):
         for name in chance.sample(PROCESSES, len(PROCESSES)):
             time.sleep(chance.uniform(0.05, 1.2))
             roles.kill_one(name)
             time.sleep(chance.choice((0.0, 0.5)))
-            roles.begin(name)
-            roles.wait_ready(name)
+            restarts.time(lambda: restart(roles, name))  # noqa: B023 - called at once
     for meter in meters:
         meter.stop()
     for meter in meters:
@@ -131,6 +132,12 @@ def test_kills_of_each_role_lose_nothing_that_has_a_receipt(roles: RolesRunning)
         check_readings(meter, [item for item in items if item["record"]["device"] == device])
     check_ends(roles)
     roles.check()
+    restarts.check()
+
+
+def restart(roles: RolesRunning, name: str) -> None:
+    roles.begin(name)
+    roles.wait_ready(name)
 
 
 def test_up_and_roles_refuse_each_others_folders(tmp_path: Path, roles: RolesRunning) -> None:

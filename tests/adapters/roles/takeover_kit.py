@@ -228,7 +228,9 @@ def wait_for(done: Callable[[], bool], within_s: float = PATIENCE_S) -> float:
 
 def check_in_time(took_s: float) -> None:
     """That the other one took over soon enough, unless the machine has far more to do."""
-    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    print(f"take-over: {took_s:.1f} s, load {load:.1f} of {cores} processors")
+    busy = load > 2 * cores
     assert took_s <= WITHIN_S or busy, took_s
 
 
