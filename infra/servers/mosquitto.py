@@ -95,7 +95,7 @@ def prepare(place: Place, entry: Entry) -> None:
 
 
 def configuration(place: Place, entry: Entry) -> str:
-    """mosquitto.conf. Queues without end for sessions that are away, and on disk at each change."""
+    """mosquitto.conf. Queues without end for sessions that are away; on disk once a second."""
     folder, certificates = place.folder, place.certificates
     lines = [f"user {pwd.getpwuid(0).pw_name}"] if os.geteuid() == 0 else []  # else it would drop
     return "\n".join([
