@@ -196,7 +196,7 @@ def _storer(process: Process, _: Wanted) -> Role:
             return {
                 "storer": status.trouble or "ok",
                 "partitions": "; ".join(behind) or "ok",
-                "feed": "".join(alarms()) or "ok",
+                "feed": feed.health() if feed is not None else "ok",
             }
 
         return Loop(role.run, health, gauges, alarms, close=close)

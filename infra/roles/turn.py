@@ -41,6 +41,18 @@ class Turn:
         while not self.take():
             await asyncio.sleep(ASK_S)
 
+    def beat(self) -> None:
+        """Show those who wait that this process, which has it, does not stand still."""
+        if self._held is not None:
+            os.utime(self._held)
+
+    def last_beat(self) -> int:
+        """Another number after each beat of whoever has it; 0 where nobody ever had."""
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def release(self) -> None:
         """Let another one have it."""
         if self._held is not None:
