@@ -1,11 +1,13 @@
 """Fixtures that more than one folder of tests uses, and what CI asks of skipped tests.
 
 A test that can't run says why with `pytest.skip(reason)`. With GRIDSEAL_REQUIRE_ALL=1 and CI=true
-(`.ci/run`) a skip fails the run, unless its reason starts with "optional:".
+(`.ci/run`) a skip fails the run, unless its reason starts with "optional:". What is skipped so is
+counted by its reason in a section of its own at the end of every run.
 """
 
 import os
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,38 @@ def shared_data() -> Path:
     return data
 
 
+def _skipped(report: pytest.TestReport | pytest.CollectReport) -> str | None:
+    """Why it was skipped; None where it was not."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return None
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    return str(reason).removeprefix("Skipped: ")
+
+
+class OptionalSkips:
+    """Says at the end what this machine has no rights or tools for; it fails no run."""
+
+    def __init__(self) -> None:
+        self._tests: Counter[str] = Counter()  # by reason
+
+    def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        reason = _skipped(report)
+        if reason is not None and reason.startswith(OPTIONAL):
+            self._tests[reason.removeprefix(OPTIONAL).strip()] += 1
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._note(report)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._tests:
+            terminalreporter.section(f"NOT RUN on this machine: {self._tests.total()} tests")
+            for reason, tests in self._tests.most_common():
+                terminalreporter.line(f"{tests} of: {reason}")
+
+
 class RequireAll:
     """Remembers which tests were skipped, and fails the run for those that should have run."""
 
@@ -49,11 +83,9 @@ class RequireAll:
         self.skipped: dict[str, str] = {}
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        if report.skipped and not hasattr(report, "wasxfail"):
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-            reason = str(reason).removeprefix("Skipped: ")
-            if not reason.startswith(OPTIONAL):
-                self.skipped[report.nodeid] = reason
+        reason = _skipped(report)
+        if reason is not None and not reason.startswith(OPTIONAL):
+            self.skipped[report.nodeid] = reason
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._note(report)
@@ -98,6 +130,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | No
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    wanted = os.environ.get("GRIDSEAL_REQUIRE_ALL") == "1" and os.environ.get("CI") == "true"
-    if wanted and not hasattr(config, "workerinput"):  # xdist's workers report to this process
+    if hasattr(config, "workerinput"):  # xdist's workers report to the process that started them
+        return
+    config.pluginmanager.register(OptionalSkips())
+    if os.environ.get("GRIDSEAL_REQUIRE_ALL") == "1" and os.environ.get("CI") == "true":
         config.pluginmanager.register(RequireAll())
