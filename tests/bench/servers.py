@@ -5,13 +5,16 @@ in the table, and the others are measured.
 """
 
 from collections.abc import Callable
+from subprocess import SubprocessError
 
 from rich.console import Console
 from rich.table import Table
 
+from bal.errors import GridsealError
 from tests.bench import cassandra, kafka_bus, local_profile, mosquitto, roles
 
 Line = tuple[str, str, str]
+FAULTS = (AssertionError, GridsealError, OSError, SubprocessError)  # TimeoutError is an OSError
 
 
 def local() -> list[Line]:
@@ -62,6 +65,12 @@ PARTS: dict[str, Callable[[], list[Line]]] = {
 }
 
 
+def not_measured(name: str, error: Exception) -> Line:
+    """What stands in the table for a part that failed: a server that can't be had says why."""
+    kind = "" if type(error) is AssertionError else f"{type(error).__name__}: "
+    return f"{name}: not measured", f"{kind}{error}", ""
+
+
 def main(console: Console) -> None:
     """Print the table; goals stand beside the figures, nothing fails here."""
     table = Table("what", "figure", "goal", title="the real servers", expand=True)
@@ -69,8 +78,8 @@ def main(console: Console) -> None:
         with console.status(name):
             try:
                 lines = part()
-            except AssertionError as error:  # a server that can't be had says why
-                lines = [(f"{name}: not measured", str(error), "")]
+            except FAULTS as error:  # the other parts are measured all the same
+                lines = [not_measured(name, error)]
         for line in lines:
             table.add_row(*line)
         table.add_section()
