@@ -9,7 +9,6 @@ sent, and only then sends, written down beforehand. The states of a close:
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from bal.errors import Stop, Unavailable
 from bal.model import Close
@@ -21,8 +20,6 @@ from infra.close_journal import CloseAttempt, CloseJournal, Standing
 RAISE_AFTER_S = 120  # a transaction that no block takes so long gets a higher fee
 RAISES_MAX = 12  # fees grow at most 14-fold, or with what the chain asks
 FINAL_LOOKS_MAX = 8  # closes of which the event is looked for in a turn
-
-CloseState = Literal["pending", "anchored", "final"]
 
 
 class Closer:
@@ -66,13 +63,6 @@ class Closer:
         self._journal.close()
 
     # -- for the application, from any thread ----------------------------------------------------
-
-    def state_of(self, k: int) -> CloseState:
-        """How far close `k` of the log is, as of the last turn. Asks no chain."""
-        standing = self._standing
-        if k <= standing.final:
-            return "final"
-        return "anchored" if k <= standing.anchored else "pending"
 
     def status(self) -> dict[str, object]:
         """For /metrics and the operator: newest k on chain, newest final one, k under way."""

@@ -18,11 +18,6 @@ class Turn:
         self._path = path
         self._held: int | None = None
 
-    @property
-    def is_mine(self) -> bool:
-        """Whether it was taken."""
-        return self._held is not None
-
     def take(self) -> bool:
         """Take it, if no other process has it; whether this one has it now."""
         if self._held is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import requests
 from eth_utils.crypto import keccak
@@ -22,6 +22,14 @@ from infra.chain_json import RpcError
 ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()
 FUNDED = [address_of(ADMIN), address_of(ANCHORER)]
 LOG = keccak(b"gridseal.invalid/0123456789abcdef")
+
+
+def state_of(anchorer: Anchorer, k: int) -> str:
+    """How far close `k` of the log is, as of the last turn: pending, anchored or final."""
+    now = cast("dict[str, int]", anchorer.closer.status())
+    if k <= now["final"]:
+        return "final"
+    return "anchored" if k <= now["anchored"] else "pending"
 
 
 class Log:

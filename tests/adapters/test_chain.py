@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from infra.chain_errors import Reverted
 from infra.chain_json import RpcError
 from infra.rpc_face import BATCH_MAX, BODY_MAX, METHODS, RpcFace
 from infra.rpc_provider import remote_web3
+from tests.adapters.rpc_server import serving_rpc
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()
@@ -504,28 +504,8 @@ def test_no_bytes_break_the_face(grown, body: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def url(grown) -> Iterator[str]:
-    face = RpcFace(grown[0])
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            answer = face.handle(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_rpc(grown[0]) as found:
+        yield found
 
 
 def test_web3_py_reads_it_over_http(grown, url: str) -> None:

@@ -3,17 +3,15 @@
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from infra.anchor_contract import AnchorContract, address_of
 from infra.chain_embedded import EmbeddedChain
-from infra.rpc_face import RpcFace
+from tests.adapters.rpc_server import serving_rpc
 
 CLIENTS = Path(__file__).parent / "clients"
 ADMIN, ANCHORER = sha256(b"admin").digest(), sha256(b"anchorer").digest()
@@ -34,30 +32,8 @@ def chain(tmp_path: Path) -> Iterator[EmbeddedChain]:
 
 @pytest.fixture
 def url(chain: EmbeddedChain) -> Iterator[str]:
-    face = RpcFace(chain)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            answer = face.handle(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_rpc(chain) as found:
+        yield found
 
 
 def test_ethers_and_viem_read_a_head_and_a_close(chain: EmbeddedChain, url: str) -> None:

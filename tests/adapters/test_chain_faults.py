@@ -21,7 +21,7 @@ from infra.config import AnchorConfig
 from infra.data_folder import DataFolder
 from infra.files import make_folder
 from infra.rpc_provider import remote_web3
-from tests.adapters.anchoring import ANCHORER, FUNDED, LOG
+from tests.adapters.anchoring import ANCHORER, FUNDED, LOG, state_of
 from tests.adapters.chain_ground import NodeGround, check, on, settle, tried, turn
 from tests.adapters.chain_nodes import Node, running
 
@@ -424,13 +424,13 @@ def test_heads_and_closes_become_final_by_the_chains_own_word(tmp_path: Path) ->
         turn(anchorer)
         found = anchorer.covering(0)
         assert found is not None
-        assert (found[2], anchorer.closer.state_of(1)) == ("anchored", "anchored")
+        assert (found[2], state_of(anchorer, 1)) == ("anchored", "anchored")
         node.mine(3)
         for _ in range(3):
             turn(anchorer)
         found = anchorer.covering(0)
         assert found is not None
-        assert (found[2], anchorer.closer.state_of(1)) == ("final", "final")
+        assert (found[2], state_of(anchorer, 1)) == ("final", "final")
         check(ground, anchorer)
 
 

@@ -23,6 +23,7 @@ from tests.adapters.anchoring import (
     Killed,
     eventually,
     prepared,
+    state_of,
 )
 
 OTHER = Digest(sha256(b"another book").digest())
@@ -46,7 +47,7 @@ def kept(ground: Ground) -> list[tuple[int, bytes]]:
 
 
 def states(anchorer: Anchorer, count: int) -> list[str]:
-    return [anchorer.closer.state_of(k) for k in range(1, count + 1)]
+    return [state_of(anchorer, k) for k in range(1, count + 1)]
 
 
 def stops(anchorer: Anchorer, code: str) -> None:
@@ -98,7 +99,7 @@ def test_the_thread_closes_by_itself(ground) -> None:
     eventually(lambda: anchorer.anchored_size() == 3)
     ground.close_book(prefix=3)
     ground.log.size = 4
-    eventually(lambda: anchorer.closer.state_of(1) == "final")
+    eventually(lambda: state_of(anchorer, 1) == "final")
     anchorer.stop(20)
     assert books(ground) == kept(ground)
 
@@ -224,7 +225,7 @@ def test_an_outage_ends_with_every_close(ground) -> None:
     for _ in range(4):
         ground.close_book(prefix=4)
     provider.down = False
-    eventually(lambda: anchorer.closer.state_of(5) == "final")
+    eventually(lambda: state_of(anchorer, 5) == "final")
     anchorer.stop(20)
     assert books(ground) == kept(ground)
     assert len(provider.sent) == 5
@@ -278,12 +279,12 @@ def test_who_holds_the_key_and_closes_first_stops_it(ground) -> None:
     anchored(ground)
     anchorer = ground.anchorer(interval_s=0.05)
     anchorer.start()
-    eventually(lambda: anchorer.closer.state_of(1) == "final")
+    eventually(lambda: state_of(anchorer, 1) == "final")
     ground.contract.send_close(LOG, 2, 4, OTHER, ANCHORER)
     ground.close_book(prefix=4)
     eventually(lambda: ground.alarms == ["close-differs"])
     assert anchorer.status()["halted"] == "close-differs"
-    assert anchorer.closer.state_of(1) == "final"  # what stands can still be given out
+    assert state_of(anchorer, 1) == "final"  # what stands can still be given out
     assert ground.contract.close_at(LOG, 2).root == OTHER
 
 

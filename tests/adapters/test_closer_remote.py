@@ -11,7 +11,7 @@ from hexbytes import HexBytes
 from bal.errors import Stop, Unavailable
 from infra.anchorer import Anchorer
 from infra.closer import RAISE_AFTER_S
-from tests.adapters.anchoring import ADMIN, ANCHORER, FUNDED, LOG, Ground, prepared
+from tests.adapters.anchoring import ADMIN, ANCHORER, FUNDED, LOG, Ground, prepared, state_of
 from tests.adapters.test_anchorer_remote import Remote, Reorg
 
 OTHER = sha256(b"another book").digest()
@@ -39,14 +39,14 @@ def waiting(ground: Ground, remote: Remote, *, depth: int = 3) -> Anchorer:
 def test_a_close_is_final_when_blocks_lie_on_it(ground) -> None:
     anchorer = waiting(ground, Remote(ground.chain))
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     ground.mine(2)
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     assert anchorer.closer.unsettled()
     ground.mine(1)
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "final"
+    assert state_of(anchorer, 1) == "final"
     assert not anchorer.closer.unsettled()
 
 
@@ -58,10 +58,10 @@ def test_a_close_is_final_when_the_chain_says_so(ground, depth: int) -> None:
     block = ground.contract.head_number()
     for remote.final in (0, 1, block - 1):
         turn(anchorer)
-        assert anchorer.closer.state_of(1) == "anchored"
+        assert state_of(anchorer, 1) == "anchored"
     remote.final = block
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "final"
+    assert state_of(anchorer, 1) == "final"
 
 
 def test_a_reorg_takes_a_close_back_and_it_is_sent_again(ground) -> None:
@@ -71,7 +71,7 @@ def test_a_reorg_takes_a_close_back_and_it_is_sent_again(ground) -> None:
     reorg.remember()
     ground.close_book(prefix=4)
     turn(anchorer)
-    assert [anchorer.closer.state_of(k) for k in (1, 2)] == ["anchored", "anchored"]
+    assert [state_of(anchorer, k) for k in (1, 2)] == ["anchored", "anchored"]
     before = list(remote.sent)
     reorg.happen()
     assert ground.contract.closes(LOG) == 0
@@ -79,7 +79,7 @@ def test_a_reorg_takes_a_close_back_and_it_is_sent_again(ground) -> None:
     turn(anchorer)
     turn(anchorer)
     assert ground.contract.closes(LOG) == 2
-    assert [anchorer.closer.state_of(k) for k in (1, 2)] == ["anchored", "anchored"]
+    assert [state_of(anchorer, k) for k in (1, 2)] == ["anchored", "anchored"]
     assert remote.sent[len(before) :] == before[-2:]  # the same bytes
     assert ground.alarms == []
 
@@ -95,7 +95,7 @@ def test_a_head_and_a_close_come_back_together(ground) -> None:
     for _ in range(3):
         turn(anchorer)
     assert (ground.count(), ground.contract.closes(LOG)) == (1, 1)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
 
 
 def test_another_close_after_a_reorg_stops(ground) -> None:
@@ -119,11 +119,11 @@ def test_a_node_that_lags_is_no_contradiction(ground) -> None:
     turn(anchorer)
     ground.mine(3)
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "final"
+    assert state_of(anchorer, 1) == "final"
     reorg.happen()
     with pytest.raises(Unavailable, match="lags"):
         turn(anchorer)
-    assert anchorer.closer.state_of(1) == "final"
+    assert state_of(anchorer, 1) == "final"
     assert ground.alarms == []
 
 
@@ -146,10 +146,10 @@ def test_a_node_without_old_state_tells_by_events_or_later(ground, events: bool)
     contract.closes = closes
     contract.find_closed = lambda log, k: found(log, k) if events else None
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == ("final" if events else "anchored")
+    assert state_of(anchorer, 1) == ("final" if events else "anchored")
     refuse = False
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "final"
+    assert state_of(anchorer, 1) == "final"
 
 
 def test_a_close_that_no_block_takes_is_sent_again_then_made_dearer(ground) -> None:
@@ -174,7 +174,7 @@ def test_a_close_that_no_block_takes_is_sent_again_then_made_dearer(ground) -> N
         assert after[name] * 10 >= before[name] * 11
     remote.forget_sends = False
     turn(anchorer)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     assert ground.contract.closes(LOG) == 1
 
 
@@ -190,7 +190,7 @@ def test_one_transaction_at_a_time(ground) -> None:
     assert anchorer.status()["pending_sizes"] == []
     remote.forget_sends = False
     assert anchorer.anchor_now().size == 9
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     remote.forget_sends = True
     ground.log.size = 12
     turn(anchorer)
@@ -200,7 +200,7 @@ def test_one_transaction_at_a_time(ground) -> None:
     assert not anchorer.closer.under_way()
     remote.forget_sends = False
     turn(anchorer)
-    assert anchorer.closer.state_of(2) == "anchored"
+    assert state_of(anchorer, 2) == "anchored"
 
 
 def test_a_nonce_used_up_by_others_is_no_dead_end(ground) -> None:
@@ -214,7 +214,7 @@ def test_a_nonce_used_up_by_others_is_no_dead_end(ground) -> None:
     ground.contract.send_anchor(other, 1, LOG, [], ANCHORER)
     for _ in range(2):
         turn(anchorer)
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     assert ground.contract.closes(LOG) == 1
 
 
@@ -230,5 +230,5 @@ def test_a_close_that_is_mined_and_reverts_is_told_and_sent_anew(ground) -> None
     ground.contract.replace_anchorer(LOG, FUNDED[1], ADMIN)
     turn(anchorer)
     assert ground.alarms == ["anchor-reverted"]
-    assert anchorer.closer.state_of(1) == "anchored"
+    assert state_of(anchorer, 1) == "anchored"
     assert ground.contract.closes(LOG) == 1
