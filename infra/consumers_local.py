@@ -9,12 +9,15 @@ from pathlib import Path
 
 from bal.errors import Stop
 from bal.provide.policy import ClientInfo
+from infra.data_folder import DataFolder
 from infra.kafka_client import KafkaAccess
 from infra.kafka_grants import put_reader, readers, remove_reader
+from infra.outside import read as outside_of
 from infra.servers.connect import KafkaAt, identity, read
 
 AGGREGATOR = "aggregator."  # before the client's id, so that none is taken for a role
 CN_MAX = 64
+ADMIN = "admin"  # whose certificate gives rights
 
 
 def admit(
@@ -23,7 +26,8 @@ def admit(
     """Let a client read from Kafka what it may read by REST; what it needs to enter.
 
     size: of the log as it is visible now; a topic of its own begins there. Raises
-    Stop("servers-state") where no Kafka was started for `data`, Unavailable where it is away.
+    Stop("servers-state") where no Kafka was started for `data` or its administrator's certificate
+    is not to be had here, Unavailable where it is away.
     """
     at = _kafka(data)
     principal = principal_of(client_id)
@@ -58,15 +62,23 @@ def rights_now(data: Path) -> dict[str, set[str]]:
 
 
 def _kafka(data: Path) -> KafkaAt:
-    at = read(data).kafka
+    """The one of `gridseal servers`, as its administrator may enter it."""
+    own = outside_of(DataFolder(data)).kafka.bootstrap  # of the platform, whosever it is
+    at = read(data).kafka if (data / "servers").exists() or not own else None
+    if at is None and own:
+        text = f"Kafka at {own} is not of `gridseal servers`: its administrator gives rights there"
+        raise Stop("servers-state", f"{text}, and takes them (docs/kafka.md says how)")
     if at is None:
         raise Stop("servers-state", f"no Kafka was started for {data}")
+    if ADMIN not in at.principals:  # as in compose's containers of roles
+        text = f"the certificate of Kafka's administrator is not in {at.place.certificates}"
+        raise Stop("servers-state", f"{text}: give the command where it is (docs/deploy.md)")
     return at
 
 
 def admin_access(at: KafkaAt) -> KafkaAccess:
     """How the operator enters Kafka."""
-    one = at.principals["admin"]
+    one = at.principals[ADMIN]
     return KafkaAccess(at.bootstrap, at.ca, one.certificate, one.key)
 
 

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import GridsealError, Stop, Unavailable
-from infra.config import AnchorConfig, Config, HttpConfig, LogConfig, MosquittoConfig, MqttConfig
+from infra.config import (
+    AnchorConfig,
+    CassandraConfig,
+    Config,
+    HttpConfig,
+    LogConfig,
+    MosquittoConfig,
+    MqttConfig,
+)
 from infra.files import make_folder, replace_file
 from infra.servers import mosquitto
 from infra.servers.connect import Identity, Servers, read
@@ -46,6 +54,9 @@ PASSWORDS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(ROLES, ("reader",)),
     "storer": ("reader", "writer"),
 }
+# Further ones where the heads row is there. `settle`, who makes the first start, has all of them.
+HEADS_PASSWORDS: Mapping[str, Sequence[str]] = {"sequencer": ("sequencer",)}
+HEADS_AT = ("", "cassandra")  # of GRIDSEAL_HEADS; "": a file
 _LOGINS = "passwords"
 ANSWER_WITHIN_S = 300
 _LOOK_S = 1.0
@@ -94,7 +105,7 @@ def settle(
     servers = read(data)
     for role in ROLES:
         folder = make_folder(secrets / role)
-        _hand_out(servers, role, folder)
+        _hand_out(servers, role, folder, heads=made.config.cassandra.heads)
         found = settings(made.config, role, RUN, Place(data, mosquitto.NAME))
         replace_file(folder / "gridseal.toml", toml(found).encode())
 
@@ -113,7 +124,7 @@ def _wait(name: str, place: Place, entry: Entry, within_s: float) -> None:
             return
 
 
-def _hand_out(servers: Servers, role: str, folder: Path) -> None:
+def _hand_out(servers: Servers, role: str, folder: Path, *, heads: bool) -> None:
     """Copy what a role enters the servers with; nothing that another one enters with."""
     kafka, cassandra, broker = servers.kafka, servers.cassandra, servers.mosquitto
     assert kafka is not None
@@ -127,7 +138,8 @@ def _hand_out(servers: Servers, role: str, folder: Path) -> None:
     for name, authority, own in given:
         for kind, path in (("ca", authority), *_files(own)):
             _copy(path, make_folder(folder / name) / f"{kind}.pem")
-    logins = {"cassandra": [cassandra.roles[one].password_file for one in PASSWORDS[role]]}
+    users = (*PASSWORDS[role], *(HEADS_PASSWORDS.get(role, ()) if heads else ()))
+    logins = {"cassandra": [cassandra.roles[one].password_file for one in users]}
     if role == "collector":
         logins["mosquitto"] = [broker.users[one].password_file for one in ("collector", "receipts")]
     for name, paths in logins.items():
@@ -203,8 +215,12 @@ def wanted(environment: Mapping[str, str]) -> tuple[Config, int]:
     number = environment.get("GRIDSEAL_PARTITIONS", "4")
     if not number.isdecimal():
         raise Stop("usage", f"GRIDSEAL_PARTITIONS is a number, not {number}")
+    heads = environment.get("GRIDSEAL_HEADS", "")
+    if heads not in HEADS_AT:
+        raise Stop("usage", f"GRIDSEAL_HEADS is empty or cassandra, not {heads}")
     config = Config(
         anchor=AnchorConfig(rpc_url=url, contract=contract),
+        cassandra=CassandraConfig(heads=bool(heads)),
         log=LogConfig(origin=environment.get("GRIDSEAL_ORIGIN", "")),
         http=HttpConfig(issuer=environment.get("GRIDSEAL_ISSUER", "")),
         mqtt=MqttConfig(url=environment.get("GRIDSEAL_MQTT_URL", "")),

@@ -6,24 +6,37 @@ addresses are of loopback, and the folder of those files has another name.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile, copytree
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
+from bal.errors import Stop
+from bal.model import Digest
 from infra import cli
 from infra.certificates import client_context
-from infra.config import load
+from infra.config import Config, load
+from infra.consumers_local import admin_access
 from infra.deploy import init, own_servers
 from infra.deploy.init import toml
-from infra.servers import stack
-from infra.servers.connect import read
+from infra.files import make_folder
+from infra.heads_row import FIRST
+from infra.kafka_grants import rights_of
+from infra.outside import open_heads
+from infra.roles import making
+from infra.servers import cassandra, stack
+from infra.servers.connect import CassandraAt, KafkaAt, read
 from infra.servers.place import Entry, kept_ports
+from infra.system_clock import SystemClock
 from tests.bounded import line_of
 from tests.journey.conftest import REPOSITORY, cim
 from tests.journey.test_local_profile import Device, wait_for
@@ -66,8 +79,12 @@ def begin(data: Path, tmp_path: Path) -> Iterator[Any]:
     def one(role: str, secrets: Path, mqtt: str) -> None:
         file = tmp_path / f"{role}.toml"
         text = (secrets / role / "gridseal.toml").read_text()
-        # The rows' address is every role's and kept in the data folder, as is its path.
-        text = text.replace(f"{init.RUN}/cassandra", f"{secrets}/storer/cassandra")
+        # Cassandra's address is every role's and kept in the data folder, as is its path; in each
+        # container other files are there.
+        own = tmp_path / "cassandra"
+        for one in (role, "storer", "sequencer"):
+            copytree(secrets / one / "cassandra", own, dirs_exist_ok=True)
+        text = text.replace(f"{init.RUN}/cassandra", str(own))
         file.write_text(text.replace(str(init.RUN), str(secrets / role)))
         command = [sys.executable, "-m", "infra.cli", "run", role, f"--data={data}"]
         command += [f"--config={file}", "--status=127.0.0.1:0", "--http=127.0.0.1:0"]
@@ -104,17 +121,89 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any) -> None:
+def administrators(kafka: KafkaAt, cassandra: CassandraAt, roles: Config) -> Config:
+    """ADMIN.toml of docs/deploy.md, for the keyspaces that were made by hand."""
+    own = kafka.principals["admin"]
+    certificate, key = str(own.certificate), str(own.key)
+    entering = replace(
+        roles.cassandra, ca=str(cassandra.ca), certificate=str(cassandra.client.certificate),
+        key=str(cassandra.client.key), keyspace="mine", log_keyspace="mine_log",
+        passwords=str(cassandra.roles["migrator"].password_file.parent),
+    )  # fmt: skip
+    at = replace(roles.kafka, ca=str(kafka.ca), certificate=certificate, key=key)
+    return Config(kafka=at, cassandra=entering)
+
+
+def by_hand(at: CassandraAt) -> None:
+    """What docs/deploy.md tells the operator of a Cassandra to say, under other names."""
+    page = (REPOSITORY / "docs" / "deploy.md").read_text(encoding="utf-8")
+    lines = page.split("```cql\n")[1].split("```")[0].replace("'dc1': 3", "'datacenter1': 1")
+    made = set(re.findall(r"CREATE ROLE (\w+)", lines))
+    assert made == set(at.roles) - {cassandra.ADMIN}
+    with cassandra.session(at, cassandra.ADMIN) as one:
+        for line in lines.splitlines():
+            if line and not line.startswith(("CREATE ROLE", "--")):  # roles are there
+                one.execute(re.sub(r"gridseal(_log)?\b", r"mine\1", line).partition(";")[0])
+
+
+def first_start(at: CassandraAt, admin: Config, folder: Path) -> None:
+    """Of roles on a Cassandra of one's own, with the heads row: the sequencer's to make."""
+    passwords = make_folder(folder / "passwords")
+    config = Config(cassandra=replace(admin.cassandra, passwords=str(passwords)))
+    for login in ("reader", "writer"):  # as a storer
+        copyfile(at.roles[login].password_file, passwords / login)
+    with pytest.raises(Stop, match=r"cassandra-refuses: .*passwords/sequencer"):
+        making.begin(folder / "chart", config, SystemClock())
+    copyfile(at.roles["sequencer"].password_file, passwords / "sequencer")
+    made = making.begin(folder / "chart", config, SystemClock())
+    with closing(open_heads(made.outside, made.folder)) as row:
+        row.swap(FIRST, replace(FIRST, version=1, size=1, root=Digest(bytes(32))))
+    with closing(open_heads(made.outside, made.folder, read_only=True)) as row:
+        assert row.read().size == 1
+        with pytest.raises(Stop, match="cassandra-refuses"):
+            row.swap(row.read(), replace(FIRST, version=2, size=2))
+    made.folder.unlock()
+
+
+def lets_consumers_read(
+    data: Path, file: Path, kafka: KafkaAt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By compose's command where Kafka's administrator is, and at a Kafka of one's own."""
+    access = admin_access(kafka)
+    add = ["client", "add", "acme", "--scope", "readings.read", "--all-devices", "--kafka"]
+    capsys.readouterr()
+    assert cli.main([*add, "--data", str(data)]) == 0
+    acme = json.loads(capsys.readouterr().out)["kafka"]
+    every = ["--config", str(file), "--reader", "you", "--all-devices"]
+    assert own_servers.main(every) == 0
+    you = json.loads(capsys.readouterr().out)
+    assert you["topics"] == acme["topics"] == ["bal.checkpoints.v1", "bal.readings.v1"]
+    for one in (acme["principal"], you["principal"]):
+        assert rights_of(access, one) == {*you["topics"], one, f"{one}:*"}
+    assert own_servers.main(["--config", str(file), "--reader", "you", "--from", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["topics"] == [
+        "bal.checkpoints.v1", "bal.readings.v1.you",
+    ]  # fmt: skip
+    assert "bal.readings.v1" not in rights_of(access, "aggregator.you")
+    assert own_servers.main(["--config", str(file), "--no-reader", "you"]) == 0
+    assert rights_of(access, "aggregator.you") == set()
+
+
+def test_it_is_set_up_and_takes_a_reading(
+    data: Path, tmp_path: Path, begin: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     secrets = tmp_path / "secrets"
     names = {
         "GRIDSEAL_ISSUER": "https://gridseal.example",
         "GRIDSEAL_MQTT_URL": "mqtts://meters.example:8883",
+        "GRIDSEAL_HEADS": "cassandra",
     }
     config, _ = init.wanted(names)
     init.settle(data, secrets, config, partitions=PARTITIONS, within_s=60)
     handed = {role: sorted(path.name for path in (secrets / role).rglob("*"))
               for role in init.ROLES}  # fmt: skip
-    assert {role for role, names in handed.items() if "writer" in names} == {"storer"}
+    for login, who in (("writer", "storer"), ("sequencer", "sequencer")):
+        assert {role for role, names in handed.items() if login in names} == {who}
     assert {role for role, names in handed.items() if "mosquitto" in names} == {"collector"}
     keys = {(secrets / role / "kafka" / "key.pem").read_bytes() for role in init.ROLES}
     assert len(keys) == len(init.ROLES)
@@ -122,20 +211,16 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
         "ca.key" in name or "admin" in name for names in handed.values() for name in names
     )
 
-    # With servers of one's own the same things are made by another command.
     servers = read(data)
     assert servers.kafka is not None
     assert servers.cassandra is not None
-    admin = load(secrets / "storer" / "gridseal.toml")
-    own = servers.kafka.principals["admin"]
+    found = load(secrets / "storer" / "gridseal.toml")
+    by_hand(servers.cassandra)
+    admin = administrators(servers.kafka, servers.cassandra, found)
     file = tmp_path / "admin.toml"
-    text = toml(admin).replace(f"{init.RUN}/kafka/certificate.pem", str(own.certificate))
-    text = text.replace(f"{init.RUN}/kafka/key.pem", str(own.key))
-    text = text.replace(f"{init.RUN}/kafka/ca.pem", str(servers.kafka.ca))
-    text = text.replace(f"{init.RUN}/cassandra/passwords",
-                        str(servers.cassandra.roles["migrator"].password_file.parent))  # fmt: skip
-    file.write_text(text.replace(str(init.RUN), str(secrets / "storer")))
-    assert own_servers.make(load(file), PARTITIONS) == admin.kafka.topic
+    file.write_text(toml(admin))
+    assert own_servers.make(load(file), PARTITIONS) == found.kafka.topic
+    first_start(servers.cassandra, admin, tmp_path)
 
     mqtt = kept_ports({}, ("mqtt",), set())["mqtt"]
     for probe in begin(secrets, f"127.0.0.1:{mqtt}"):
@@ -158,3 +243,5 @@ def test_it_is_set_up_and_takes_a_reading(data: Path, tmp_path: Path, begin: Any
         assert accepted["message"] == certified["message"]
     finally:
         device.close()
+    assert not (data / "log" / "heads.db").exists()
+    lets_consumers_read(data, file, servers.kafka, capsys)

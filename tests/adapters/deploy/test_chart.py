@@ -29,7 +29,7 @@ anchor:
   rpcUrl: https://rpc.example/
   contract: "0x5FbDB2315678afecb367f032d93F642f64180aa3"
   keySecret: anchorer
-config: {anchor: {depth: 12}, limits: {bulk_processes: 2}, log: {origin: example.org/log}}
+config: {anchor: {depth: 12}, limits: {backlog_messages: 20000}, log: {origin: example.org/log}}
 issuer: https://gridseal.example
 mqttUrl: mqtts://meters.example:8883
 image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
@@ -48,8 +48,12 @@ priorityClassName: high
 BACKUP = """
 backup: {enabled: true, existingClaim: tapes, keep: 3, schedule: "5 4 * * 0", withoutKeys: true}
 """
+HEADS = """
+cassandra: {hosts: "c1.example,c2.example", heads: true, logKeyspace: grid_log}
+"""
 VALUES = {
     "nothing": "",
+    "heads in Cassandra": HEADS,
     "own servers": OWN_SERVERS,
     "a backup": BACKUP,
     "own servers and a backup": OWN_SERVERS + BACKUP,
@@ -197,9 +201,10 @@ def test_the_configuration_is_one_of_ours(tmp_path: Path) -> None:
     assert found.kafka.bootstrap == "k1.example:9093,k2.example:9094"
     assert found.kafka.topic == "bal.raw.0123456789abcdef"
     assert (found.cassandra.hosts, found.cassandra.port) == ("c1.example,c2.example", 9042)
+    assert found.cassandra.heads is False
     assert (found.mosquitto.host, found.mosquitto.port) == ("broker.example", 8884)
     assert (found.anchor.rpc_url, found.anchor.depth) == ("https://rpc.example/", 12)
-    assert (found.limits.bulk_processes, found.log.origin) == (2, "example.org/log")
+    assert (found.limits.backlog_messages, found.log.origin) == (20_000, "example.org/log")
     assert found.http.issuer == "https://gridseal.example"
     assert found.mqtt.url == "mqtts://meters.example:8883"
 
@@ -224,6 +229,25 @@ def test_a_role_is_given_the_secrets_that_the_configuration_names(tmp_path: Path
         assert bool(paths & broker) == (role == "collector")
         kafka = [one["name"] for one in secrets if "kafka" in one["name"]]
         assert kafka == [f"here-gridseal-kafka-{role}"]
+
+
+def test_a_heads_row_in_cassandra_is_the_sequencers_alone_to_change(tmp_path: Path) -> None:
+    found = config(tmp_path, HEADS)
+    assert (found.cassandra.heads, found.cassandra.log_keyspace) == (True, "grid_log")
+    documents = [one for one in yaml.safe_load_all(render(tmp_path, HEADS)) if one]
+    for role, pod in roles(documents):
+        volume = next(one for one in pod["spec"]["volumes"] if one["name"] == "settings")
+        secrets = [one["secret"] for one in volume["projected"]["sources"] if "secret" in one]
+        paths = [item["path"] for one in secrets for item in one["items"]]
+        logins = {path.rpartition("/")[2] for path in paths if "cassandra-passwords" in path}
+        more = {role} if role == "sequencer" else {"writer"} if role == "storer" else set()
+        assert logins == {"reader"} | more
+    for values, word in (
+        ("cassandra: {heads: true}", "cassandra.hosts says where"),
+        ("cassandra: {hosts: c1}\nconfig: {cassandra: {heads: true}}", "say cassandra.heads"),
+    ):
+        code, _, said = helm(tmp_path, ["template", "here"], values)
+        assert (code, word in said) == (1, True)
 
 
 def test_nothing_is_reached_but_what_a_role_needs(tmp_path: Path) -> None:
@@ -325,9 +349,10 @@ def test_pods_are_moved_one_at_a_time_and_scaled_within_the_partitions(tmp_path:
     assert names == {"here-gridseal-worker", "here-gridseal-gateway"}
     for one in of_kind(documents, "Deployment"):
         assert ("replicas" in one["spec"]) == (one["metadata"]["name"] not in names)
-    code, _, said = helm(tmp_path, ["template", "here"], "roles: {worker: {replicas: 5}}")
-    assert code == 1
-    assert "5 of them, but 4 partitions" in said
+    for role in ("worker", "storer"):
+        code, _, said = helm(tmp_path, ["template", "here"], f"roles: {{{role}: {{replicas: 5}}}}")
+        assert code == 1
+        assert f"roles.{role}: 5 of them, but 4 partitions" in said
 
 
 @pytest.mark.parametrize(
@@ -343,6 +368,8 @@ def test_pods_are_moved_one_at_a_time_and_scaled_within_the_partitions(tmp_path:
         "kafka: {bootstrap: 'k1:9093'}",  # and no topic
         "anchor: {rpcUrl: 'https://rpc.example/'}",  # and no contract
         "config: {limits: {depth: 6.5}}",
+        "cassandra: {heads: cassandra}",
+        "cassandra: {logKeyspace: Log}",
         "persistence: {accessModes: [ReadOnlyMany]}",
         "roles: {workers: {replicas: 2}}",
         "backup: {enabled: yes please}",

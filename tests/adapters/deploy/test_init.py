@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from bal.errors import Stop
 from infra.config import Config, HttpConfig, KafkaConfig, LimitsConfig, MosquittoConfig, load
+from infra.consumers_local import admit, dismiss
+from infra.data_folder import DataFolder
 from infra.deploy import init, own_servers
+from infra.files import make_folder
 from infra.mosquitto_accounts import read_hashes
+from infra.outside import choose
 from infra.servers.connect import read
 from infra.servers.kafka import ROLES as PRINCIPALS
 from infra.servers.place import Place
@@ -134,9 +138,37 @@ def test_the_environment_is_read_strictly() -> None:
         "https://gridseal.example",
     )
     assert config.mqtt.url == "mqtts://meters.example:8883"
-    for wrong in ({"GRIDSEAL_RPC_URL": "https://rpc.example"}, {"GRIDSEAL_PARTITIONS": "many"}):
+    assert not config.cassandra.heads
+    assert init.wanted({"GRIDSEAL_HEADS": "cassandra"})[0].cassandra.heads
+    for wrong in (
+        {"GRIDSEAL_RPC_URL": "https://rpc.example"},
+        {"GRIDSEAL_PARTITIONS": "many"},
+        {"GRIDSEAL_HEADS": "true"},
+    ):
         with pytest.raises(Stop, match="usage"):
             init.wanted(wrong)
+
+
+def test_who_gives_rights_at_kafka_is_told_where(tmp_path: Path) -> None:
+    """Of a container that has no volume of Kafka's, and of a Kafka that is the operator's own."""
+    init.prepare(tmp_path / "compose")
+    Place(tmp_path / "compose", "kafka").folder.rename(tmp_path / "volume")
+    at = make_folder(Place(tmp_path / "compose", "kafka").folder)
+    for call in (
+        lambda: admit(tmp_path / "compose", "acme", ["readings.read"], None, 0),
+        lambda: dismiss(tmp_path / "compose", "acme"),
+    ):
+        with pytest.raises(Stop, match=r"administrator is not in .*docs/deploy\.md"):
+            call()
+    assert not list(at.iterdir())  # no authority of its own
+    chart = DataFolder(make_folder(tmp_path / "chart"))
+    files = dict.fromkeys(("ca", "certificate", "key"), "x.pem")
+    own = KafkaConfig("k1.example:9093", topic="bal.raw.0123456789abcdef", **files)
+    choose(chart, Config(kafka=own))
+    with pytest.raises(Stop, match=r"servers-state: Kafka at k1\.example:9093 .*docs/kafka\.md"):
+        admit(chart.root, "acme", ["readings.read"], None, 0)
+    with pytest.raises(Stop, match="no servers were started"):
+        admit(tmp_path / "neither", "acme", ["readings.read"], None, 0)
 
 
 def test_commands_say_what_they_lack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +176,13 @@ def test_commands_say_what_they_lack(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text("[kafka]\n")
     assert own_servers.main(["--config", str(file)]) == 1
     assert "nothing to do" in capsys.readouterr().err
+    for who in (["--reader", "you", "--all-devices"], ["--no-reader", "you"]):
+        assert own_servers.main(["--config", str(file), *who]) == 1
+        assert "kafka.bootstrap is not set" in capsys.readouterr().err
+    for wrong in (["--reader", "you"], ["--all-devices"], ["--from", "7"]):
+        with pytest.raises(SystemExit, match="2"):
+            own_servers.main(["--config", str(file), *wrong])
+        assert "--reader needs" in capsys.readouterr().err
     common = ["--data", str(tmp_path / "data"), "--secrets", str(tmp_path)]
     assert init.main(["prepare", *common]) == 0
     (tmp_path / "data" / "servers" / "servers.json").write_text("{")

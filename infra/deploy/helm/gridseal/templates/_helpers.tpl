@@ -36,8 +36,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $config "kafka" (merge $at (default dict $config.kafka)) }}
 {{- end }}{{ end }}
 {{- with .Values.cassandra }}{{ if .hosts }}
-{{- $at := dict "hosts" .hosts "port" .port "keyspace" .keyspace "datacenter" .datacenter "ca" (print $run "/cassandra/ca.crt") "certificate" (print $run "/cassandra/tls.crt") "key" (print $run "/cassandra/tls.key") "passwords" (print $run "/cassandra-passwords") }}
+{{- $at := dict "hosts" .hosts "port" .port "keyspace" .keyspace "datacenter" .datacenter "heads" .heads "log_keyspace" .logKeyspace "ca" (print $run "/cassandra/ca.crt") "certificate" (print $run "/cassandra/tls.crt") "key" (print $run "/cassandra/tls.key") "passwords" (print $run "/cassandra-passwords") }}
 {{- $_ := set $config "cassandra" (merge $at (default dict $config.cassandra)) }}
+{{- else if .heads }}
+{{- fail "cassandra.heads: cassandra.hosts says where that row is to be" }}
+{{- end }}
+{{- if and (not .heads) (dig "cassandra" "heads" false $config) }}
+{{- fail "config.cassandra.heads: say cassandra.heads, by which the sequencers are given their password" }}
 {{- end }}{{ end }}
 {{- with .Values.mosquitto }}{{ if .host }}
 {{- $at := dict "host" .host "port" .port "ca" (print $run "/mosquitto/ca.crt") "certificate" (print $run "/mosquitto/tls.crt") "key" (print $run "/mosquitto/tls.key") "passwords" (print $run "/mosquitto-passwords") }}
