@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from infra import cli
 from infra.deploy import init
 from infra.servers.place import Place
-from tests.adapters.deploy.deploy_tools import DEPLOY, ROLES, program, run
+from tests.adapters.deploy.deploy_tools import DEPLOY, REPOSITORY, ROLES, program, run
 
 FILE = DEPLOY / "docker-compose.yml"
 OURS = ("prepare", "settle", "backup", *ROLES)
@@ -157,6 +158,21 @@ def test_a_role_sees_its_own_secrets_and_no_others(services: dict[str, Any]) -> 
         (mount,) = services[name]["volumes"]
         assert mount["source"] == name
         assert Path(mount["target"]) == Place(Path("/data"), name).folder
+
+
+def test_consumers_are_let_in_where_kafkas_administrator_is(services: dict[str, Any]) -> None:
+    """As docs/deploy.md says it: `settle` has the certificate, and sees Kafka and the data."""
+    page = (REPOSITORY / "docs" / "deploy.md").read_text(encoding="utf-8")
+    given = re.findall(r"--entrypoint gridseal settle (client .*)", page)
+    assert [line.split()[:2] for line in given] == [["client", "add"], ["client", "revoke"]]
+    for line in given:
+        assert cli._parser().parse_args(shlex.split(line)).data == Path("/data")
+    mounts = {one["source"]: Path(one["target"]) for one in services["settle"]["volumes"]}
+    place = Place(Path("/data"), "kafka")
+    assert (mounts["data"], mounts["kafka"]) == (place.data, place.folder)
+    assert "inside" in services["settle"]["networks"]
+    folders = re.findall(r"grid cp kafka:(\S+)/\$file", page)
+    assert folders == [str(place.certificates)]
 
 
 def test_one_container_gives_a_volume_its_owner(services: dict[str, Any]) -> None:
