@@ -1,7 +1,6 @@
 """What the verifier is tested against: the own chain's JSON-RPC and a log's tiles, over HTTP."""
 
 import functools
-import importlib.util
 import json
 import ssl
 import threading
@@ -21,13 +20,7 @@ from infra.rpc_face import RpcFace
 from infra.system_clock import SystemClock
 from infra.verify_cli import main
 from infra.verify_rpc import keccak256
-
-ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
+from tests.vectors import vector_log as vector
 
 LOG = vector.vector_log()
 LOG_ID = keccak256(vector.ORIGIN.encode())

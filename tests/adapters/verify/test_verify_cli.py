@@ -1,6 +1,5 @@
 """`gridseal verify` over real wires: the own chain's JSON-RPC, a log's tiles, TLS."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,14 +14,9 @@ import pytest
 from bal import jcs
 from infra.verify_cli import main
 from infra.verify_rpc import keccak256
+from tests.vectors import vector_log as vector
 
 ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
-
 LOG = vector.vector_log()
 LOG_ID = keccak256(vector.ORIGIN.encode())
 

@@ -1,6 +1,5 @@
 """The verifier's wires: what an endpoint or a log may answer, and what is made of it."""
 
-import importlib.util
 import json
 import threading
 from pathlib import Path
@@ -12,14 +11,9 @@ from bal.certify.verify_proof import TiledTree
 from contracts import load
 from infra import verify_rpc
 from infra.verify_rpc import HttpTiles, RpcChain, checked_url, selector, tile_number
+from tests.vectors import vector_log as vector
 
 ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
-
 LOG = vector.vector_log()
 Answer = tuple[int, bytes, dict[str, str]]
 

@@ -1,6 +1,5 @@
 """The verifier on the vectors, and on every kind of damage."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -37,14 +36,9 @@ from bal.certify.verify_proof import (
     parse_receipt,
 )
 from bal.model import Anchor
+from tests.vectors import vector_log as vector
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
-
 LOG = vector.vector_log()
 PLAIN = parse_policy(vector.policies()["plain"].encode())
 

@@ -1,8 +1,6 @@
 """The verdict *anchored*: what the chain must show, and what contradicts it."""
 
-import importlib.util
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,7 @@ from bal.certify.verify import (
     verify_receipt,
 )
 from bal.certify.verify_proof import node_hash
-
-VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
+from tests.vectors import vector_log as vector
 
 LOG = vector.vector_log()
 CODE = vector.keccak256(b"code")

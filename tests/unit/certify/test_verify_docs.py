@@ -1,6 +1,5 @@
 """The specification's examples hold, and its table of codes is complete."""
 
-import importlib.util
 import json
 import re
 from base64 import b64encode
@@ -9,14 +8,9 @@ from pathlib import Path
 from bal import jcs
 from bal.certify.verify import exit_of, parse_policy, parse_vkey, verify
 from bal.certify.verify_note import parse_checkpoint, parse_note, signed_by
+from tests.vectors import vector_log as vector
 
 ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location("vector_log", ROOT / "tests/vectors/vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
-
 SOURCES = [*ROOT.glob("bal/certify/verify*.py"), *ROOT.glob("infra/verify_*.py")]
 
 

@@ -1,11 +1,9 @@
 """Policies: C2SP tlog-policy with our comment lines."""
 
-import importlib.util
 import struct
 from base64 import b64encode
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,13 +20,7 @@ from bal.certify.verify import (
     verify_receipt,
 )
 from bal.certify.verify_policy import POLICY_BYTES_MAX, check_quorum
-
-VECTORS = Path(__file__).resolve().parents[2] / "vectors"
-spec = importlib.util.spec_from_file_location("vector_log", VECTORS / "vector_log.py")
-assert spec is not None
-assert spec.loader is not None
-vector = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(vector)
+from tests.vectors import vector_log as vector
 
 ADDRESS, CODE = "0x" + "Ab" * 20, "0x" + "cd" * 32
 LOG_OF_VECTORS = vector.vector_log()
