@@ -9,15 +9,20 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from bal.errors import Stop, Unavailable
-from infra.kafka_client import RETRY_S, KafkaAccess, cut_off, open_producer
+from infra.kafka_client import (
+    BATCH_BYTES_MAX,
+    GIVE_UP_WAITS,
+    RETRY_S,
+    KafkaAccess,
+    end_producer,
+    open_producer,
+)
 from infra.kafka_partition import Record
 
 logger = logging.getLogger("gridseal.bus")
 
-BATCH_BYTES_MAX = 32 * 1024 * 1024  # as Kafka has it, with headers
 ITEM_BYTES_MAX = BATCH_BYTES_MAX - 64 * 1024  # of one record, with its key and headers
 BATCH_BYTES = 8 * 1024 * 1024  # a batch ends with the record that reaches it
-GIVE_UP_WAITS = 3  # of timeout_s each, until a producer that got no answer is replaced
 
 Groups = Mapping[int, Sequence[Record]]  # by partition
 
@@ -132,16 +137,11 @@ class Appender:
         return self._producer
 
     async def _drop(self) -> None:
-        """End the producer; with something under way it would wait for that, so it is cut off."""
+        """End the producer, and the doubt."""
         producer, self._producer = self._producer, None
         doubt, self._doubt = self._doubt, None
-        if doubt is not None and not doubt.done():
-            doubt.cancel()
-        if producer is not None and doubt is not None:
-            await cut_off(producer, self._access.timeout_s)
-        elif producer is not None:
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), self._access.timeout_s)
+        if producer is not None:
+            await end_producer(producer, doubt, self._access.timeout_s)
 
 
 def _size(record: Record) -> int:

@@ -11,18 +11,19 @@ from threading import Lock
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from aiokafka.errors import KafkaError
 
 from bal.errors import Stop, Unavailable
 from bal.model import RawMessage
 from bal.ports import Intake
 from infra.kafka_client import (
+    BATCH_BYTES_MAX,
+    GIVE_UP_WAITS,
     RETRY_S,
     KafkaAccess,
     LoopThread,
     administration,
     create_topic,
-    cut_off,
+    end_producer,
     one_at_a_time,
     open_producer,
 )
@@ -32,8 +33,6 @@ logger = logging.getLogger("gridseal.bus")
 
 TOPIC = "bal.raw"
 GROUP_BYTES_MAX = 24 * 1024 * 1024  # raw bytes in one append: the intake's 16 MiB and a last 4 MiB
-BATCH_BYTES_MAX = 32 * 1024 * 1024  # as Kafka has it, with headers
-GIVE_UP_WAITS = 3  # of timeout_s each, until a producer that got no answer is replaced
 
 SETTINGS = {
     "cleanup.policy": "delete",  # never compact: an offset stands for a message for good
@@ -235,16 +234,11 @@ class KafkaBus:
         return self._producer
 
     async def _drop_producer(self) -> None:
-        """End it. With a group in doubt it would wait for that, so it is cut off."""
+        """End it; a group in doubt remains so."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        if self._doubt is not None:
-            self._doubt.answer.cancel()
-            await cut_off(producer, self._access.timeout_s)
-        else:
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), self._access.timeout_s)
+        if producer is not None:
+            answer = self._doubt.answer if self._doubt is not None else None
+            await end_producer(producer, answer, self._access.timeout_s)
 
     # -- read and trim -------------------------------------------------------------------------
 

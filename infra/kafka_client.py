@@ -7,7 +7,7 @@ limit on its time.
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ logger = logging.getLogger("gridseal.kafka")
 
 _T = TypeVar("_T")
 RETRY_S = 5
+BATCH_BYTES_MAX = 32 * 1024 * 1024  # the largest, as Kafka has it, with headers
+GIVE_UP_WAITS = 3  # of timeout_s each, until a producer that got no answer is replaced
 REPLICAS = 3  # where there are so many brokers; an answer then means that two have it
 _GRACE_S = 5.0  # for a coroutine that was cancelled to end
 _LAST_S = 0.3  # for what Kafka was given up for
@@ -184,6 +186,18 @@ async def open_producer(
     return producer
 
 
+async def end_producer(
+    producer: AIOKafkaProducer, under_way: "asyncio.Task[Any] | None", timeout_s: float
+) -> None:
+    """End a producer; whoever waits for what it has under way is cancelled."""
+    if under_way is not None:
+        under_way.cancel()
+        await cut_off(producer, timeout_s)
+        return
+    with suppress(KafkaError, TimeoutError):
+        await asyncio.wait_for(producer.stop(), timeout_s)
+
+
 async def cut_off(producer: AIOKafkaProducer, timeout_s: float) -> None:
     """End a producer that has something under way; its own `stop` would wait for that for ever."""
     producer._closed = True
@@ -279,3 +293,10 @@ async def delete_topic(client: AIOKafkaAdminClient, name: str) -> None:
         for _, code, *_ in answer.topic_error_codes:
             if code not in {0, UnknownTopicOrPartitionError.errno}:  # a broker may not know it yet
                 raise for_code(code)(f"topic {name}")
+
+
+def check_rights(answers: Iterable[tuple[int, str | None]]) -> None:
+    """Raises Unavailable where one of the answers, code and text, to a request about ACLs is no."""
+    for code, text in answers:
+        if code:
+            raise Unavailable(f"Kafka refuses to change rights: {text or code}")

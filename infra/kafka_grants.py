@@ -5,16 +5,22 @@ ResourceType and PatternType. A right names a principal, which is the CN of a cl
 """
 
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
-from bal.errors import Unavailable
 from bal.provide.feed import own_topic, topics_of
 from bal.provide.policy import ClientInfo
-from infra.kafka_client import KafkaAccess, LoopThread, administration, create_topic, delete_topic
+from infra.kafka_client import (
+    KafkaAccess,
+    LoopThread,
+    administration,
+    check_rights,
+    create_topic,
+    delete_topic,
+)
 from infra.kafka_feed_topics import RETENTION_DAYS, feed_settings, note_position
 
 _TOPIC, _GROUP = 2, 3  # ResourceType
@@ -94,7 +100,7 @@ def readers(access: KafkaAccess, prefix: str) -> dict[str, set[str]]:
         async with administration(access) as admin:
             request = DescribeAclsRequest(_ANY, None, _ANY, None, None, _ANY, _ANY)
             answer = await _ask(admin, request)
-            _check([(answer.error_code, answer.error_message)])
+            check_rights([(answer.error_code, answer.error_message)])
             for _, name, pattern, rights in answer.resources:
                 for principal, _host, operation, _permission in rights:
                     who = principal.removeprefix("User:")
@@ -121,16 +127,16 @@ async def _set_rights(admin: AIOKafkaAdminClient, principal: str, topics: frozen
     found = await _found(admin, principal)
     for right in sorted(found - wanted):
         answer = await _ask(admin, DeleteAclsRequest(*_coded(principal, right)))
-        _check([one[:2] for one in answer.filter_responses])
+        check_rights([one[:2] for one in answer.filter_responses])
     for right in sorted(wanted - found):
         answer = await _ask(admin, CreateAclsRequest(*_coded(principal, right)))
-        _check(answer.creation_responses)
+        check_rights(answer.creation_responses)
 
 
 async def _found(admin: AIOKafkaAdminClient, principal: str) -> set[Right]:
     request = DescribeAclsRequest(_ANY, None, _ANY, f"User:{principal}", None, _ANY, _ANY)
     answer = await _ask(admin, request)
-    _check([(answer.error_code, answer.error_message)])
+    check_rights([(answer.error_code, answer.error_message)])
     return {(kind, name, pattern) for kind, name, pattern, _ in answer.resources}
 
 
@@ -141,9 +147,3 @@ async def _ask(admin: AIOKafkaAdminClient, request: object) -> Any:
 
 def _coded(principal: str, right: Right) -> tuple[int, str, int, str, str, int, int]:
     return *right, f"User:{principal}", _EVERY_HOST, _READ, _ALLOW
-
-
-def _check(answers: Iterable[tuple[int, str | None]]) -> None:
-    for code, text in answers:
-        if code:
-            raise Unavailable(f"Kafka refuses to change rights: {text or code}")

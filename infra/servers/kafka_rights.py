@@ -5,13 +5,12 @@ ResourceType and PatternType.
 """
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
-from bal.errors import Unavailable
 from bal.provide.feed import CHECKPOINTS, READINGS
+from infra.kafka_client import check_rights
 from infra.servers.connect import KafkaAt
 from infra.servers.kafka import admin
 
@@ -105,20 +104,20 @@ async def _ensure(wanted: dict[str, set[Right]], at: KafkaAt) -> None:
                     client._client.get_random_node(),
                     CreateAclsRequest(*_coded(principal, right)),
                 )
-                _check(answer.creation_responses)
+                check_rights(answer.creation_responses)
             for right in sorted(found - rights):
                 answer = await client._client.send(
                     client._client.get_random_node(),
                     DeleteAclsRequest(*_coded(principal, right)),
                 )
-                _check([one[:2] for one in answer.filter_responses])
+                check_rights([one[:2] for one in answer.filter_responses])
 
 
 async def _found(client: object, principal: str) -> set[Right]:
     inner = client._client  # type: ignore[attr-defined]
     request = DescribeAclsRequest(_ANY, None, _ANY, f"User:{principal}", None, _ANY, _ANY)
     answer = await inner.send(inner.get_random_node(), request)
-    _check([(answer.error_code, answer.error_message)])
+    check_rights([(answer.error_code, answer.error_message)])
     operations = {code: name for name, code in _OPERATIONS.items()}
     return {
         Right(operations[operation], _KINDS[kind], name, pattern == _PREFIXED)
@@ -133,9 +132,3 @@ def _coded(principal: str, right: Right) -> tuple[int, str, int, str, str, int, 
     pattern = _PREFIXED if right.prefix else _LITERAL
     operation = _OPERATIONS[right.operation]
     return kind, right.name, pattern, f"User:{principal}", _NO_HOST, operation, _ALLOW
-
-
-def _check(answers: Iterable[tuple[int, str | None]]) -> None:
-    for code, text in answers:
-        if code:
-            raise Unavailable(f"Kafka refuses to change rights: {text or code}")
