@@ -13,12 +13,24 @@ logger = logging.getLogger("gridseal.troubles")
 AWAY_S = 1.0  # at most, between two tries where a server is away
 BUS, SIGNER = "bus-down", "signer-down"
 STORING, SETTLING = "storing-waits", "settling-waits"
+# Of roles, whose processes tell these themselves.
+WORKING, SEQUENCING = "working-waits", "sequencing-waits"
 _MEANINGS = {
     BUS: ("bus", "the bus can't be read; nothing new is certified"),
     SIGNER: ("log", "no checkpoint can be signed; what is in the log is shown later"),
     STORING: ("rows", "rows can't be stored; what is in the log is shown later"),
     SETTLING: ("settling", "a power cut now would cost a longer start; nothing that was accepted"),
 }
+
+
+def tell(code: str, text: str, error: Unavailable) -> None:
+    """That something is away, when it is noticed first."""
+    logger.error("%s: %s; it is tried on: %s", code, text, error)
+
+
+def tell_over(code: str) -> None:
+    """That it is back."""
+    logger.info("%s is over", code)
 
 
 def ending(error: GridsealError, what: str = "the pipeline can't go on") -> GridsealError:
@@ -46,7 +58,7 @@ class Troubles:
             new = code not in self._standing
             self._standing[code] = f"{code}: {error}"
         if new:
-            logger.error("%s: %s; it is tried on: %s", code, _MEANINGS[code][1], error)
+            tell(code, _MEANINGS[code][1], error)
         return min(error.retry_after_s, AWAY_S)
 
     def over(self, code: str) -> None:
@@ -54,7 +66,7 @@ class Troubles:
         if code in self._standing:
             with self._lock:
                 self._standing.pop(code, None)
-            logger.info("%s is over", code)
+            tell_over(code)
 
     def health(self) -> dict[str, str]:
         """For each part `ok` or what is wrong."""

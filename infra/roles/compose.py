@@ -110,7 +110,7 @@ def _worker(process: Process, _: Wanted) -> Role:
                 "bus_lag_messages": status.lag,
             }
 
-        return Loop(role.run, health, gauges, close=close)
+        return Loop(role.run, health, gauges, role.alarms, close=close)
 
     return ThreadRole(process, make)
 
@@ -188,7 +188,7 @@ def _storer(process: Process, _: Wanted) -> Role:
             }
 
         def alarms() -> list[str]:
-            return [feed.alarm] if feed is not None and feed.alarm else []
+            return [*role.alarms(), *([feed.alarm] if feed is not None and feed.alarm else [])]
 
         def health() -> Mapping[str, str]:
             status = role.status

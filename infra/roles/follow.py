@@ -26,6 +26,7 @@ from infra.file_log import FileLog
 from infra.log_reader import ALL_OF_A_VERSION, HEADERS_AT_ONCE, Place
 from infra.roles.ports import RawTopic, Stored
 from infra.sqlite_archive import SqliteArchive
+from infra.troubles import BUS, tell, tell_over
 
 LOOK_S = 0.03
 COUNT_S = 0.25  # between two looks at how much waits on the bus
@@ -271,6 +272,10 @@ class Backlog:
         """`ok`, or which server is away."""
         return self._away or "ok"
 
+    def alarms(self) -> list[str]:
+        """Codes of the alarms that stand."""
+        return [BUS] if self._away else []
+
     def start(self) -> None:
         """Count once, then go on. Raises Stop, Unavailable."""
         self._look()
@@ -288,12 +293,14 @@ class Backlog:
                 self._look()
             except Unavailable as error:
                 if not self._away:
-                    logger.warning("what waits on the bus is not counted: %s", error)
+                    tell(BUS, "what waits on the bus can't be counted", error)
                 self._away = str(error)
             except Exception:
                 logger.exception("what waits on the bus can't be counted")
                 self._away = "what waits can't be counted; the log says why"
             else:
+                if self._away:
+                    tell_over(BUS)
                 self._away = ""
 
     def _look(self) -> None:

@@ -156,7 +156,8 @@ class Front:
 
     def alarms(self) -> list[str]:
         """Codes of what stands."""
-        return [*([self.disk.alarm] if self.disk.alarm else []), *self.waiting.alarms()]
+        disk = [self.disk.alarm] if self.disk.alarm else []
+        return [*disk, *self.backlog.alarms(), *self.waiting.alarms()]
 
     # -- within -----------------------------------------------------------------------------
 

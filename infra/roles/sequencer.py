@@ -31,6 +31,7 @@ from infra.roles.sequencing import AWAY_S, POSITION, Sequencing
 from infra.rules import running_rules
 from infra.settler import SETTLE_EVERY_S
 from infra.signer_memory import GuardedSigner, check_grown
+from infra.troubles import SEQUENCING, tell, tell_over
 
 ROLE = "sequencer"
 GATHER_S = 0.02  # between two looks at the offers, where they come one by one
@@ -135,7 +136,8 @@ class SequencerRole:
         """Codes of the alarms that stand."""
         sequencing = self._sequencing()
         halted = sequencing is not None and bool(sequencing.halted)
-        codes = ["batch-out-of-order" if halted else "", self._closes.alarm]
+        waits = SEQUENCING if self._trouble else ""
+        codes = ["batch-out-of-order" if halted else "", self._closes.alarm, waits]
         return [code for code in codes if code]
 
     def gauges(self) -> dict[str, float]:
@@ -185,7 +187,7 @@ class SequencerRole:
         self._busy = self._closes.step(sequencing) or busy
         self._check_settled()
         if self._trouble:
-            logger.info("the sequencer goes on")
+            tell_over(SEQUENCING)
             self._trouble = ""
 
     def _wait_s(self, sequencing: Sequencing, stopping: Event) -> float:
@@ -248,7 +250,7 @@ class SequencerRole:
     def _wait_for(self, error: Unavailable, stopping: Event) -> None:
         """What a commit or a take-over needs is away; begin again with the heads row."""
         if not self._trouble:
-            logger.warning("the sequencer waits: %s", error)
+            tell(SEQUENCING, "nothing new is put into the log", error)
         self._trouble = str(error)
         self._leave()
         stopping.wait(min(error.retry_after_s, AWAY_S))

@@ -16,6 +16,7 @@ from infra.roles.remaking import Remaking
 from infra.roles.storer_begin import Lost
 from infra.roles.storer_state import StorerState
 from infra.roles.storing import StorerPorts, Storing
+from infra.troubles import STORING, tell, tell_over
 
 ROLE = "storer"
 IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.02  # who sent a message waits for what is stored
@@ -99,6 +100,10 @@ class StorerRole:
             with suppress(Unavailable):
                 self._tell()
         return busy
+
+    def alarms(self) -> list[str]:
+        """Codes of the alarms that stand."""
+        return [STORING] if self._troubles else []
 
     def close(self) -> None:
         """Sync what is stored, and let others go on at once."""
@@ -185,11 +190,11 @@ class StorerRole:
             yield
         except Unavailable as error:
             if not self._troubles:
-                logger.warning("storing waits: %s", error)
+                tell(STORING, "rows can't be stored", error)
             self._troubles[partition] = str(error)
         else:
             if self._troubles.pop(partition, None) is not None and not self._troubles:
-                logger.info("storing goes on")
+                tell_over(STORING)
 
     def _tell(self) -> None:
         """Of every partition, whoever has it: one that stands still can't tell itself."""

@@ -19,6 +19,7 @@ from infra.log_reader import batch_headers
 from infra.roles.lane import Ended, Lane, LaneState
 from infra.roles.ports import Members
 from infra.roles.worker_state import WorkerPorts, WorkerState
+from infra.troubles import WORKING, tell, tell_over
 
 ROLE = "worker"
 ANNOUNCEMENTS_AT_ONCE = 64
@@ -231,12 +232,16 @@ class WorkerRole:
         try:
             yield
         except Unavailable as error:
-            if what not in self._troubles:
-                logger.warning("%s: %s", what, error)
+            if not self._troubles:
+                tell(WORKING, f"messages can't be worked on ({what})", error)
             self._troubles[what] = str(error)
         else:
-            if self._troubles.pop(what, None) is not None:
-                logger.info("%s: answers again", what)
+            if self._troubles.pop(what, None) is not None and not self._troubles:
+                tell_over(WORKING)
+
+    def alarms(self) -> list[str]:
+        """Codes of the alarms that stand."""
+        return [WORKING] if self._troubles else []
 
     def _tell(self) -> None:
         self._status_s = self._ports.elapsed_s()

@@ -378,11 +378,13 @@ def test_a_header_that_is_missing_is_waited_for() -> None:
     world.settle(role)
     text = f"the log lacks the header of batch {SOURCE}/1, which its heads row says is taken"
     assert role._troubles == {"partition 0": text}
+    assert role.alarms() == ["working-waits"]
     world.log.kept = sorted({*kept, *world.log.kept})
     world.send("pmu-1", "pmu", frames("pmu-1", 2))
     world.clock.sleep(1)
     world.settle(role)
     assert role._troubles == {}
+    assert role.alarms() == []
     assert world.check() == 1
 
 

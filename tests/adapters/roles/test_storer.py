@@ -420,15 +420,18 @@ def _mixed(items: list[tuple[int, bytes]], dice: Random) -> MemoryTopic:
     return topic
 
 
-def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: None) -> None:
+def test_a_store_that_refuses_is_tried_again(
+    copy: Copy, expected: str, slow: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gridseal")
     played, dice = copy.played, Random(3)
     storer, _ = played.storer()
     projector = storer._ports.projector
-    refused = [0]
+    refused, often = [0], [0.3]
 
     def refusing(call: Any) -> Any:
         def maybe(*args: Any, **named: Any) -> Any:
-            if dice.random() < 0.3:
+            if dice.random() < often[0]:
                 refused[0] += 1
                 raise Unavailable("the disk is full", retry_after_s=1)
             return call(*args, **named)
@@ -447,6 +450,13 @@ def test_a_store_that_refuses_is_tried_again(copy: Copy, expected: str, slow: No
         played.clock.pass_(1)
         storer.step()
     assert refused[0] > 5
+    often[0] = 0
+    played.clock.pass_(10)
+    storer.step()
+    told = [one.getMessage() for one in caplog.records if one.name == "gridseal.troubles"]
+    begins = "storing-waits: rows can't be stored; it is tried on: the disk is full"
+    assert told == [begins, "storing-waits is over"] * (len(told) // 2)  # however often it failed
+    assert storer.alarms() == []
     storer.close()
     copy.check(expected)
 

@@ -160,6 +160,7 @@ def test_one_that_can_not_ask_whether_another_is_at_work_waits(
     ground: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The heads row's server may go away in the very moment in which that is to be asked."""
+    caplog.set_level("INFO", "gridseal")
     role = ground.role()
     until(lambda: role.active)
     log = ground.opened[-1]
@@ -173,8 +174,9 @@ def test_one_that_can_not_ask_whether_another_is_at_work_waits(
 
     log.publish = refuses  # type: ignore[method-assign]
     ground.channels.commitments.append(offer(0))
-    until(lambda: "does not answer" in caplog.text)
+    until(lambda: "sequencing-waits: nothing new is put into the log" in caplog.text)
     until(lambda: role.active and len(ground.opened) > 1)
+    until(lambda: role.alarms() == [] and "sequencing-waits is over" in caplog.text)
     assert ground.stop() == []
 
 
@@ -220,7 +222,7 @@ def test_a_full_disk_is_waited_for(ground: Ground, caplog: pytest.LogCaptureFixt
     full.clear()
     until(taken(ground, 0))
     until(lambda: role.health()["sequencer"] == "ok")
-    assert caplog.text.count("the sequencer waits: ") == 1
+    assert caplog.text.count("sequencing-waits: ") == 1
     assert ground.stop() == []
 
 
