@@ -112,7 +112,8 @@ class FileLog:
             framed = [_LENGTHS[len(entry)] + entry for entry in commit.entries]
             self._extend("entries", commit.old.size, framed)
             rows = [(commit.new.version, i, header) for i, header in enumerate(commit.headers)]
-            with transaction(self._headers):
+            # Who stands still between two lines must not hold the file for whoever takes over.
+            with transaction(self._headers, "DEFERRED"):
                 self._headers.executemany("INSERT OR REPLACE INTO header VALUES(?,?,?)", rows)
             self._unsettled.append(self._staged(commit.new))
 

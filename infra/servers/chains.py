@@ -3,6 +3,7 @@
 They have no authentication: whoever is on this machine may use them and their funded accounts.
 """
 
+import json
 import platform
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from infra.servers.place import LOOPBACK, Entry, Place
 NAMES = ("anvil", "ganache")
 VERSIONS = {"anvil": "1.7.1", "ganache": "7.9.2"}
 PORTS = ("port",)
+STATE = "state.json"  # of Anvil
 START_TIMEOUT_S = 30
 STOP_GRACE_S = 20
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -25,9 +27,23 @@ _ANSWER_TIMEOUT_S = 5
 
 
 def prepare(place: Place, entry: Entry) -> None:
-    """A folder, and a chain id of its own: no other node on this machine answers with it."""
-    make_folder(place.folder / "data")
+    """A folder, and a chain id of its own: no other node on this machine answers with it.
+
+    Raises Stop("servers-start") where Anvil can't begin with what it left.
+    """
+    _check_state(make_folder(place.folder / "data") / STATE)
     entry.setdefault("chain_id", 1_000_000_000 + secrets.randbelow(1_000_000_000))
+
+
+def _check_state(state: Path) -> None:
+    """Anvil writes its state in place, so that a kill may leave a part of it."""
+    try:
+        json.loads(state.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        text = f"a kill cut {state} off while Anvil wrote it: remove it, and a new chain begins"
+        raise Stop("servers-start", f"{text}, without what was anchored on this one") from error
 
 
 def command(place: Place, entry: Entry, modules: Path) -> list[str]:
@@ -49,7 +65,7 @@ def _anvil(place: Place, entry: Entry, modules: Path) -> list[str]:
         str(binary) if binary.exists() else str(own),
         "--host", LOOPBACK, "--port", str(entry["port"]), "--silent",
         "--chain-id", str(entry["chain_id"]),
-        "--state", str(data / "state.json"), "--state-interval", "1", "--prune-history",
+        "--state", str(data / STATE), "--state-interval", "1", "--prune-history",
         "--cache-path", str(data / "cache"),
     ]  # fmt: skip
 
