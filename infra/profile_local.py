@@ -118,19 +118,24 @@ def role_topics(data: Path, partitions: int) -> str:
     return ensure_role_topics(admin_access(at), partitions)
 
 
-def _cassandra(at: CassandraAt, config: CassandraConfig, *, make: bool) -> CassandraConfig:
-    from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
-    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
-
-    found = replace(
+def entered(at: CassandraAt, config: CassandraConfig) -> CassandraConfig:
+    """A configuration, with where that Cassandra is and what enters it."""
+    return replace(
         config,
         hosts=at.host,
         port=at.port,
         ca=str(at.ca),
         certificate=str(at.client.certificate),
         key=str(at.client.key),
-        passwords=str(at.roles["writer"].password_file.parent),
+        passwords=str(at.roles["writer"].password_file.parent),  # every role's is there
     )
+
+
+def _cassandra(at: CassandraAt, config: CassandraConfig, *, make: bool) -> CassandraConfig:
+    from infra.cassandra_schema import migrate  # noqa: PLC0415 - as above
+    from infra.cassandra_session import CassandraAddress  # noqa: PLC0415
+
+    found = entered(at, config)
     migrator = CassandraAddress(
         [at.host],
         at.port,

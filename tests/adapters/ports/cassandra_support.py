@@ -7,7 +7,6 @@ from typing import Any
 from bal.errors import Unavailable
 from infra.cassandra_schema import DATA, migrate
 from infra.cassandra_session import CassandraAddress, CassandraSession
-from infra.config import CassandraConfig
 from infra.servers.connect import CassandraAt
 
 
@@ -22,18 +21,6 @@ def address(at: CassandraAt, role: str, keyspace: str = DATA) -> CassandraAddres
         role=role,
         password_file=at.roles[role].password_file,
         keyspace=keyspace,
-    )
-
-
-def config(at: CassandraAt) -> CassandraConfig:
-    """The same as a platform's configuration says it."""
-    return CassandraConfig(
-        hosts=at.host,
-        port=at.port,
-        ca=str(at.ca),
-        certificate=str(at.client.certificate),
-        key=str(at.client.key),
-        passwords=str(at.roles["reader"].password_file.parent),
     )
 
 

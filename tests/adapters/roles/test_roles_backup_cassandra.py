@@ -5,7 +5,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from cassandra_support import address, config
+from cassandra_support import address
 from folder_kit import ManualClock, Played
 from storer_ground import PARTITIONS, Ground, digest, make_ground, rows_of
 from test_roles_backup import clean, go_on, stored_whole
@@ -16,6 +16,7 @@ from infra.config import CassandraConfig, Config
 from infra.data_folder import DataFolder
 from infra.drill import drill, table
 from infra.outside import Outside, read
+from infra.profile_local import entered
 from infra.progress_file import ProgressFile
 from infra.servers.connect import CassandraAt
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("cassandra")
 def cassandra(cassandra_server: CassandraAt) -> CassandraConfig:
     migrate(address(cassandra_server, "migrator"), "customer")
     migrate(address(cassandra_server, "migrator", LOG), "log")
-    return config(cassandra_server)
+    return entered(cassandra_server, CassandraConfig())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from cassandra_support import address, config
+from cassandra_support import address
 from folder_kit import ManualClock, Played
 from storer_ground import PARTITIONS, check, make_ground
 
@@ -13,6 +13,7 @@ from bal.errors import Unavailable
 from infra.cassandra_schema import migrate
 from infra.config import CassandraConfig
 from infra.outside import Outside
+from infra.profile_local import entered
 from infra.roles import storing
 from infra.roles.storer import StorerRole
 from infra.roles.stores import open_stores
@@ -23,7 +24,7 @@ WAIT_S = 90
 
 def outside_of(at: CassandraAt) -> Outside:
     migrate(address(at, "migrator"), "customer")
-    return Outside(cassandra=config(at), scd=token_hex(8))
+    return Outside(cassandra=entered(at, CassandraConfig()), scd=token_hex(8))
 
 
 def test_two_storers_at_once_and_turn_about(
