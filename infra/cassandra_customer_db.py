@@ -82,6 +82,7 @@ class CassandraCustomerDb:
         self._opened: list[CassandraSession] = []
         self._storing = Lock()
         self._known: set[tuple[str, ...]] = set()  # directory entries that are there
+        self._number = StoredSize(writer, scd) if writer else None
         self._settling = Settling(writer, scd, layout, self._reads.visible) if writer else None
 
     @classmethod
@@ -121,11 +122,10 @@ class CassandraCustomerDb:
         Two may do so at once. Raises ValueError where two rows claim one index; Unavailable where
         Cassandra does not answer: what was written by then nobody sees; the call may be repeated.
         """
-        writer = self._writer
-        if writer is None:
+        writer, number = self._writer, self._number
+        if writer is None or number is None:
             raise ValueError("opened to read only")
         with self._storing:
-            number = StoredSize(writer, self._scd)
             stored = number.of(lane)
             for _ in range(TRIES):
                 if size <= stored:
@@ -154,22 +154,20 @@ class CassandraCustomerDb:
             if stored <= item.index < size:
                 homes[home_of(item)].append(item)
                 first = min(first, item.index)
-        # From the first row of these on, which no other lane has: lanes write the same homes.
-        made = {
-            home: pieces(home, members, (first, size), self._layout)
-            for home, members in homes.items()
-        }
+        made: dict[Home, list[Piece]] = {}
         entries = self._entries(homes)
-        requests = [
-            *self._places(writer, homes, size, lane),
-            *((writer.prepared(_DIRECTORY[t]), (self._scd, *values)) for t, *values in entries),
-            *(
-                (batch, None)
-                for home, members in made.items()
-                for batch in self._batches(writer, home, members)
-            ),
-        ]
-        writer.all(requests)
+
+        def requests() -> Iterator[tuple[Statement, Sequence[object] | None]]:
+            for table, *values in entries:
+                yield writer.prepared(_DIRECTORY[table]), (self._scd, *values)
+            for home, members in homes.items():  # Cassandra syncs one while the next is made
+                # From the first of these rows on, which no other lane has: lanes share homes.
+                made[home] = pieces(home, members, (first, size), self._layout)
+                for batch in self._batches(writer, home, made[home]):
+                    yield batch, None
+            yield from self._places(writer, homes, size, lane)
+
+        writer.all(requests())
         return made, entries
 
     def _note_written(

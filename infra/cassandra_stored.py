@@ -20,14 +20,21 @@ class StoredSize:
 
     def __init__(self, session: CassandraSession, scd: str) -> None:
         self._session, self._scd = session, scd
+        self._seen: dict[int, int] = {}  # by lane: what it was at the least, when last heard of
 
     def of(self, lane: int) -> int:
-        """As it was raised to last; one that is being raised may be missed."""
-        return self._size(lane, None)
+        """As it was raised to last, as far as this object knows; others may have raised it since.
+
+        `swap` finds that out, so only the first call asks.
+        """
+        if lane not in self._seen:
+            self._seen[lane] = self._size(lane, None)
+        return self._seen[lane]
 
     def settled(self, lane: int) -> int:
-        """The same, and whatever is under way is ended first."""
-        return self._size(lane, ConsistencyLevel.SERIAL)
+        """As it was raised to last by anybody; whatever is under way is ended first."""
+        self._seen[lane] = size = self._size(lane, ConsistencyLevel.SERIAL)
+        return size
 
     def swap(self, lane: int, old: int, new: int) -> bool:
         """Raise `old` to `new`; False where it is no longer `old`.
@@ -35,8 +42,13 @@ class StoredSize:
         Raises Unavailable where it is not known whether it took place.
         """
         if old:
-            return bool(self._session.rows(_NEXT, (new, self._scd, lane, old))[0][0])
-        return bool(self._session.rows(_FIRST, (self._scd, lane, new))[0][0])
+            found = self._session.rows(_NEXT, (new, self._scd, lane, old))
+        else:
+            found = self._session.rows(_FIRST, (self._scd, lane, new))
+        done = bool(found[0][0])
+        if done:
+            self._seen[lane] = new
+        return done
 
     def _size(self, lane: int, consistency: int | None) -> int:
         found = self._session.rows(_READ, (self._scd, lane), consistency=consistency)

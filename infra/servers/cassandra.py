@@ -85,7 +85,7 @@ def prepare(place: Place, entry: Entry) -> None:
 
 
 def yaml(place: Place, entry: Entry) -> str:
-    """cassandra.yaml. A write is acknowledged when it is synced (commitlog_sync: group)."""
+    """cassandra.yaml. A write is acknowledged when it is synced (commitlog_sync: batch)."""
     data, certificates = place.folder / "data", place.certificates
     tls = f"""\
   keystore: {_quoted(certificates / "node.pem")}
@@ -115,8 +115,7 @@ commitlog_directory: {_quoted(data / "commitlog")}
 saved_caches_directory: {_quoted(data / "saved_caches")}
 hints_directory: {_quoted(data / "hints")}
 cdc_raw_directory: {_quoted(data / "cdc_raw")}
-commitlog_sync: group
-commitlog_sync_group_window: 5ms
+commitlog_sync: batch
 commitlog_segment_size: 32MiB
 commitlog_total_space: 256MiB
 disk_failure_policy: die
