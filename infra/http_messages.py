@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bal.errors import Rejected, Unavailable
+from bal.harmonise import FORMATS
 from bal.model import Finding
 from bal.provide.parameters import check_known, parameters, required
 from bal.provide.problem import Problem, of_refused_message
@@ -18,7 +19,6 @@ from infra.http_gateway import Gateway, Refusal, json_response, no_parameters, n
 from infra.http_operations import operation
 from infra.http_services import Submitted
 
-FORMATS = ("cim", "der", "pmu", "sep2")
 _MESSAGE = re.compile(r"[0-9a-f]{64}")
 # What `submit` may refuse a message for without having looked into it; all else is 422.
 _STATUS = {"message-too-large": 413, "sender-revoked": 403}

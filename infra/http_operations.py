@@ -6,6 +6,7 @@ Written by hand because parameters are parsed by hand (bal/provide): FastAPI wou
 
 from starlette.responses import Response
 
+from bal.harmonise import FORMATS
 from bal.provide.problem import MEDIA_TYPE
 from bal.provide.readings import KINDS, PAGE_DEFAULT, PAGE_MAX
 from infra.http_schema import COUNT, DIGEST, PSEUDONYM, TEXT, TIME, Json, ref
@@ -150,9 +151,8 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "parameters": [
                 _query(
                     "format",
-                    "cim: IEC 61968-9 MeterReadings; der: DER telemetry; pmu: phasor frames; "
-                    "sep2: IEEE 2030.5",
-                    {"enum": ["cim", "der", "pmu", "sep2"]},
+                    "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items()),
+                    {"enum": list(FORMATS)},
                     required=True,
                 )
             ],

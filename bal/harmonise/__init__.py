@@ -5,6 +5,8 @@ docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-te
 docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 """
 
+from collections.abc import Callable
+
 from bal.errors import Rejected
 from bal.harmonise import cim, der, pmu, sep2
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
@@ -12,7 +14,18 @@ from bal.model import Harmonised, Subject
 
 __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
 
-FORMATS = ("cim", "der", "pmu", "sep2")
+_READERS: dict[str, Callable[..., Harmonised]] = {
+    "cim": cim.harmonise,
+    "der": der.harmonise,
+    "pmu": pmu.harmonise,
+    "sep2": sep2.harmonise,
+}
+FORMATS = {  # what is taken in, in a few words
+    "cim": "IEC 61968-9 MeterReadings",
+    "der": "DER telemetry",
+    "pmu": "phasor frames",
+    "sep2": "IEEE 2030.5",
+}
 
 
 def harmonise(
@@ -34,15 +47,8 @@ def harmonise(
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
-    if form == "cim":
-        read = cim.harmonise
-    elif form == "der":
-        read = der.harmonise
-    elif form == "pmu":
-        read = pmu.harmonise
-    elif form == "sep2":
-        read = sep2.harmonise
-    else:
+    read = _READERS.get(form)
+    if read is None:
         known = ", ".join(FORMATS)
         raise Rejected("format-unknown", f"the format is none of {known}", field="format")
     return read(raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts)
