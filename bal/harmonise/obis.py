@@ -148,8 +148,9 @@ _ANGLES = {  # E of 81.7.E → measurementKind, phases
 _ANGLE, _DEGREES = 81, 9
 _SUM, _PHASES_ABC = 26, 224  # aggregate and phases that say of a total what OBIS takes for granted
 
-_MEASURING_PERIODS = {  # seconds → measuringPeriod that is neither a fixed nor a rolling block
-    length_s: code for code, length_s in INTERVALS_S.items() if code < 50
+_BLOCKS = range(50, 78)  # measuringPeriods that are fixed or rolling blocks
+_MEASURING_PERIODS = {  # seconds → measuringPeriod
+    length_s: code for code, length_s in INTERVALS_S.items() if code not in _BLOCKS
 }
 _Tail = tuple[int, ...]  # the fields without measuringPeriod and multiplier
 

@@ -52,10 +52,16 @@ _LENGTHS_MIN: dict[int, Iterable[int]] = {  # minutes → codes
     3: [14],
     5: [6, 55, 77],
     10: [1, 54, *range(74, 77)],
+    12: [78],
     15: [2, 53, *range(71, 74)],
     20: [31, 52],
     30: [5, 51, *range(65, 71)],
     60: [7, 50, *range(57, 65)],
+    120: [79],
+    180: [83],
+    240: [80],
+    360: [81],
+    720: [82],
     1440: [4],
 }
 INTERVALS_S = {code: 60 * minutes for minutes, codes in _LENGTHS_MIN.items() for code in codes}

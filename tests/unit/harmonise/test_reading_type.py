@@ -134,7 +134,10 @@ def test_our_tables_agree_with_the_published_ones(shared_data: Path) -> None:
     tables = json.loads(path.read_text())["tables"]
     assert {str(code) for code in DIRECTIONS} == set(tables["flowDirection"])
     minutes = {"24-hour": 1440}
+    of_edition_2 = range(78, 84)  # not in the published table
     for code, length_s in INTERVALS_S.items():
+        if code in of_edition_2:
+            continue
         text = tables["measuringPeriod"][str(code)]
         match = re.match(r"([0-9]+)-minute", text)
         stated = int(match[1]) if match else minutes[text]
