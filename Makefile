@@ -55,6 +55,7 @@ fix: setup ## format, mend what can be mended, write the generated pages anew
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python scripts/standards.py
+	$(BIN)/python scripts/inspect_page.py
 
 clean: ## remove .venv, caches and downloads; data folders stay
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

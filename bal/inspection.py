@@ -1,0 +1,255 @@
+"""What a message means, told to its author: the platform's guard and mapper, without a platform.
+
+Whatever a message names is taken as its sender's, under subjects that are made up on the spot. What
+only a platform knows (who may speak for whom, what was sent before) is not judged here.
+"""
+
+from base64 import urlsafe_b64encode
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import count
+
+from bal import jcs
+from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
+from bal.errors import Rejected
+from bal.harmonise import FORMATS, MeterNames, harmonise
+from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
+from bal.wording import channel, register
+
+NOBODY = MeterNames(None, ())  # no device is named: the sender's own
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One value of a message, as it would be certified; or what is kept of it word for word."""
+
+    kind: str  # reading, telemetry, phasors, event, …
+    code: str  # the identifier as sent, where there is one; else the register
+    meaning: str  # the same in words
+    begin_us: int
+    end_us: int  # equal where it holds at an instant
+    value: str  # decimal in `unit`; "" where there is none
+    unit: str
+    quality: tuple[str, ...]
+    rank: Rank
+    verbatim: tuple[tuple[str, str], ...]  # of an event: member, text as sent
+    findings: tuple[str, ...]  # codes of what is doubtful about it
+    place: "Place | None"  # of the evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The bytes of a message that a record was read from, by lines from 1; both ends included."""
+
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Device:
+    """What a message says of one device."""
+
+    names: MeterNames  # as sent; all of them, where it is named in several ways
+    seen: list[Seen] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What a message means."""
+
+    form: str
+    devices: list[Device] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    refused: list[Finding] = field(default_factory=list)
+    whole: bool = False  # refused as a whole: nothing of it is taken
+
+    @property
+    def values(self) -> int:
+        """How many values are taken, frames of phasors by each channel."""
+        return sum(bool(one.value) for device in self.devices for one in device.seen)
+
+    @property
+    def taken(self) -> int:
+        """How many values and events are taken."""
+        return sum(len(device.seen) for device in self.devices)
+
+
+def inspect(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> Inspected:
+    """What `raw` means as a message of format `form`. Never raises for bad input."""
+    told = Inspected(form)
+    subjects = _Subjects()
+    numbers = count()
+
+    def commit_parts(of: Sequence[Subject], _: Sequence[bytes]) -> list[Digest]:
+        # a number of its own for each part, so that a record leads back to it
+        return [Digest(next(numbers).to_bytes(32, "big")) for _ in of]
+
+    try:
+        guard(raw, form, limits)
+        found = harmonise(
+            raw,
+            form,
+            resolve=subjects.resolve,
+            platform=_made_up("platform"),
+            sender=subjects.resolve(NOBODY),
+            commit_parts=commit_parts,
+        )
+    except Rejected as error:
+        told.whole = True
+        told.refused.append(_of(error))
+        return told
+    except Exception as error:  # noqa: BLE001 - as the platform: a defect refuses the message
+        text = f"this can't be read: a defect of Gridseal's ({type(error).__name__})"
+        told.whole = True
+        told.refused.append(_of(Rejected("mapper-failed", text, field="message")))
+        return told
+    told.findings, told.refused = list(found.findings), list(found.refused)
+    _tell(found, raw, subjects, told)
+    return told
+
+
+def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Inspected:
+    """`inspect` in the format in which most of `raw` has a meaning."""
+    return max((inspect(raw, form, limits) for form in FORMATS), key=lambda one: _fit(raw, one))
+
+
+# Of messages of which nothing is taken: words that stand in those of one format.
+_WORDS = {
+    "cim": (b"MeterReading", b"IntervalBlock", b"ReadingType"),
+    "sep2": (b"2030.5", b"Mirror", b"DERStatus", b"deviceLFDI"),
+    "der": (b'"measurand"', b'"readings"', b'"unit"'),
+    "pmu": (b'"measurand"', b'"readings"', b'"component"', b'"timestamp"'),
+}
+
+
+def _fit(raw: bytes, told: Inspected) -> tuple[int, ...]:
+    """The higher, the more likely is it that a message is of the format it was read as."""
+    codes = {one.code for one in told.refused}
+    brackets = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    strange = {b"<": "json-malformed", b"{": "xml-malformed", b"[": "xml-malformed"}
+    return (
+        told.values,
+        told.taken,
+        -told.whole,
+        -(strange.get(brackets, "") in codes),
+        -("namespace-unknown" in codes),
+        sum(word in raw for word in _WORDS.get(told.form, ())),
+        -len(told.refused),
+    )
+
+
+def _of(error: Rejected) -> Finding:
+    return Finding(error.code, "refused", error.text, error.field, error.line, error.clause)
+
+
+class _Subjects:
+    """Takes every name: what shares one is one device."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Subject] = {}  # by identity
+        self.names: dict[Pseudonym, MeterNames] = {}
+
+    def resolve(self, names: MeterNames) -> Subject:
+        """The subject of these names, made up where none of them was seen yet."""
+        identities = names.identities() or ("",)
+        known = (self._known[one] for one in identities if one in self._known)
+        subject = next(known, None) or _made_up(f"device {identities[0]}")
+        before = self.names.get(subject.pseudonym, NOBODY)
+        more = tuple(one for one in names.names if one not in before.names)
+        self.names[subject.pseudonym] = MeterNames(
+            before.mrid or names.mrid, (*before.names, *more)
+        )
+        for one in identities:
+            self._known.setdefault(one, subject)
+        return subject
+
+
+def _made_up(name: str) -> Subject:
+    digest = sha256(name.encode("utf-8", "replace")).digest()
+    pseudonym = urlsafe_b64encode(digest).decode().rstrip("=")
+    return Subject(Pseudonym(pseudonym), digest, "inspected", "inspected/0")
+
+
+def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -> None:
+    """Records and frames by device, in the order of the message."""
+    feeds = _line_feeds(raw)
+    places = {
+        part.commitment: Place(
+            bisect_left(feeds, part.start) + 1, bisect_left(feeds, part.end - 1) + 1
+        )
+        for part in found.parts
+    }
+    devices: dict[Pseudonym, Device] = {}
+
+    def device(subject: Subject) -> Device:
+        name = subject.pseudonym
+        if name not in devices:
+            devices[name] = Device(subjects.names.get(name, NOBODY))
+        return devices[name]
+
+    for draft in found.records:
+        device(draft.subject).seen.append(_seen(draft, places))
+    for frame in found.frames:
+        device(frame.subject).seen += _of_frame(frame, places.get(frame.evidence))
+    told.devices = list(devices.values())
+
+
+def _line_feeds(raw: bytes) -> list[int]:
+    ends: list[int] = []
+    at = raw.find(b"\n")
+    while at >= 0:
+        ends.append(at)
+        at = raw.find(b"\n", at + 1)
+    return ends
+
+
+def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
+    said = jcs.decode(draft.record)
+    observes = said.get("observes")
+    notation = said.get("notation") or (
+        observes.get("notation", "") if isinstance(observes, dict) else ""
+    )
+    unit = said.get("unit", "")
+    code = notation or draft.register
+    evidence = bytes.fromhex(said["evidence"]) if "evidence" in said else b""
+    return Seen(
+        kind=draft.kind,
+        code=code,
+        meaning=_meaning(said, code),
+        begin_us=draft.begin_us,
+        end_us=draft.end_us,
+        value=said.get("value", ""),
+        unit=unit,
+        quality=tuple(said.get("quality", ())),
+        rank=draft.rank,
+        verbatim=tuple(_texts(said.get("verbatim"))),
+        findings=tuple(one["code"] for one in said.get("findings", ())),
+        place=places.get(Digest(evidence)),
+    )
+
+
+def _meaning(said: dict[str, object], code: str) -> str:
+    if said.get("kind") != "event":
+        return register(code)
+    event = str(said.get("event", "event"))
+    what = {"unmapped": "has no meaning here", "incomplete": "incomplete"}.get(event, event)
+    return f"{register(code) if code else 'a reading'}: {what}, kept as sent"
+
+
+def _texts(verbatim: object) -> Iterator[tuple[str, str]]:
+    for name, texts in verbatim.items() if isinstance(verbatim, dict) else ():
+        if isinstance(texts, list):
+            yield from ((name, str(text)) for text in texts)
+
+
+def _of_frame(frame: PhasorFrame, place: Place | None) -> Iterator[Seen]:
+    """Each channel of a frame by itself."""
+    for one in jcs.decode(frame.data)["readings"]:
+        what, unit = channel(one["component"], one["measurand"], one["phase"])
+        code = f"{one['measurand']}.{one['phase']}.{one['component']}"
+        yield Seen(
+            "phasors", code, what, frame.time_us, frame.time_us, one["data"], unit,
+            (), Rank.MEASURED, (), (), place,
+        )  # fmt: skip

@@ -1,0 +1,94 @@
+"""`gridseal inspect`: what a message means, reading by reading, for whoever writes the sender.
+
+No platform, no data folder, no network: docs/inspect.md.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bal.errors import Stop
+
+FILE_BYTES_MAX = 64 * 1024 * 1024  # what is longer is no message by a factor of ten
+EPILOG = """
+exit code: 0 all is taken, 1 something is refused, 3 wrong use
+
+what only a platform knows is not judged: whether the sender may speak for the devices, and what
+was sent before
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add it to the command line."""
+    text = "what does a message mean? reading by reading, with all that is wrong; needs no platform"
+    inspected = commands.add_parser(
+        "inspect",
+        help="explain a message, reading by reading, with all that is wrong with it",
+        description=text,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inspected.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="- is standard input"
+    )
+    inspected.add_argument(
+        "--format", metavar="NAME", help="as in the topic it is sent to; guessed if not given"
+    )
+    inspected.add_argument("--all", action="store_true", help="every reading, not the first few")
+    inspected.add_argument("--json", action="store_true", help="one JSON object a file and line")
+    inspected.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain each file; 1 where something is refused. Raises Stop("usage")."""
+    from bal.harmonise import FORMATS  # noqa: PLC0415 - as infra/cli.py
+    from bal.inspection import guess, inspect  # noqa: PLC0415
+
+    form = arguments.format
+    if form is not None and form not in FORMATS:
+        raise Stop("usage", f"--format is one of {', '.join(FORMATS)}")
+    refused = False
+    for number, path in enumerate(arguments.files):
+        raw = _read(path)
+        told = guess(raw) if form is None else inspect(raw, form)
+        refused = refused or bool(told.refused)
+        if arguments.json:
+            from infra.inspect_json import as_json  # noqa: PLC0415
+
+            one = as_json(str(path), told, advice(), guessed=form is None)
+            sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
+            continue
+        from infra.inspect_text import show  # noqa: PLC0415
+
+        if number:
+            sys.stdout.write("\n")
+        show(str(path), raw, told, advice(), guessed=form is None, everything=arguments.all)
+    return 1 if refused else 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise Stop("usage", f"{path} can't be read: {error.strerror}") from error
+    if len(raw) > FILE_BYTES_MAX:
+        raise Stop("usage", f"{path} is over {FILE_BYTES_MAX} bytes: no message is that long")
+    return raw
+
+
+@cache
+def advice() -> Mapping[str, str]:
+    """What whoever sent it does about a code; infra/inspect_advice.toml."""
+    text = files("infra").joinpath("inspect_advice.toml").read_text(encoding="utf-8")
+    found: dict[str, str] = tomllib.loads(text)
+    return found

@@ -1,0 +1,245 @@
+"""What `gridseal inspect` prints for people (docs/inspect.md)."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bal.harmonise import FORMATS
+from bal.inspection import NOBODY, Device, Inspected, Place, Seen
+from bal.model import Finding
+from bal.wording import period, quality
+
+DEVICES_SHOWN = 10
+REGISTERS_SHOWN = 12  # of a device
+READINGS_SHOWN = 8  # of a register
+FINDINGS_SHOWN = 20  # different ones
+LINES_SHOWN = 6  # of findings that say the same
+_ALL = "--all shows them"
+_STYLES = {"refused": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def show(
+    name: str,
+    raw: bytes,
+    told: Inspected,
+    advice: Mapping[str, str],
+    *,
+    guessed: bool,
+    everything: bool,
+) -> None:
+    """Print what a message means; `everything`: all of it, not the beginning of each list."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        _show(console, printable(name), raw, told, advice, guessed=guessed, everything=everything)
+    # a table fills its lines with spaces; nobody wants them in a file
+    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+
+def _show(
+    console: Console,
+    name: str,
+    raw: bytes,
+    told: Inspected,
+    advice: Mapping[str, str],
+    *,
+    guessed: bool,
+    everything: bool,
+) -> None:
+    lines = raw.count(b"\n") + (not raw.endswith(b"\n"))
+    how = "as told" if not guessed else "guessed from its content"
+    console.print(Text(name, "bold"), soft_wrap=True)
+    size = f"{len(raw):,} bytes in {_many(lines, 'line')}"
+    console.print(f"  format {told.form}, {how}: {FORMATS[told.form]}; {size}")
+    shown = len(told.devices) if everything else DEVICES_SHOWN
+    for device in told.devices[:shown]:
+        _device(console, device, everything=everything)
+    if len(told.devices) > shown:
+        more = len(told.devices) - shown
+        console.print(f"\n… and {_many(more, 'more device')} ({_ALL})")
+    for title, found in (
+        ("Doubtful, taken all the same", told.findings),
+        ("Refused as a whole" if told.whole else "Refused", told.refused),
+    ):
+        _findings(console, name, title, found, advice, everything=everything)
+    console.print()
+    console.print(Text(name, "bold") + Text(f": {_summary(told)}", "not bold"))
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal might obey."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _summary(told: Inspected) -> str:
+    if told.whole:
+        return "would be refused as a whole: nothing of it is taken."
+    if not told.taken:
+        return f"nothing would be taken, {len(told.refused):,} refused."
+    events = told.taken - told.values
+    kept = f" and {_many(events, 'event')} without a value" if events else ""
+    return (
+        f"{_many(told.values, 'value')}{kept} of {_many(len(told.devices), 'device')} would be"
+        f" taken, {len(told.refused):,} refused; {_many(len(told.findings), 'finding')}."
+    )
+
+
+# -- devices ----------------------------------------------------------------------------------
+
+
+def _device(console: Console, device: Device, *, everything: bool) -> None:
+    places = {one.place for one in device.seen}
+    place = places.pop() if len(places) == 1 else None
+    where = f"  ({_lines(place)})" if place else ""
+    console.print()
+    console.print(Text("Device ", "bold") + Text(_names(device), "bold cyan") + Text(where, "dim"))
+    registers: dict[tuple[str, str], list[Seen]] = {}
+    for one in device.seen:
+        registers.setdefault((one.meaning, one.code), []).append(one)
+    shown = len(registers) if everything else REGISTERS_SHOWN
+    for (meaning, code), several in islice(registers.items(), shown):
+        _register(console, meaning, code, several, everything=everything, lines=place is None)
+    if len(registers) > shown:
+        more = len(registers) - shown
+        console.print(f"\n  … and {_many(more, 'more register')} ({_ALL})")
+
+
+def _names(device: Device) -> str:
+    if device.names == NOBODY:
+        return "the sender itself: the message names no other"
+    told = [f"mRID {device.names.mrid}"] if device.names.mrid else []
+    for authority, kind, name in device.names.names:
+        more = [f"type {kind}"] if kind else []
+        more += [f"authority {authority}"] if authority else []
+        told.append(f"name {name}" + (f" ({', '.join(more)})" if more else ""))
+    return printable("; ".join(told))
+
+
+def _lines(place: Place) -> str:
+    if place.first == place.last:
+        return f"line {place.first}"
+    return f"lines {place.first}–{place.last}"
+
+
+def _register(
+    console: Console,
+    meaning: str,
+    code: str,
+    several: Sequence[Seen],
+    *,
+    everything: bool,
+    lines: bool,
+) -> None:
+    console.print()
+    console.print(Padding(Text(printable(meaning), "bold"), (0, 0, 0, 2)))
+    if code:
+        console.print(Padding(Text(printable(code), "dim"), (0, 0, 0, 2)))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("time", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("quality", overflow="fold")
+    if lines:
+        table.add_column("lines", no_wrap=True, style="dim")
+    shown = len(several) if everything else READINGS_SHOWN
+    for one in several[:shown]:
+        cells = [f"{period(one.begin_us, one.end_us)}Z", _value(one), _quality(one)]
+        if lines:
+            cells.append(_lines(one.place) if one.place else "")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(Padding(table, (0, 0, 0, 4)))
+    if len(several) > shown:
+        console.print(f"    … and {len(several) - shown:,} more ({_ALL})")
+
+
+def _value(one: Seen) -> str:
+    if one.value:
+        return f"{one.value} {one.unit if one.unit != '1' else ''}".rstrip()
+    return "–"
+
+
+def _quality(one: Seen) -> str:
+    told = [quality(one.quality, one.rank)]
+    sent = [f"{name} “{text}”" for name, text in one.verbatim if text != one.code]
+    told.append(f"sent: {', '.join(sent)}" if sent else "")
+    told += [f"see {code}" for code in one.findings]
+    return "; ".join(filter(None, told))
+
+
+# -- findings ---------------------------------------------------------------------------------
+
+
+def _findings(
+    console: Console,
+    name: str,
+    title: str,
+    found: Sequence[Finding],
+    advice: Mapping[str, str],
+    *,
+    everything: bool,
+) -> None:
+    if not found:
+        return
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for one in found:
+        alike.setdefault((one.code, one.text, one.clause), []).append(one)
+    console.print()
+    console.print(Text(f"{title}: {len(found):,}", "bold"))
+    shown = len(alike) if everything else FINDINGS_SHOWN
+    for several in islice(alike.values(), shown):
+        _finding(console, name, several, advice, everything=everything)
+    if len(alike) > shown:
+        console.print(f"\n  … and {len(alike) - shown:,} different ones more ({_ALL})")
+
+
+def _finding(
+    console: Console,
+    name: str,
+    several: Sequence[Finding],
+    advice: Mapping[str, str],
+    *,
+    everything: bool,
+) -> None:
+    first = several[0]
+    at = name if first.line is None else f"{name}:{first.line}"
+    others = _others(several[1:], everything=everything)
+    console.print()
+    head = Text(printable(f"  {at}  "), "bold") + Text(first.code, _STYLES[first.severity])
+    console.print(head + Text(f"  {others}" if others else "", "dim"), soft_wrap=True)
+    wrong = f"{first.field}: {first.text}" if first.field else first.text
+    rows = [("", printable(wrong)), ("clause", printable(first.clause))]
+    rows.append(("do", advice.get(first.code, "")))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        if text:
+            table.add_row(label, Text(text))
+    console.print(Padding(table, (0, 0, 0, 4)))
+
+
+def _others(several: Sequence[Finding], *, everything: bool) -> str:
+    """Where the same is wrong, too."""
+    if not several:
+        return ""
+    lines = dict.fromkeys(one.line for one in several if one.line is not None)
+    shown = list(lines if everything else islice(lines, LINES_SHOWN))
+    told = f"and {_many(len(several), 'time')} more"
+    if not shown:
+        return told
+    return f"{told}: line{_s(shown)} {', '.join(map(str, shown))}{_dots(lines, shown)}"
+
+
+def _s(several: Sequence[object]) -> str:
+    return "" if len(several) == 1 else "s"
+
+
+def _dots(all_of: Iterable[object], shown: Sequence[object]) -> str:
+    return ", …" if len(list(all_of)) > len(shown) else ""

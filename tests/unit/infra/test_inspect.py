@@ -1,0 +1,191 @@
+"""`gridseal inspect`: what it says of published and of bad messages, and how it ends."""
+
+import json
+import re
+import runpy
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bal.harmonise import FORMATS
+from bal.inspection import guess, inspect
+from infra.cli import main
+from infra.inspect_text import printable
+
+ROOT = Path(__file__).resolve().parents[3]
+ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
+Run = Callable[..., tuple[int, str]]
+
+
+def meter(*readings: str, name: str = "meter-1") -> str:
+    inside = "\n".join(readings)
+    return (
+        f"<MeterReading>\n<Meter><Names><name>{name}</name></Names></Meter>\n{inside}\n"
+        "</MeterReading>\n"
+    )
+
+
+def message(*meters: str) -> bytes:
+    namespace = "http://iec.ch/TC57/2011/MeterReadings#"
+    return f'<MeterReadings xmlns="{namespace}">\n{"".join(meters)}</MeterReadings>\n'.encode()
+
+
+def reading(time: str, value: str = "0.21", kind: str = ENERGY) -> str:
+    return (
+        f"<Readings><timeStamp>{time}</timeStamp><value>{value}</value>"
+        f'<ReadingType ref="{kind}"/></Readings>'
+    )
+
+
+def day(value: str = "0.21") -> list[str]:
+    return [reading(f"2026-01-15T{n // 4:02}:{n % 4 * 15:02}:00Z", value) for n in range(96)]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def of(*arguments: str, **files: bytes) -> tuple[int, str]:
+        for name, raw in files.items():
+            (tmp_path / name).write_bytes(raw)
+        code = main(["inspect", *arguments, *files])
+        return code, capsys.readouterr().out
+
+    return of
+
+
+def test_the_page_shows_what_is_printed() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "inspect_page.py"))
+    assert page["PAGE"].read_text(encoding="utf-8") == page["page"](), "run `make fix`"
+
+
+def test_advice_is_of_codes_that_stand_on_the_page_of_codes() -> None:
+    advice = tomllib.loads((ROOT / "infra" / "inspect_advice.toml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "spec" / "limits-and-codes.md").read_text(encoding="utf-8")
+    messages = page.split("\n### Messages\n")[1].split("\n### ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", messages, re.MULTILINE)
+    codes = {code for cell in cells for code in re.findall(r"`([a-z0-9-]+)`", cell)}
+    assert advice.keys() <= codes, "no message has this code any more"
+
+
+def test_a_good_message_ends_with_0_and_a_bad_reading_with_1(run: Run) -> None:
+    good = message(meter(reading("2026-01-15T10:15:00Z")))
+    code, told = run(good=good)
+    assert code == 0
+    assert "format cim, guessed from its content: IEC 61968-9 MeterReadings" in told
+    assert "Device name meter-1  (lines 1–6)" in told
+    assert "2026-01-15 10:00 to 10:15Z  210 Wh  assumed good" in told
+    assert told.endswith("good: 1 value of 1 device would be taken, 0 refused; 0 findings.\n")
+    bad = message(meter(reading("2026-01-15T10:15:00Z"), reading("2026-01-15T10:30:00")))
+    code, told = run(bad=bad)
+    assert code == 1
+    assert "bad:5  time-without-offset" in told
+    assert "clause  RFC" in told
+    assert "do      Add Z or the offset from UTC" in told
+    assert "1 value of 1 device would be taken, 1 refused" in told
+
+
+def test_the_same_mistake_is_told_once_with_its_lines(run: Run) -> None:
+    _, told = run(bad=message(meter(*day("1e3"))))
+    assert told.count("value-not-decimal") == 1
+    assert "bad:4  value-not-decimal  and 95 times more: lines 5, 6, 7, 8, 9, 10, …" in told
+    assert "nothing would be taken, 96 refused." in told
+
+
+def test_of_a_long_message_it_shows_the_beginning(run: Run) -> None:
+    long = message(*(meter(*day(), name=f"meter-{n}") for n in range(11)))
+    code, told = run(long=long)
+    assert (code, told.count("210 Wh")) == (0, 80)
+    assert told.count("… and 88 more (--all shows them)") == 10
+    assert "… and 1 more device (--all shows them)" in told
+    assert "1,056 values of 11 devices would be taken" in told
+    assert run("--all", long=long)[1].count("210 Wh") == 1056
+
+
+def test_what_is_refused_before_the_bus_is_told_with_its_line(run: Run) -> None:
+    code, told = run(dtd=b"<?xml version='1.0'?>\n<!DOCTYPE a [<!ENTITY b 'c'>]>\n<a/>")
+    assert code == 1
+    assert "dtd:2  dtd-forbidden" in told
+    assert told.endswith("dtd: would be refused as a whole: nothing of it is taken.\n")
+    _, told = run("--format", "der", cut=b'{"device": "a",\n "readings": [')
+    assert "cut:2  json-malformed" in told
+    assert "format der, as told: DER telemetry" in told
+
+
+@pytest.mark.parametrize(
+    ("file", "form", "taken"),
+    [
+        ("d29_figure_1.xml", "cim", 2),
+        ("ieee2030_5/epri_DERStatus.xml", "sep2", 7),
+        ("ieee2030_5/bsgip_envoy_meter_mirroring_mirrormeterreading.xml", "sep2", 1),
+    ],
+)
+def test_published_messages(shared_data: Path, file: str, form: str, taken: int) -> None:
+    told = guess((shared_data / file).read_bytes())
+    assert (told.form, told.taken, told.refused) == (form, taken, [])
+
+
+def test_published_phasors(shared_data: Path, run: Run) -> None:
+    text = (shared_data / "pmu_json" / "sogno_sogno_input.json").read_text()
+    frame = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    code, told = run(frame=frame.encode())
+    assert code == 0
+    assert "format pmu" in told
+    assert "voltage, magnitude (RMS, to ground), phase A, at BUS1" in told
+    assert "2020-05-20 10:27:57.980802Z  123 V" in told
+
+
+def test_as_json_it_says_the_same(run: Run) -> None:
+    raw = message(meter(reading("2026-01-15T10:15:00Z"), reading("2026-01-15T10:30:00")))
+    code, text = run("--json", a=raw, b=b"{")
+    one, two = (json.loads(line) for line in text.splitlines())
+    assert (code, one["file"], two["file"]) == (1, "a", "b")
+    [device] = one["devices"]
+    [value] = device["readings"]
+    assert device["names"] == [{"authority": "", "type": "", "name": "meter-1"}]
+    assert {name: value[name] for name in ("begin", "end", "value", "unit", "lines")} == {
+        "begin": "2026-01-15T10:00:00Z",
+        "end": "2026-01-15T10:15:00Z",
+        "value": "210",
+        "unit": "Wh",
+        "lines": [1, 7],
+    }
+    assert [(f["code"], f["line"]) for f in one["refused"]] == [("time-without-offset", "5")]
+    assert one["refused"][0]["advice"]
+    assert [f["code"] for f in two["refused"]] == ["json-malformed"]
+
+
+def test_devices_are_told_apart_by_all_their_names(run: Run) -> None:
+    both = "<Meter><mRID>m-1</mRID><Names><name>meter-1</name></Names></Meter>"
+    first = meter(reading("2026-01-15T10:15:00Z")).replace(
+        "<Meter><Names><name>meter-1</name></Names></Meter>", both
+    )
+    others = (meter(reading("2026-01-15T10:30:00Z"), name=name) for name in ("meter-1", "meter-2"))
+    _, told = run(two=message(first, *others))
+    assert "Device mRID m-1; name meter-1\n" in told
+    assert "Device name meter-2  (lines 10–13)" in told
+    assert re.search(r"10:00 to 10:15Z  210 Wh  assumed good  lines 2–5", told)
+    assert re.search(r"10:15 to 10:30Z  210 Wh  assumed good  lines 6–9", told)
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["--format", "cin", "f"], [], ["."]])
+def test_wrong_use(arguments: list[str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"<a/>")
+    assert run(*arguments)[0] == 3
+
+
+def test_a_terminal_gets_nothing_that_it_might_obey() -> None:
+    assert printable("a\x1b[31m\u009b2J\u202eb") == "a\ufffd[31m\ufffd2J\ufffdb"
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(FORMATS)))
+def test_whatever_the_bytes_are_they_are_explained(raw: bytes, form: str) -> None:
+    told = inspect(raw, form)
+    assert told.form == form
+    assert told.taken or told.refused or told.findings or raw
+    assert guess(raw).form in FORMATS
