@@ -1,0 +1,134 @@
+"""Frames out of a stream of bytes: TCP splits and joins them as it likes, and bytes may be lost.
+
+What is no frame is passed over up to the next whole one, and told as one piece of damage with the
+first reason. A frame counts as one when SYNC, FRAMESIZE and CHK hold.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+from bal.c37118.frame import CFG_3, SIZE_MIN, SYNC, VERSION_MAX, is_whole
+
+_CREDIT_MAX = 1 << 23  # bytes whose sums may be taken in vain; a wrong FRAMESIZE costs up to 65,535
+_CREDIT_PER_BYTE = 16
+_PEEK_MIN = 256  # bytes waiting for a frame's end, before it is asked whether there is one
+
+
+class Piece(NamedTuple):
+    """A whole frame, or a stretch that is none."""
+
+    start: int  # bytes from the stream's begin
+    end: int
+    frame: bytes  # empty where `code` says why it is none
+    code: str  # sync-lost, frame-size-wrong, checksum-wrong or frame-incomplete; "" of a frame
+
+
+class Splitter:
+    """Takes what comes and gives what is whole."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.damage: Counter[str] = Counter()  # pieces of damage, by code
+        self.lost_bytes = 0
+        self._buffer = bytearray()
+        self._begin = 0  # of the buffer, in the stream
+        self._lost_at = -1  # where damage began, in the stream
+        self._lost_code = ""
+        self._credit = _CREDIT_MAX
+        self._peek_at = _PEEK_MIN  # buffered bytes at which to look for frames behind this one
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """What is complete now, in order. Any cut of a stream gives the same frames."""
+        self._buffer += data
+        self._credit = min(_CREDIT_MAX, self._credit + _CREDIT_PER_BYTE * len(data))
+        return self._take(is_end=False)
+
+    def end(self) -> list[Piece]:
+        """What is left when nothing more comes."""
+        return self._take(is_end=True)
+
+    def _take(self, *, is_end: bool) -> list[Piece]:
+        found: list[Piece] = []
+        buffer, at = self._buffer, 0
+        while at < len(buffer):
+            code, size = self._look(at, is_end)
+            if code == "wait":
+                break
+            if code:
+                if self._lost_at < 0:
+                    self._lost_at, self._lost_code = self._begin + at, code
+            else:
+                self._settle(found, self._begin + at)
+                start, frame = self._begin + at, bytes(buffer[at : at + size])
+                found.append(Piece(start, start + size, frame, ""))
+                self.frames += 1
+                self._peek_at = _PEEK_MIN
+            at += size
+        del buffer[:at]
+        self._begin += at
+        if is_end:
+            self._settle(found, self._begin)
+        return found
+
+    def _settle(self, found: list[Piece], at: int) -> None:
+        """Tell the damage that ends here."""
+        if self._lost_at >= 0:
+            found.append(Piece(self._lost_at, at, b"", self._lost_code))
+            self.damage[self._lost_code] += 1
+            self.lost_bytes += at - self._lost_at
+            self._lost_at = -1
+
+    def _look(self, at: int, is_end: bool) -> tuple[str, int]:  # noqa: FBT001 - one caller
+        """What begins here: "" and its size of a frame; else a code and how far to go on."""
+        buffer = self._buffer
+        left = len(buffer) - at
+        if buffer[at] != SYNC:
+            following = buffer.find(SYNC, at)
+            return "sync-lost", (left if following < 0 else following - at)
+        if left >= 2 and not _is_sync(buffer[at + 1]):
+            return "sync-lost", 1
+        if left < 4:
+            return ("frame-incomplete", 1) if is_end else ("wait", 0)
+        size = buffer[at + 2] << 8 | buffer[at + 3]
+        if size < SIZE_MIN:
+            return "frame-size-wrong", 1
+        if left < size:
+            if is_end:
+                return "frame-incomplete", 1
+            return ("frame-size-wrong", 1) if self._is_overtaken(at) else ("wait", 0)
+        if self._is_frame(at, size):
+            return "", size
+        return "checksum-wrong", 1 if self._credit > 0 else size
+
+    def _is_overtaken(self, at: int) -> bool:
+        """Whether a whole frame came since: then FRAMESIZE was wrong, and nobody waits for it."""
+        buffer = self._buffer
+        left = len(buffer) - at
+        if left < self._peek_at:
+            return False
+        self._peek_at = 2 * left
+        here = buffer.find(SYNC, at + 1)
+        while 0 <= here <= len(buffer) - SIZE_MIN:
+            size = buffer[here + 2] << 8 | buffer[here + 3]
+            fits = SIZE_MIN <= size <= len(buffer) - here
+            if fits and _is_sync(buffer[here + 1]) and self._is_frame(here, size):
+                return True
+            here = buffer.find(SYNC, here + 1)
+        return False
+
+    def _is_frame(self, at: int, size: int) -> bool:
+        with memoryview(self._buffer) as view, view[at : at + size] as frame:
+            found = self._credit > 0 and is_whole(frame)
+        if not found:
+            self._credit -= size
+        return found
+
+
+def _is_sync(second: int) -> bool:
+    return second >> 4 <= CFG_3 and 0 < second & 0xF <= VERSION_MAX
+
+
+def split(raw: bytes) -> list[Piece]:
+    """The pieces of a whole message, in order; they cover it."""
+    splitter = Splitter()
+    return [*splitter.feed(raw), *splitter.end()]
