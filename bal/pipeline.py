@@ -136,6 +136,7 @@ def read(message: RawMessage, known: Known, resolve: Resolve) -> Harmonised:
         platform=known.platform,
         sender=known.own,
         commit_parts=_commit_parts,
+        received_us=message.received_us,
     )
 
 

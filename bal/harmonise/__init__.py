@@ -8,7 +8,7 @@ docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 from collections.abc import Callable
 
 from bal.errors import Rejected
-from bal.harmonise import cim, der, pmu, sep2
+from bal.harmonise import cim, der, espi, pmu, sep2
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Harmonised, Subject
 
@@ -17,12 +17,15 @@ __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
 _READERS: dict[str, Callable[..., Harmonised]] = {
     "cim": cim.harmonise,
     "der": der.harmonise,
+    "espi": espi.harmonise,
     "pmu": pmu.harmonise,
     "sep2": sep2.harmonise,
 }
+_UNTIMED = frozenset({"sep2"})  # formats in which something has no time of its own
 FORMATS = {  # what is taken in, in a few words
     "cim": "IEC 61968-9 MeterReadings",
     "der": "DER telemetry",
+    "espi": "Green Button (ESPI)",
     "pmu": "phasor frames",
     "sep2": "IEEE 2030.5",
 }
@@ -36,6 +39,7 @@ def harmonise(
     platform: Subject,
     sender: Subject,
     commit_parts: CommitParts,
+    received_us: int | None = None,
 ) -> Harmonised:
     """What one raw message means.
 
@@ -44,6 +48,8 @@ def harmonise(
     platform: the platform's own subject, of the bytes between devices; sender: the credential's
     own subject, of the bytes in which no device could be named. The parts are consecutive and
     cover `raw`.
+    received_us: when it was accepted, for what the standard gives no time (`_UNTIMED`); None
+    where nobody knows, and then that is refused.
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
@@ -51,4 +57,7 @@ def harmonise(
     if read is None:
         known = ", ".join(FORMATS)
         raise Rejected("format-unknown", f"the format is none of {known}", field="format")
-    return read(raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts)
+    more = {"received_us": received_us} if form in _UNTIMED else {}
+    return read(
+        raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts, **more
+    )

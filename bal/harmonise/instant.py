@@ -99,6 +99,14 @@ def _of_epoch(seconds: int) -> Instant:
     return Instant(us, _text(us), cut=False)
 
 
+def of_us(us: int) -> Instant:
+    """The instant `us` microseconds after 1970-01-01T00:00:00Z.
+
+    Raises Rejected("time-out-of-range") outside the years 1970 to 2200.
+    """
+    return Instant(us, _text(us), cut=False)
+
+
 def before(instant: Instant, seconds: int) -> Instant:
     """The instant `seconds` earlier. Raises Rejected("time-out-of-range") before 1970."""
     return _before(instant.us, seconds)

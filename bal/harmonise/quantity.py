@@ -3,7 +3,7 @@
 Values are text from end to end: a multiplier moves the decimal point, nothing is ever a float.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bal.decimals import normalised
 from bal.errors import Rejected
@@ -45,6 +45,32 @@ ANGLE_RAD = Quantity("phase angle", "rad", "RAD", "PhaseAngle", ("MeterProperty"
 TEMPERATURE_C = Quantity("temperature", "degC", "DEG_C", "", ("Property",))
 TEMPERATURE_K = Quantity("temperature", "K", "K", "", ("Property",))
 STATE_OF_CHARGE = Quantity("state of charge", "%", "PERCENT", "", ("Property", "State_of_charge"))
+SHARE = Quantity("share", "%", "PERCENT", "", ("Property",))
+SHARE_RATE = Quantity("rate of change", "%/s", "PERCENT-PER-SEC", "", ("Property",))
+DURATION = Quantity("duration", "s", "SEC", "", ("Property",))
+CHARGE = Quantity("electric charge", "Ah", "A-HR", "", ("Property",))
+SUSCEPTANCE = Quantity("susceptance", "S", "S", "", ("Property",))
+COUNT = Quantity("count", "1", "NUM", "", ("Property",))
+DC_POWER = Quantity("DC power", "W", "W", "", ("Property",))
+DC_ENERGY = Quantity("DC energy", "Wh", "W-HR", "", ("Property",))
+
+
+def rated(of: Quantity) -> Quantity:
+    """What a device can do or is set to, in the same unit: nobody measured it.
+
+    So it is no narrower notion of what SAREF4GRID has as a measured property.
+    """
+    return replace(of, name=f"{of.name}, rated or set", broader="")
+
+
+RATED_ACTIVE_ENERGY = rated(ACTIVE_ENERGY)
+RATED_ACTIVE_POWER = rated(ACTIVE_POWER)
+RATED_REACTIVE_POWER = rated(REACTIVE_POWER)
+RATED_APPARENT_POWER = rated(APPARENT_POWER)
+RATED_VOLTAGE = rated(VOLTAGE)
+RATED_CURRENT = rated(CURRENT)
+RATED_POWER_FACTOR = rated(POWER_FACTOR)
+RATED_FREQUENCY = rated(FREQUENCY)
 
 
 def decimal_text(text: str, shift: int) -> str:

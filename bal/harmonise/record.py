@@ -195,11 +195,13 @@ def event(
     begin: Instant,
     end: Instant,
     findings: Sequence[Finding],
+    means: Sequence[str] = (),
 ) -> Draft:
-    """What could not be given a meaning, kept word for word.
+    """What is no value, or could not be given a meaning, kept word for word.
 
-    name: unmapped or incomplete; notation: the one identifier as sent, "" where there is none or
-    more than one; verbatim: member → texts as sent, which `check_verbatim` has passed.
+    name: state, unmapped or incomplete; notation: the one identifier as sent, "" where there is
+    none or more than one; verbatim: member → texts as sent, which `check_verbatim` has passed;
+    means: the standard's words for a state's code.
     """
     register = notation if _REGISTER.fullmatch(notation) is not None else ""
     members: dict[str, object] = {
@@ -208,6 +210,8 @@ def event(
         "quality": list(quality.codes),
         "verbatim": {"id": "#verbatim", **{name: list(texts) for name, texts in verbatim.items()}},
     }
+    if means:
+        members["means"] = list(means)
     if register:
         members["register"] = register
     if notation:

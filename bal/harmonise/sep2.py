@@ -1,4 +1,4 @@
-"""IEEE 2030.5 metering mirrors and DER status: from what a message says to records.
+"""IEEE 2030.5 metering mirrors and DER resources: from what a message says to records.
 
 As everywhere: what is unambiguous is taken, what has no meaning here or lacks a part becomes an
 `event` that keeps the texts as sent, what can't be placed on the time axis is refused, and one bad
@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 
 from bal.errors import Rejected
-from bal.harmonise import record, sep2_plan, sep2_type, sep2_xml
+from bal.harmonise import record, sep2_der_table, sep2_plan, sep2_type, sep2_xml
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.harmonise.parts import cut, origins
 from bal.harmonise.plans import noting
 from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
-from bal.harmonise.sep2_reading import CLAUSE, STATUSES, Readings
+from bal.harmonise.sep2_der import Resource
+from bal.harmonise.sep2_reading import CLAUSE, Readings
 from bal.harmonise.sep2_xml import Node
 from bal.model import Draft, Harmonised, Subject
 
@@ -49,12 +50,18 @@ _KNOWN = {  # element → the elements that the standard has in it
     | {"calorificValue", "conversionFactor", "maxNumberOfIntervals", "numberOfConsumptionBlocks",
        "numberOfTouTiers", "supplyLimit", "tieredConsumptionBlocks"},
     "timePeriod": frozenset({"duration", "start"}),
-    **{name: members | {"readingTime"} for name, members in STATUSES.items()},
+    **sep2_der_table.known(),
 }  # fmt: skip
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    received_us: int | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     found = _by_plan(raw, resolve, commit_parts)
@@ -78,7 +85,12 @@ def harmonise(
     )
     drafts: list[Draft] = []
     for one, origin in zip(devices, whose, strict=True):
-        if origin is not None:
+        if origin is None:
+            continue
+        if one.name in sep2_der_table.MEMBERS:
+            former = document.namespace == sep2_xml.NAMESPACE_2013
+            drafts += Resource(one, report, origin, received_us, edition_2013=former).take()
+        else:
             drafts += Readings(one, report, origin).take()
     return Harmonised(parts, drafts, report.findings, report.refused)
 
@@ -105,7 +117,9 @@ def _learn(raw: bytes) -> tuple[MeterNames, list[Meant]] | None:
     _tell(document, report)
     names: list[MeterNames] = []
     devices = _devices(document.root)
-    if len(devices) != 1 or _subject(devices[0], noting(names), report) is None:
+    if len(devices) != 1 or devices[0].name in sep2_der_table.MEMBERS:
+        return None
+    if _subject(devices[0], noting(names), report) is None:
         return None
     readings = Readings(devices[0], report, Origin(noting([])(names[0]), ""))
     drafts = readings.take()
@@ -121,7 +135,7 @@ def _devices(root: Node) -> list[Node]:
     """The elements that speak of one device each."""
     if root.name == "MirrorUsagePointList":
         return root.all("MirrorUsagePoint")
-    return [root] if root.name in _CONTAINERS or root.name in STATUSES else []
+    return [root] if root.name in _CONTAINERS or root.name in sep2_der_table.MEMBERS else []
 
 
 def _tell(document: sep2_xml.Document, report: Report) -> None:

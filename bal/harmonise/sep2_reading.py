@@ -1,13 +1,9 @@
-"""The readings of one device in IEEE 2030.5, and its status, as records."""
+"""The readings of one device in IEEE 2030.5 as records."""
 
-import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from bal.errors import Rejected
-from bal.harmonise import quantity as q
 from bal.harmonise import record, sep2_period, sep2_type
-from bal.harmonise.instant import Instant
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
 from bal.harmonise.record import Meant, Origin
@@ -20,28 +16,12 @@ from bal.model import Draft, Finding
 CLAUSE = "IEEE 2030.5-2018 MirrorMeterReading"
 CLAUSE_READING = "IEEE 2030.5-2018 ReadingBase"
 CLAUSE_READING_TYPE = "IEEE 2030.5-2018 ReadingType"
-CLAUSE_STATUS = "IEEE 2030.5-2018 DERStatus"
 
 INT48_MAX = 1 << 47  # the schema's Int48 reaches from -2^47 to 2^47, both included
-PERCENT_MAX = 10_000  # PerCent: hundredths of a percent
 
-STATUSES = {  # resource → what it says of a device beside readingTime
-    "DERStatus": frozenset(
-        {"alarmStatus", "genConnectStatus", "inverterStatus", "localControlModeStatus",
-         "manufacturerStatus", "operationalModeStatus", "stateOfChargeStatus", "storageModeStatus",
-         "storConnectStatus"}
-    ),
-    "DERAvailability": frozenset(
-        {"availabilityDuration", "maxChargeDuration", "reserveChargePercent", "reservePercent",
-         "statVarAvail", "statWAvail"}
-    ),
-}  # fmt: skip
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
 _SPACE = " \t\r\n"
 _ONCE = ("value", "timePeriod", "qualityFlags", "touTier", "consumptionBlock", "localID")
 _KEPT = ("value", "localID", "qualityFlags", "touTier", "consumptionBlock")  # in `verbatim`
-_STATE_OF_CHARGE = "stateOfChargeStatus"
 
 _Doubts = list[tuple[str, str]]  # code and text of what is doubtful about one reading
 
@@ -71,8 +51,6 @@ class Readings:
 
     def take(self) -> list[Draft]:
         """All of them, in order; what is wrong with the others goes to the report."""
-        if self._node.name in STATUSES:
-            return _Status(self._node, self._report, self._origin).take()
         drafts: list[Draft] = []
         found = False
         for meter_reading in _meter_readings(self._node):
@@ -114,7 +92,9 @@ class Readings:
         if one.sent is None or mapped is None:
             doubts = [("reading-type-unmapped", "the reading type has no meaning here")]
             return self._event("unmapped", one, doubts)
-        value = _integer(node.texts("value")[0], -INT48_MAX, INT48_MAX)
+        value = sep2_type.integer(
+            node.texts("value")[0], -INT48_MAX, INT48_MAX, field="value", clause=CLAUSE_READING
+        )
         period = sep2_period.as_meant(one.period, one.sent)
         kind = "reading" if period.begin.us < period.end.us else "telemetry"
         codes = one.codes
@@ -252,81 +232,3 @@ def _quality(reading: Node) -> Quality:
         error.field = "qualityFlags"
         error.clause = CLAUSE_READING
         raise
-
-
-def _integer(text: str, lowest: int, highest: int) -> str:
-    """`text` without the space around it, if it is an integer of its type."""
-    stripped = text.strip(_SPACE)
-    if _INTEGER.fullmatch(stripped) is None or not lowest <= int(stripped) <= highest:
-        raise Rejected(
-            "value-not-integer",
-            f"the value is no integer from {lowest} to {highest}",
-            field="value",
-            clause=CLAUSE_READING,
-        )
-    return stripped
-
-
-class _Status:
-    """The records of a DERStatus or DERAvailability."""
-
-    def __init__(self, node: Node, report: Report, origin: Origin) -> None:
-        self._node = node
-        self._report = report
-        self._origin = origin
-
-    def take(self) -> list[Draft]:
-        drafts: list[Draft] = []
-        known = [one for one in self._node.children if one.name in STATUSES[self._node.name]]
-        for one in known:
-            try:
-                drafts.append(self._draft(one))
-            except Rejected as error:
-                self._report.refuse(error, one.line, field=one.name, clause=CLAUSE_STATUS)
-        if not known:
-            nothing = Rejected("no-reading", "no status in it")
-            self._report.refuse(
-                nothing, self._node.line, field=self._node.name, clause=CLAUSE_STATUS
-            )
-        return drafts
-
-    def _draft(self, status: Node) -> Draft:
-        times = status.texts("dateTime") or self._node.texts("readingTime")
-        if not times:
-            raise sep2_period.missing("readingTime")
-        at = sep2_period.instant(times[0], "dateTime" if status.children else "readingTime")
-        values = status.texts("value") if status.children else [status.text]
-        if len(values) != 1 or len(status.texts("dateTime")) > 1:
-            code = "value-missing" if not values else "reading-ambiguous"
-            text = "a status has exactly one dateTime and one value"
-            return self._event("incomplete", status, times, at, (code, text))
-        if status.name != _STATE_OF_CHARGE:
-            text = "the status has no meaning here; kept verbatim"
-            return self._event("unmapped", status, times, at, ("measurand-unmapped", text))
-        value = decimal_text(_integer(values[0], 0, PERCENT_MAX), -2)
-        shape = record.shape("telemetry", "stateOfCharge", "", q.STATE_OF_CHARGE, quality(()).json)
-        return record.reading(record.slot(shape, at, at), self._origin, value, quality(()).rank)
-
-    def _event(
-        self, name: str, status: Node, times: Sequence[str], at: Instant, doubt: tuple[str, str]
-    ) -> Draft:
-        kept = {
-            "measurand": [status.name],
-            "time": list(times),
-            "value": status.texts("value") if status.children else [status.text],
-            "multiplier": status.texts("multiplier"),
-        }
-        kept = {member: texts for member, texts in kept.items() if texts}
-        record.check_verbatim(kept)
-        code, text = doubt
-        found = self._report.doubt(code, text, status.line, field=status.name, clause=CLAUSE_STATUS)
-        return record.event(
-            name,
-            self._origin,
-            notation=status.name,
-            verbatim=kept,
-            quality=quality(()),
-            begin=at,
-            end=at,
-            findings=[found],
-        )

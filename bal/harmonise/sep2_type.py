@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from bal.errors import Rejected
 from bal.harmonise import reading_type
 from bal.harmonise.quantity import Quantity
 
@@ -89,6 +90,7 @@ _ROLLING = {  # minutes of the interval, of the sub-interval → measuringPeriod
 }
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,10}")
+_LONG_NUMBER = re.compile(r"[+-]?[0-9]{1,39}")
 _SPACE = " \t\r\n"
 
 VALID, EDITED, BY_REFERENCE_DAY, BY_INTERPOLATION = 1, 2, 4, 8
@@ -141,6 +143,22 @@ def number(text: str, lowest: int, highest: int) -> int | None:
         return None
     value = int(stripped)
     return value if lowest <= value <= highest else None
+
+
+def integer(text: str, lowest: int, highest: int, *, field: str, clause: str) -> str:
+    """`text` without the space around it, if it is an integer of its type.
+
+    Raises Rejected("value-not-integer").
+    """
+    stripped = text.strip(_SPACE)
+    if _LONG_NUMBER.fullmatch(stripped) is None or not lowest <= int(stripped) <= highest:
+        raise Rejected(
+            "value-not-integer",
+            f"the value is no integer from {lowest} to {highest}",
+            field=field,
+            clause=clause,
+        )
+    return stripped
 
 
 def sent_type(

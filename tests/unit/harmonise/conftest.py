@@ -39,9 +39,15 @@ def commit_parts(subjects: Sequence[Subject], parts: Sequence[bytes]) -> list[Di
     return list(map(commit_part, subjects, parts))
 
 
-def take_message(raw: bytes, form: str = "cim") -> Harmonised:
+def take_message(raw: bytes, form: str = "cim", received_us: int | None = None) -> Harmonised:
     found = harmonise(
-        raw, form, resolve=resolve, platform=PLATFORM, sender=SENDER, commit_parts=commit_parts
+        raw,
+        form,
+        resolve=resolve,
+        platform=PLATFORM,
+        sender=SENDER,
+        commit_parts=commit_parts,
+        received_us=received_us,
     )
     check_parts(raw, found)
     return found

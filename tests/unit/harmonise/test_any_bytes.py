@@ -126,7 +126,9 @@ names = st.sampled_from(
     ["MirrorUsagePoint", "MirrorMeterReading", "MirrorReadingSet", "Reading", "ReadingType",
      "timePeriod", "start", "duration", "value", "localID", "qualityFlags", "touTier", "mRID",
      "deviceLFDI", "lastUpdateTime", "intervalLength", "uom", "kind", "accumulationBehaviour",
-     "subIntervalLength", "DERStatus", "stateOfChargeStatus", "dateTime", "readingTime", "other"]
+     "subIntervalLength", "DERStatus", "stateOfChargeStatus", "dateTime", "readingTime", "other",
+     "multiplier", "displacement", "alarmStatus", "inverterStatus", "statWAvail", "reservePercent",
+     "rtgMaxW", "type", "modesSupported", "setMaxW", "updatedTime", "rtgMinPFOverExcited"]
 )  # fmt: skip
 texts = st.sampled_from(
     ["0", "1", "900", "1800", "1768471200", "72", "04", "-1", "x", " 7 ", "9" * 20, "AB" * 20, ""]
@@ -141,7 +143,7 @@ def element(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 elements = st.recursive(st.builds("<{0}>{1}</{0}>".format, names, texts), element, max_leaves=30)
 roots = st.sampled_from(
     ["MirrorUsagePointList", "MirrorUsagePoint", "MirrorMeterReadingList", "MirrorMeterReading",
-     "MirrorReadingSet", "DERStatus", "DERAvailability"]
+     "MirrorReadingSet", "DERStatus", "DERAvailability", "DERCapability", "DERSettings"]
 )  # fmt: skip
 
 

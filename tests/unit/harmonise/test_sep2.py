@@ -464,57 +464,6 @@ def test_elements_know_their_bytes() -> None:
     assert len(pieces) == 8
 
 
-# --- DER status ----------------------------------------------------------------------------
-
-
-def state(name: str, value: object, at: object = START) -> str:
-    return xml(name, dateTime=at, value=value)
-
-
-def test_state_of_charge_is_in_hundredths_of_a_percent(take: Take) -> None:
-    text = xml("DERStatus", state("stateOfChargeStatus", 7050), readingTime=START)
-    found = take(sep2(text), "sep2")
-    assert codes(found) == ([], [])
-    [data] = records(found)
-    assert (data["register"], data["value"], data["unit"]) == ("stateOfCharge", "70.5", "%")
-    assert (data["kind"], data["time"]) == ("telemetry", "2026-01-15T10:00:00Z")
-
-
-def test_other_states_are_events(take: Take) -> None:
-    text = xml("DERStatus", state("inverterStatus", 4), "<alarmStatus>00</alarmStatus>",
-               readingTime=START + 60)  # fmt: skip
-    found = take(sep2(text), "sep2")
-    assert codes(found) == ([], ["measurand-unmapped"] * 2)
-    first, second = records(found)
-    assert (first["notation"], first["verbatim"]["value"]) == ("inverterStatus", ["4"])
-    assert (first["time"], second["time"]) == ("2026-01-15T10:00:00Z", "2026-01-15T10:01:00Z")
-    available = xml("DERAvailability", xml("statWAvail", multiplier=3, value=4), readingTime=START)
-    [data] = records(take(sep2(available), "sep2"))
-    assert (data["verbatim"]["multiplier"], data["verbatim"]["value"]) == (["3"], ["4"])
-
-
-@pytest.mark.parametrize(
-    ("bad", "code"),
-    [
-        (state("stateOfChargeStatus", 10001), "value-not-integer"),
-        (state("stateOfChargeStatus", -1), "value-not-integer"),
-        (state("stateOfChargeStatus", "NaN"), "value-not-integer"),
-        (state("stateOfChargeStatus", 1, "now"), "time-malformed"),
-        (xml("alarmStatus"), "time-missing"),
-        ("", "no-reading"),
-    ],
-)
-def test_a_state_that_is_refused(take: Take, bad: str, code: str) -> None:
-    found = take(sep2(xml("DERStatus", bad)), "sep2")
-    assert codes(found) == ([code], [])
-
-
-def test_a_state_that_lacks_its_value(take: Take) -> None:
-    found = take(sep2(xml("DERStatus", xml("stateOfChargeStatus", dateTime=START))), "sep2")
-    assert codes(found) == ([], ["value-missing"])
-    assert records(found)[0]["event"] == "incomplete"
-
-
 # --- public samples ------------------------------------------------------------------------
 
 
@@ -529,11 +478,6 @@ def test_public_samples(take: Take, shared_data: Path) -> None:
     [data] = records(mirrored)
     assert (data["begin"], data["end"]) == ("2012-07-06T12:56:05Z", "2012-07-07T12:56:05Z")
     assert data["verbatim"] == {"id": "#verbatim", "localID": ["17"], "value": ["10"]}
-    status = take(sample("epri_DERStatus.xml"), "sep2")
-    assert codes(status) == ([], ["namespace-2013", *["measurand-unmapped"] * 6])
-    assert [draft.register for draft in status.records if draft.kind == "telemetry"] == [
-        "stateOfCharge"
-    ]
     for name in ("meter_mirroring_readingtype", "pricing_readingtype"):
         with pytest.raises(Rejected, match="no-meter-reading"):
             take(sample(f"bsgip_envoy_{name}.xml"), "sep2")
