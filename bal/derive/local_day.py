@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+_MINUTE_US = 60_000_000
 _ORDINAL_1970 = date(1970, 1, 1).toordinal()
 
 
@@ -25,6 +26,34 @@ def local_day(day: date, zone: str) -> tuple[int, int]:
     """
     rules = _zone(zone)
     return _midnight_us(day, rules), _midnight_us(day + timedelta(days=1), rules)
+
+
+@lru_cache(maxsize=1024)
+def clock_change(day: date, zone: str) -> tuple[int, int] | None:
+    """When the clock is changed on a local date, and by how much, in microseconds; or None.
+
+    Positive where it is put forward and the day is shorter, negative where a stretch comes twice.
+    Of two changes in one day, which no zone has had since 1970, one is told. Raises ValueError for
+    an unknown zone.
+    """
+    begin_us, end_us = local_day(day, zone)
+    before = _offset_us(begin_us, zone)
+    shift_us = _offset_us(end_us, zone) - before
+    if begin_us >= end_us or shift_us == 0:
+        return None
+    low, high = begin_us // _MINUTE_US, -(-end_us // _MINUTE_US)  # offset of low: before
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset_us(middle * _MINUTE_US, zone) == before:
+            low = middle
+        else:
+            high = middle
+    return high * _MINUTE_US, shift_us
+
+
+def _offset_us(us: int, zone: str) -> int:
+    offset = (_EPOCH + timedelta(microseconds=us)).astimezone(_zone(zone)).utcoffset()
+    return (offset or timedelta(0)) // _US
 
 
 def date_at(us: int, zone: str) -> date:
