@@ -338,6 +338,7 @@ def _check_frames(raw: bytes, limits: Limits) -> None:
 _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "cim": _check_xml,
     "der": _check_der,
+    "espi": _check_xml,
     "pmu": _check_frames,
     "sep2": _check_xml,
 }
