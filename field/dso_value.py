@@ -1,0 +1,139 @@
+"""One measured value as the DSO Data Server keeps it, and how a register says period and unit.
+
+The field knows the platform by its wires only, so these few tables of IEC 61968-9 stand here too.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from bal.decimals import normalised
+from bal.errors import Rejected
+
+SECOND_US = 1_000_000
+TEXT_LENGTH_MAX = 256  # characters of a meter's name or one cell
+QUALITIES_MAX = 16
+YEARS = range(1970, 2201)
+
+READING_TYPE = "IEC 61968-9 annex C"
+_CODE = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.(?:-?(?:0|[1-9][0-9]{0,5}))){17}")
+_MULTIPLIERS = frozenset({-12, -9, -6, -3, -2, -1, 0, 1, 2, 3, 6, 9, 12})
+_PERIODS_S = {2: 900, 3: 60, 4: 86_400, 5: 1_800, 6: 300, 7: 3_600, 10: 120, 14: 180, 1: 600}
+_PERIODS_S |= {31: 1_200}
+_MACRO_PERIODS_S = {11: 86_400}  # daily; a month has no fixed length
+_AT_INSTANT = frozenset({1, 2, 3, 9, 12, 13, 14})  # accumulations that hold at an instant
+_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?")
+_NUMBER_LENGTH_MAX = 40
+_QUALITY = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,5}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+UNITS: dict[str, tuple[int, int]] = {  # as centres write them → unit's code, power of ten
+    **{f"{p}Wh": (72, n) for p, n in (("", 0), ("k", 3), ("M", 6), ("G", 9))},
+    **{f"{p}varh": (73, n) for p, n in (("", 0), ("k", 3), ("M", 6), ("G", 9))},
+    **{f"{p}VAh": (71, n) for p, n in (("", 0), ("k", 3), ("M", 6), ("G", 9))},
+    **{f"{p}W": (38, n) for p, n in (("", 0), ("k", 3), ("M", 6))},
+    **{f"{p}var": (63, n) for p, n in (("", 0), ("k", 3), ("M", 6))},
+    **{f"{p}VA": (61, n) for p, n in (("", 0), ("k", 3), ("M", 6))},
+    **{f"{p}V": (29, n) for p, n in (("m", -3), ("", 0), ("k", 3))},
+    **{f"{p}A": (5, n) for p, n in (("m", -3), ("", 0), ("k", 3))},
+    "Hz": (33, 0),
+}
+BASE_UNITS = {code: name for name, (code, power) in UNITS.items() if power == 0}
+
+
+class Meter(NamedTuple):
+    """How a centre names a meter; `name` alone is what the query API asks by."""
+
+    name: str
+    mrid: bool = False  # the name is an mRID
+    kind: str = ""  # NameType
+    authority: str = ""  # NameTypeAuthority
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of one register of one meter, in the register's base unit."""
+
+    meter: Meter
+    register: str  # ReadingType of 18 fields with multiplier 0
+    end_us: int  # of its interval, or its instant
+    value: str  # normalised decimal
+    qualities: tuple[str, ...] = ()  # ReadingQualityType codes, sorted
+
+
+class Register(NamedTuple):
+    """A ReadingType code: the register in its base unit, and the power of ten to get there."""
+
+    register: str
+    multiplier: int
+    unit: int  # code of the unit
+    interval_s: int  # 0: values hold at an instant
+
+
+def register_of(code: str) -> Register:
+    """The register that a ReadingType code names. Raises Rejected("register-invalid")."""
+    if _CODE.fullmatch(code) is None:
+        raise _no_register("not 18 numbers with points between")
+    fields = code.split(".")
+    multiplier = int(fields[15])
+    if multiplier not in _MULTIPLIERS:
+        raise _no_register("the multiplier is none of IEC 61968-9's")
+    period = int(fields[2])
+    interval_s = _PERIODS_S.get(period, 0) or _MACRO_PERIODS_S.get(int(fields[0]), 0)
+    if int(fields[3]) in _AT_INSTANT:
+        interval_s = 0
+    base = ".".join([*fields[:15], "0", *fields[16:]])
+    return Register(base, multiplier, int(fields[16]), interval_s)
+
+
+def unit_of(register: str) -> str:
+    """The base unit of a register's values; "" where it is none of `UNITS`."""
+    return BASE_UNITS.get(int(register.split(".")[16]), "")
+
+
+def decimal_text(text: str, shift: int) -> str:
+    """A decimal times ten to the power `shift`, normalised.
+
+    Raises Rejected("value-not-decimal").
+    """
+    number = text.strip()
+    match = _NUMBER.fullmatch(number)
+    digits = match is not None and (match[2] or match[3])
+    if match is None or not digits or len(number) > _NUMBER_LENGTH_MAX or not number.isascii():
+        text = f"the value is not a decimal number of at most {_NUMBER_LENGTH_MAX} characters"
+        clause = "XML Schema 1.1 part 2 §3.3.3 decimal"
+        raise Rejected("value-not-decimal", text, field="value", clause=clause)
+    return normalised(match[2], match[3] or "", shift, negative=match[1] == "-")
+
+
+def check_name(name: str) -> str:
+    """The name, stripped. Raises Rejected("name-invalid") where no meter can be called so."""
+    name = name.strip()
+    if not name or len(name) > TEXT_LENGTH_MAX or _CONTROL.search(name) is not None:
+        text = f"a meter's name has 1 to {TEXT_LENGTH_MAX} characters and no control character"
+        raise Rejected("name-invalid", text, field="meter")
+    return name
+
+
+def check_qualities(codes: Sequence[str]) -> tuple[str, ...]:
+    """The codes as a sorted set. Raises Rejected("quality-malformed")."""
+    found = sorted({code.strip() for code in codes} - {""})
+    if len(found) > QUALITIES_MAX or any(_QUALITY.fullmatch(code) is None for code in found):
+        text = "a quality is system.category.index (IEC 61968-9 annex D)"
+        raise Rejected("quality-malformed", text, field="quality")
+    return tuple(found)
+
+
+def us_of(instant: datetime) -> int:
+    """Microseconds since 1970 of an instant with an offset. Raises Rejected, out of range."""
+    if instant.year not in YEARS:
+        text = f"the time is outside the years {YEARS[0]} to {YEARS[-1]}"
+        raise Rejected("time-out-of-range", text, field="time")
+    since = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds
+
+
+def _no_register(why: str) -> Rejected:
+    return Rejected("register-invalid", why, field="register", clause=READING_TYPE)
