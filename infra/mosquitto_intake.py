@@ -84,12 +84,14 @@ class MosquittoIntake:
             FILTER,
             opened=self._collecting_opened,
             closed=self._collecting_closed,
+            told=lambda: self._telling.alarm,
         )
         self._telling = Line(
             self._new_telling,
             "",
             opened=self._telling_opened,
             closed=self._receipts.connection_lost,
+            told=lambda: self._collecting.alarm,
         )
         self._in_flight = self._in_flight_bytes = 0  # messages on their way to the bus
         self._paused = False

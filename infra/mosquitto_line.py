@@ -27,13 +27,15 @@ class Line:
         *,
         opened: Callable[[Connection], None],
         closed: Callable[[], None],
+        told: Callable[[], str] = lambda: "",
     ) -> None:
         """connect: makes a connection that is not open yet; topic: what it hears, "" for nothing.
 
-        opened and closed: called when one serves, and when it, or an attempt, has ended.
+        opened and closed: called when one serves, and when it, or an attempt, has ended. told: the
+        alarm of another line to the same broker, which the operator is not told of twice.
         """
         self._connect, self._topic = connect, topic
-        self._opened, self._closed = opened, closed
+        self._opened, self._closed, self._told = opened, closed, told
         self._task: asyncio.Task[None] | None = None
         self.connection: Connection | None = None
         self.alarm = ""  # broker-down, broker-refused or nothing
@@ -67,7 +69,7 @@ class Line:
 
     def _raise_alarm(self, code: str, text: str) -> None:
         """One line in the log when it becomes something else, not one each attempt."""
-        if self.alarm != code:
+        if code not in {self.alarm, self._told()}:
             log.error("%s: %s", code, text)
         self.alarm, self._failure = code, text
 
@@ -102,7 +104,7 @@ class Line:
         connection = self._connect()
         try:
             await connection.open(self._topic)
-            if self.alarm:
+            if self.alarm and not self._told():
                 log.info("connected to the broker again")
             self.alarm = self._failure = ""
             self.connection = connection

@@ -24,7 +24,7 @@ from bal.provide.readings import KINDS
 READINGS = "bal.readings.v1"
 CHECKPOINTS = "bal.checkpoints.v1"
 SERIES_MAX = 100_000  # of which something is remembered, about 1 KB each
-LAST_US = 1 << 63  # later than every row
+_LAST_US = 1 << 63  # later than every row
 _VERSIONS_MAX = 1000  # of one slot that are looked at
 _LATEST = 3  # versions of a series that are remembered
 
@@ -102,7 +102,7 @@ class _Series(NamedTuple):
     latest: tuple[_Version, ...]
 
 
-_NEW = _Series(-LAST_US, ())
+_NEW = _Series(-_LAST_US, ())
 
 
 class Superseding:
@@ -152,7 +152,7 @@ class Superseding:
         if self._from_start:
             return _NEW
         if self._slot(row, row.end_us + 1, None, limit=1):
-            return _Series(LAST_US, ())  # it is not known how late
+            return _Series(_LAST_US, ())  # it is not known how late
         if self._slot(row, row.end_us, None, limit=1):
             return _Series(row.end_us, ())
         return _Series(row.end_us - 1, ())
@@ -174,7 +174,7 @@ class Superseding:
         return self._db.readings(query).rows
 
     def _note(self, name: tuple[str, str, str], series: _Series, version: _Version) -> None:
-        if series.floor_us == LAST_US:
+        if series.floor_us == _LAST_US:
             return  # asked for again the next time
         if version.end_us > series.floor_us and version not in series.latest:
             latest = sorted((*series.latest, version))

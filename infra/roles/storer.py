@@ -123,7 +123,7 @@ class StorerRole:
         mine = self._members.mine()
         for partition in [p for p, one in self._shares.items() if mine.get(p) != one.number]:
             share = self._shares.pop(partition)
-            self._troubles.pop(partition, None)
+            self._over(partition)
             if partition not in mine:
                 self._let_go(partition, share)
             self._drop(share)
@@ -193,8 +193,12 @@ class StorerRole:
                 tell(STORING, "rows can't be stored", error)
             self._troubles[partition] = str(error)
         else:
-            if self._troubles.pop(partition, None) is not None and not self._troubles:
-                tell_over(STORING)
+            self._over(partition)
+
+    def _over(self, partition: int | None) -> None:
+        """It is back, or another storer's."""
+        if self._troubles.pop(partition, None) is not None and not self._troubles:
+            tell_over(STORING)
 
     def _tell(self) -> None:
         """Of every partition, whoever has it: one that stands still can't tell itself."""

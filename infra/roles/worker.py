@@ -119,7 +119,7 @@ class WorkerRole:
         mine = self._members.mine()
         for partition in [p for p, one in self._shares.items() if mine.get(p) != one.number]:
             self._drop(self._shares.pop(partition))
-            self._troubles.pop(f"partition {partition}", None)
+            self._over(f"partition {partition}")
             if partition not in mine:
                 logger.info("partition %d is no longer this worker's", partition)
         for partition in sorted(mine.keys() - self._shares.keys()):
@@ -236,8 +236,12 @@ class WorkerRole:
                 tell(WORKING, f"messages can't be worked on ({what})", error)
             self._troubles[what] = str(error)
         else:
-            if self._troubles.pop(what, None) is not None and not self._troubles:
-                tell_over(WORKING)
+            self._over(what)
+
+    def _over(self, what: str) -> None:
+        """It is back, or another worker's."""
+        if self._troubles.pop(what, None) is not None and not self._troubles:
+            tell_over(WORKING)
 
     def alarms(self) -> list[str]:
         """Codes of the alarms that stand."""

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.bounded import until
 from tests.faults.disks import Small, small
 from tests.faults.link import Link
 from tests.faults.load import Sender, check_receipts, check_stores
-from tests.journey.conftest import Running
+from tests.journey.conftest import Caller, Running
 from tests.servers_fixture import REPOSITORY, start
 
 SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
@@ -161,6 +162,31 @@ class Ground:
         assert found is not None, f"{server} does not run"
         return found
 
+    @contextmanager
+    def paused(self, servers: Iterable[str]) -> Iterator[None]:
+        """These stand still meanwhile."""
+        with ExitStack() as paused:
+            for server in servers:
+                child = self.child(server)
+                paused.callback(process.send, child, signal.SIGCONT)
+                process.send(child, signal.SIGSTOP)
+            yield
+
+    def log(self) -> list[dict[str, str]]:
+        """The platform's log, a line each."""
+        lines = (self.folder / "stderr").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def alarms(self) -> set[str]:
+        """Codes of the alarms that stand, as its metrics have them."""
+        with Caller(self.platform, "", "").http as http:
+            text = http.get("/metrics").text
+        return set(re.findall(r'^gridseal_alarm\{code="(.*?)"\} 1', text, re.MULTILINE))
+
+    def standing(self) -> str:
+        """What is not as it should be, in words."""
+        return f"alarms: {sorted(self.alarms())}"
+
     def strike(self, faults: Mapping[str, str], pause_s: float) -> None:
         """A fault of each of these servers, at once; returns when all of them run again.
 
@@ -169,12 +195,7 @@ class Ground:
         """
         assert not self.broken, f"it did not go on behind {self.broken}"
         end = time.monotonic() + pause_s
-        with ExitStack() as paused:
-            for server, fault in faults.items():
-                if fault == "pause":
-                    child = self.child(server)
-                    paused.callback(process.send, child, signal.SIGCONT)
-                    process.send(child, signal.SIGSTOP)
+        with self.paused(server for server, fault in faults.items() if fault == "pause"):
             for server, fault in faults.items():
                 if fault == "kill":
                     process.send(self.child(server), signal.SIGKILL)

@@ -6,7 +6,6 @@ one at the broker. The servers are struck all at once, each in its own way: thre
 a pause and a restart of each. GRIDSEAL_SOAK=1: 20 of each, pauses of 45 s, links bad for 60 s.
 """
 
-import json
 import os
 import signal
 import time
@@ -36,6 +35,10 @@ TOXIC_S = 60 if SOAK else 2
 AT_ONCE_S = 8.0  # of one request; a Kafka that stands still is waited for ten times as long
 LINKS = ("intake", "mosquitto", "kafka", "cassandra", "chain")
 SEED = 20261122
+TOLD = (  # nothing is left to be stored where Kafka stands still
+    {"cassandra": "storing-waits", "mosquitto": "broker-down", "anvil": "chain-unavailable"},
+    {"kafka": "bus-down"},
+)
 Made = tuple[Ground, dict[str, Small]]
 
 
@@ -65,6 +68,21 @@ def rounds(chance: Random) -> Iterator[dict[str, str]]:
     yield {one: "pause", two: "pause", three: "kill", four: "restart"}
     yield {three: "pause", four: "pause", one: "kill", two: "restart"}
     yield {one: "restart", two: "kill", three: "restart", four: "kill"}
+
+
+@pytest.mark.parametrize("codes", TOLD, ids="-".join)
+def test_of_a_server_that_is_away_the_operator_is_told_in_one_line_and_one_metric(
+    made: Made, codes: dict[str, str]
+) -> None:
+    it, _ = made
+    before = len(it.log())
+    with it.paused(codes):
+        until(lambda: set(codes.values()) <= it.alarms(), it.standing, PATIENCE_S)
+    it.goes_on(f"a pause of {', '.join(codes)}")
+    until(lambda: not set(codes.values()) & it.alarms(), it.standing, PATIENCE_S)
+    said = [line["message"] for line in it.log()[before:] if line["level"] in {"error", "critical"}]
+    for code in codes.values():
+        assert len([text for text in said if text.startswith(f"{code}: ")]) == 1, said
 
 
 def test_nothing_that_is_read_waits_for_a_kafka_that_stands_still_and_no_end_does(
@@ -155,6 +173,5 @@ def test_a_servers_disk_is_full(made: Made, server: str) -> None:
 def test_at_the_end_all_is_there_and_the_platforms_log_is_its_own(made: Made) -> None:
     it, _ = made
     it.finish()
-    log = (it.folder / "stderr").read_text().splitlines()
-    others = [line for line in log if not json.loads(line)["logger"].startswith("gridseal")]
+    others = [line for line in it.log() if not line["logger"].startswith("gridseal")]
     assert others == []

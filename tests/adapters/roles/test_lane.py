@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
-from lane_kit import EPOCH, World, cim, frames
+from lane_kit import EPOCH, MemoryMembers, World, cim, frames
 
 from bal.certify.order import Outcome
 from bal.errors import Stop, Unavailable
@@ -364,8 +365,8 @@ def test_flushes_of_two_partitions_at_the_same_moment_are_no_retries_of_each_oth
     assert world.check() == 2
 
 
-def test_a_header_that_is_missing_is_waited_for() -> None:
-    world = World()
+def waiting(world: World) -> tuple[WorkerRole, MemoryMembers, list[Any]]:
+    """A worker that waits for a header that the log lacks; and what the log should have."""
     first = world.begun()
     world.clock.us += 1_000_000
     world.send("pmu-1", "pmu", frames("pmu-1", 0))
@@ -376,6 +377,27 @@ def test_a_header_that_is_missing_is_waited_for() -> None:
     role, members = world.worker()
     world.give(members)
     world.settle(role)
+    return role, members, kept
+
+
+def test_of_a_partition_that_is_given_away_the_operator_is_told_that_its_trouble_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "gridseal.troubles")
+    world = World()
+    role, members, _ = waiting(world)
+    assert role.alarms() == ["working-waits"]
+    members.shares.clear()
+    world.settle(role)
+    assert role.alarms() == []
+    begin, over = [one.getMessage() for one in caplog.records]
+    assert begin.startswith("working-waits: messages can't be worked on (partition 0)")
+    assert over == "working-waits is over"
+
+
+def test_a_header_that_is_missing_is_waited_for() -> None:
+    world = World()
+    role, _, kept = waiting(world)
     text = f"the log lacks the header of batch {SOURCE}/1, which its heads row says is taken"
     assert role._troubles == {"partition 0": text}
     assert role.alarms() == ["working-waits"]
