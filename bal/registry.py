@@ -13,6 +13,14 @@ from bal.model import DeviceInfo, Pseudonym
 SHARD_DEVICES_MAX = 256  # a row key's partition stays small (ARCHITECTURE §7)
 KINDS = frozenset({"sender", "device", "grant"})
 PLATFORM_GROUP = "$platform"
+DEVICE_TYPES = {  # by the class that a device was enrolled as, in the words of the context
+    "meter": ["GridMeter", "Power_meter"],
+    "pmu": ["Meter", "PMU"],
+    "der": ["Device"],
+    "battery": ["Battery_storage", "Device"],
+    "pv": ["Device", "PV"],
+    "wind": ["Device", "WPP"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,6 @@ class Registry:
 
 def device_record(info: DeviceInfo) -> bytes:
     """The `device` record: where a device belongs; its identity is not in it."""
-    types = {"meter": ["GridMeter", "Power_meter"], "pmu": ["Meter", "PMU"]}
     return jcs.encode(
         {
             "class": info.kind,
@@ -138,7 +145,7 @@ def device_record(info: DeviceInfo) -> bytes:
             "group": info.group,
             "id": "",
             "kind": "device",
-            "madeBy": {"id": info.device, "type": types.get(info.kind, ["Device"])},
+            "madeBy": {"id": info.device, "type": DEVICE_TYPES.get(info.kind, ["Device"])},
             "sender": info.sender,
             "shard": info.shard,
             "state": info.state,

@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bal.errors import Rejected
 from bal.harmonise.names import check_names
 from bal.model import Identity
+from bal.registry import DEVICE_TYPES
 from bal.subjects import OWN_AUTHORITY, identity_of_name
 from infra.certificates import check_name
 
 SUBJECTS_MAX = 100_000
-KINDS = ("meter", "der", "pmu")
+KINDS = tuple(DEVICE_TYPES)
 
 _IDENTITY_FORM = "it is mrid:<mRID> or name:<authority>/<type>/<name>, each percent-encoded"
 

@@ -61,12 +61,12 @@ def turtle(page: Iterable[Viewed], context: Context) -> bytes:
     for one in page:
         lines.append(f"\n@base <{BASE_IRI}{one.commitment}> .")
         try:
-            for block in _blocks(_said(one, context), context):
+            for block in blocks(said_of(one, context), context):
                 if block.startswith(("<>", "<#")) or block not in told:
                     lines.append(block)
                     told.add(block)
         except (KeyError, TypeError, ValueError) as error:
-            raise _unreadable(one) from error
+            raise unreadable(one) from error
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -80,7 +80,7 @@ def json_ld(page: Iterable[Viewed], context: Context) -> bytes:
         try:
             rest = _encode(_rest(_decode(one.record), context))
         except (KeyError, TypeError, ValueError) as error:
-            raise _unreadable(one) from error
+            raise unreadable(one) from error
         base = (
             f'{{"@context":{{"@base":"{BASE_IRI}{one.commitment}"}},'
             f'"{INDEX}":"{one.index}","{REST}":{rest},'
@@ -167,7 +167,7 @@ def strict_index(text: object) -> int | None:
     return int(text)
 
 
-def _said(one: Viewed, context: Context) -> Iterator[Statement]:
+def said_of(one: Viewed, context: Context) -> Iterator[Statement]:
     """All that a page says with one record."""
     record = _decode(one.record)
     found = list(_statements(record, context))
@@ -265,8 +265,8 @@ def _at(node: object, path: Sequence[str]) -> str | None:
     return node if isinstance(node, str) else None
 
 
-def _blocks(statements: Iterable[Statement], context: Context) -> Iterator[str]:
-    """One text a subject, in the order in which they are first spoken of."""
+def blocks(statements: Iterable[Statement], context: Context) -> Iterator[str]:
+    """Turtle: one text a subject, in the order in which they are first spoken of."""
     blocks: dict[str, dict[str, list[str]]] = {}
     for subject, member, sort, text in statements:
         said = blocks.setdefault(subject, {"a": []})  # what a node is stands first
@@ -296,7 +296,8 @@ def _decode(record: bytes) -> Json:
     return msgspec.json.decode(record, type=Json)
 
 
-def _unreadable(one: Viewed) -> Stop:
+def unreadable(one: Viewed) -> Stop:
+    """What to raise for a row that holds no record."""
     return Stop("record-unreadable", f"row {one.index} holds no record")
 
 

@@ -17,7 +17,7 @@ RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 NODE, JSON = "@id", "@json"  # what a term's values may be beside literals
 
 _LOCAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # of the names that Turtle §6.5 allows
-_IRI = re.compile(r'[^\x00-\x20<>"{}|^`\\]*')  # Turtle §6.5 IRIREF
+IRI = re.compile(r'[^\x00-\x20<>"{}|^`\\]*')  # Turtle §6.5 IRIREF
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Context:
             prefix, colon, local = name.partition(":")
             if colon and prefix in self.prefixes and _LOCAL_NAME.fullmatch(local):
                 self._refs[name] = written = name  # vocabulary only: few, and the same for ever
-            elif _IRI.fullmatch(name):
+            elif IRI.fullmatch(name):
                 written = f"<{self.expand(name)}>"
             else:
                 raise ValueError("an id is no IRI")

@@ -13,6 +13,7 @@ from tests.bench import (
     day,
     device_days,
     latency,
+    nquads,
     phasors,
     pipeline,
     proofs,
@@ -57,6 +58,10 @@ def main() -> None:
     table.add_row("inclusion proofs checked, one core", f"{found['checked']:,.0f}/s", "≥ 40,000/s")
     canonical = found["canonical"] / found["rfc8785"]
     table.add_row("canonical form, ours / rfc8785 package, same bytes", f"{canonical:,.0f} ×", "")
+    with console.status("records as N-Quads"):
+        ours, theirs = nquads.main()
+    table.add_row("readings as N-Quads, one core", f"{ours:,.0f}/s", "≥ 30,000/s")
+    table.add_row("  of rdflib's writer, same quads", f"{ours / theirs:,.0f} ×", "")
     with console.status("device-days"):
         took_s = device_days.main()
     figure = f"{took_s * 100_000 / device_days.DEVICES:,.0f} s"
