@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bal.found import Doubts
 from bal.model import (
     Close,
     DeviceInfo,
@@ -280,6 +281,7 @@ class ArchiveItem:
     parts: Sequence[tuple[int, int, Subject]]  # start, end, whose; consecutive, covering it
     summary: bytes = b""  # to answer a retry with
     sealed: Sealed | None = None  # where that is done; `parts` may be empty then
+    doubts: Doubts | None = None  # what is refused or doubtful of it, if anything
 
 
 class RawArchive(Protocol):

@@ -1,11 +1,17 @@
 """What the log has and the storer is to store, with its place there."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from bal.closing import ClosedDay
+from bal.found import Doubts, Found, found_in
+from bal.model import DeviceInfo, Pseudonym
 from bal.pipeline import SLOT_KINDS, Worked
 from bal.ports import ArchiveItem
+from bal.registry import Sender
+
+Device = Callable[[Pseudonym], DeviceInfo | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,24 @@ class Committed:
         m = self.worked.message
         return f"{m.epoch}/{m.partition}/{m.offset}"
 
-    def archived(self) -> ArchiveItem:
-        """The message as the archive takes it."""
+    def archived(self, senders: Mapping[str, Sender], device: Device | None) -> ArchiveItem:
+        """The message as the archive takes it; see `project`. senders: by credential."""
         raw = self.worked.message
         sealed = self.worked.sealed
         parts = [] if sealed else [(one.start, one.end, one.subject) for one in self.worked.parts]
-        return ArchiveItem(raw, self.message_id, parts, self.summary(), sealed)
+        doubts = self._doubts(senders, device)
+        return ArchiveItem(raw, self.message_id, parts, self.summary(), sealed, doubts)
+
+    def _doubts(self, senders: Mapping[str, Sender], device: Device | None) -> Doubts | None:
+        worked = self.worked
+        if not worked.findings and not worked.refused:
+            return None
+        raw, sender = worked.message.raw, senders.get(worked.message.credential)
+        found = found_in(raw, worked.parts, worked.drafts, worked.findings, worked.refused)
+        if device is not None:
+            found = [_housed(one, device) for one in found]
+        name = sender.subject if sender is not None else ""
+        return Doubts(self.first, len(worked.entries), name, found)
 
     def summary(self) -> bytes:
         """What the archive keeps to answer a retry with."""
@@ -67,3 +85,9 @@ class CommittedClose:
 
     closed: ClosedDay
     first: int
+
+
+def _housed(found: Found, device: Device) -> Found:
+    """In the group that the log's first record of its device says, as `bal.store.merge.housed`."""
+    info = device(Pseudonym(found.device)) if found.device else None
+    return found if info is None else replace(found, group=info.group)

@@ -20,7 +20,14 @@ from starlette.responses import Response
 
 from bal.errors import Rejected, Stop, Unavailable
 from bal.provide.problem import Problem, of_rejected
-from infra import http_device_days, http_log, http_messages, http_oauth, http_readings
+from infra import (
+    http_device_days,
+    http_findings,
+    http_log,
+    http_messages,
+    http_oauth,
+    http_readings,
+)
 from infra.http_gateway import Gateway, Limits, Refusal, problem_response
 from infra.http_guard import Guard
 from infra.http_schema import COMPONENTS, DESCRIPTION
@@ -59,6 +66,7 @@ def create_app(
         http_oauth.routes(gateway),
         http_messages.routes(gateway),
         http_readings.routes(gateway, _context(context)),
+        http_findings.routes(gateway),
         http_device_days.routes(gateway),
         http_log.routes(gateway),
     ):

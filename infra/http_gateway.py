@@ -46,6 +46,7 @@ class Limits:
     rpc_body_bytes_max: int = 262_144
     readings_page_max: int = 10_000
     devices_page_max: int = 10_000
+    findings_page_max: int = 1_000
     requests_max: int = 512  # under way, all callers; without the next two
     token_requests_max: int = 64
     probes_max: int = 16  # of health and metrics

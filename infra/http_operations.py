@@ -7,6 +7,8 @@ Written by hand because parameters are parsed by hand (bal/provide): FastAPI wou
 from starlette.responses import Response
 
 from bal.harmonise import FORMATS
+from bal.provide import findings
+from bal.provide.findings import ORDERS, SEVERITIES
 from bal.provide.problem import MEDIA_TYPE
 from bal.provide.readings import KINDS, PAGE_DEFAULT, PAGE_MAX
 from infra.http_schema import COUNT, DIGEST, PSEUDONYM, TEXT, TIME, Json, ref
@@ -80,8 +82,8 @@ def _problems(*statuses: int) -> Json:
     return {str(s): _answer(_PROBLEMS[s], content) for s in sorted({*statuses, *_ANYWHERE})}
 
 
-def _limit() -> Json:
-    schema = {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT}
+def _limit(most: int = PAGE_MAX, default: int = PAGE_DEFAULT) -> Json:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
     return _query("limit", "Items on a page", schema)
 
 
@@ -252,6 +254,32 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "responses": {
                 "200": _json("The document; it may prove absence", "DeviceDay"),
                 **_problems(*_WITH_TOKEN, 404),
+            },
+        },
+    ),
+    "get_findings": (
+        "readings",
+        "What was refused or doubtful in messages, as far as the caller may know",
+        {
+            "security": [{"oauth2": ["findings.read"]}],
+            "parameters": [
+                _query("device", "Pseudonym of a device", PSEUDONYM),
+                _query("sender", "Pseudonym of a sender's own subject", PSEUDONYM),
+                _query("code", "As in docs/spec/limits-and-codes.md", TEXT),
+                _query("severity", "How bad; else any", {"enum": list(SEVERITIES)}),
+                _query("from", "First instant of the receipt of the message", TIME),
+                _query("to", "First instant that is too late", TIME),
+                _query(
+                    "order",
+                    "Newest first, or in the order of the log",
+                    {"enum": list(ORDERS), "default": ORDERS[0]},
+                ),
+                _NEXT,
+                _limit(findings.PAGE_MAX, findings.PAGE_DEFAULT),
+            ],
+            "responses": {
+                "200": _json("One page", "Findings", Link="the next page, rel=next (RFC 8288)"),
+                **_problems(*_WITH_TOKEN),
             },
         },
     ),

@@ -40,6 +40,7 @@ def _list(of: Json) -> Json:
 # as bal.model.Finding.as_json gives it: all strings
 _FINDING = dict.fromkeys(("code", "severity", "field", "line", "clause", "text"), TEXT)
 
+_KNOWN: Json = {"type": "string", "pattern": "^([A-Za-z0-9_-]{43})?$"}  # "": not known
 _NUMBER: Json = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
 _PLACE: Json = {
     "index": _NUMBER,
@@ -201,6 +202,23 @@ SCHEMAS: Json = {
             "terminal": _object("key value", {"key": DIGEST, "value": DIGEST}),
         },
     ),
+    "Found": _object(
+        "message batch first_index count received format sender device"
+        " code severity field line clause text",
+        {
+            "message": {"type": "string", "pattern": "^([0-9a-f]{64})?$"},
+            "batch": {"type": "string", "description": "epoch/partition/offset"},
+            "first_index": COUNT,
+            "count": COUNT,
+            "received": TIME,
+            "format": TEXT,
+            "sender": _KNOWN,
+            "device": _KNOWN,
+            **_FINDING,
+            "severity": {"enum": ["refused", "warning", "info"]},
+        },
+    ),
+    "Findings": _object("items next", {"items": _list(ref("Found")), "next": _CURSOR}),
     "Device": _object(
         "device group zone kind state",
         {

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from joserfc.jwk import KeySet
 
+from bal.found import FindingsQuery, StoredFinding
 from bal.model import DeviceInfo, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.provide.device_days import DayRequest
 from bal.provide.policy import ClientInfo
@@ -71,6 +72,14 @@ class Services(Protocol):
 
     def device(self, pseudonym: str) -> DeviceInfo | None:
         """The device of that pseudonym, revoked ones too."""
+        ...
+
+    def findings(self, query: FindingsQuery) -> list[StoredFinding]:
+        """What was refused or doubtful, as asked for."""
+        ...
+
+    def message_of(self, epoch: str, partition: int, offset: int) -> str:
+        """SHA-256 of the message of a batch in hex; "" where its bytes can no longer be opened."""
         ...
 
     def published_size(self) -> int:

@@ -7,13 +7,12 @@ from operator import itemgetter
 from bal import jcs
 from bal.derive.fold import KINDS as KINDS_OF_SLOTS
 from bal.derive.touched import touched_dates
-from bal.model import DeviceInfo, Pseudonym, StoredRecord
+from bal.model import StoredRecord
 from bal.ports import ArchiveItem, Book, RawArchive
-from bal.registry import KINDS
+from bal.registry import KINDS, Registry
 from bal.store.merge import housed
-from infra.committed import Committed, CommittedClose
+from infra.committed import Committed, CommittedClose, Device
 
-Device = Callable[[Pseudonym], DeviceInfo | None]
 _kind_and_period, _index = itemgetter(2, 4, 1), itemgetter(5)  # of a StoredRecord
 
 
@@ -43,10 +42,10 @@ class Projected:
 def project(
     commits: Sequence[Committed],
     closes: Sequence[CommittedClose],
-    zones: Iterable[str],
+    known: Registry,
     device: Device | None = None,
 ) -> Projected:
-    """What is stored of these. zones: of the devices that are known, by log index, before them.
+    """What is stored of these. known: has the zones of the devices before them, by log index.
 
     device: of a registry as of before them, which says where rows belong that several workers may
     have put elsewhere (`housed`); None where one worker alone made them.
@@ -54,11 +53,12 @@ def project(
     rows: list[StoredRecord] = []
     items: list[ArchiveItem] = []
     registry: list[tuple[int, bytes]] = []
+    zones = set(known.zones)
     for commit in commits:
         worked = commit.worked
         if worked.again:
             continue
-        items.append(commit.archived())
+        items.append(commit.archived(known.senders, device))
         rows += commit.worked.rows(commit.first)
         if not KINDS.isdisjoint(draft.kind for draft in worked.drafts):
             registry += [
@@ -68,7 +68,7 @@ def project(
             ]
     if device is not None:
         rows = housed(rows, device)
-        zones = {*zones, *_zones(record for _, record in registry)}
+        zones |= _zones(record for _, record in registry)
     newest = dict(zip(map(_kind_and_period, rows), map(_index, rows), strict=True))  # ascending
     slots = (
         (begin_us, end_us, index)

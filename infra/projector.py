@@ -75,7 +75,7 @@ class Projector:
         closes: Sequence[CommittedClose] = (),
     ) -> None:
         """Store the messages and closed days that led from the last progress to this one."""
-        projected = project(commits, closes, self._registry.zones)
+        projected = project(commits, closes, self._registry)
         projected.keep(
             self._archive, lambda rows: self._customer_db.store(rows, progress.size), self._book
         )
@@ -125,7 +125,7 @@ class Projector:
         made these; where one names a device, of all before it. Then whatever is known besides is
         of later entries, and of a device's records the first one counts.
         """
-        projected = project(commits, closes, registry.zones, registry.device)
+        projected = project(commits, closes, registry, registry.device)
         projected.keep(
             self._archive,
             lambda rows: self._customer_db.store(rows, progress.size, lane),

@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from bal.collect.guard import Limits, guard
 from bal.errors import Rejected, Unavailable
+from bal.found import FindingsQuery, StoredFinding
 from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord, TreeHead
 from bal.ports import CustomerDb
 from bal.provide.device_days import DayRequest
@@ -276,6 +277,15 @@ class PlatformServices:
     def device(self, pseudonym: str) -> DeviceInfo | None:
         """The device of that pseudonym."""
         return self._stores.registry.device(Pseudonym(pseudonym))
+
+    def findings(self, query: FindingsQuery) -> list[StoredFinding]:
+        """What was refused or doubtful of messages."""
+        return self._stores.archive.findings(query)
+
+    def message_of(self, epoch: str, partition: int, offset: int) -> str:
+        """The hash of a message, of its bytes: whose key is gone has none any more."""
+        message = self._stores.archive.raw(epoch, partition, offset)
+        return "" if message is None else sha256(message.raw).hexdigest()
 
     def published_size(self) -> int:
         """Size of the checkpoint that is served."""

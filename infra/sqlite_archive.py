@@ -17,9 +17,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bal.errors import Stop
+from bal.found import FindingsQuery, StoredFinding
 from bal.model import Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
 from bal.times import year
+from infra import archive_findings
 from infra.archive_seal import (
     NONCE_BYTES,
     Clear,
@@ -65,13 +67,14 @@ class SqliteArchive:
         """read_only: look at it and keep nothing, for an audit."""
         self._file = SqliteFile(
             folder / "archive.db",
-            _SCHEMA,
+            _SCHEMA + archive_findings.SCHEMA,
             form=_FORM,
             page_bytes=_PAGE_BYTES,
             wipe=True,
             lazy=True,
             read_only=read_only,
         )
+        self._with_findings(read_only=read_only)
         self._archive_key = archive_key
         padded = archive_key.ljust(128, b"\0")
         self._begun = [sha512(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C)]
@@ -114,6 +117,18 @@ class SqliteArchive:
             if cursor.rowcount < len(rows):
                 for clear, _, _ in rows:
                     _check_same(db, clear)
+            archive_findings.put(db, items)
+
+    def _with_findings(self, *, read_only: bool) -> None:
+        """The list of findings is there: made empty in a file that has none, of before it was."""
+        with self._file.reading() as db:
+            self._listed = archive_findings.has_table(db)
+        if not self._listed and not read_only:
+            with self._file.writing() as db:
+                if not archive_findings.has_table(db):  # several processes may begin at once
+                    for statement in archive_findings.SCHEMA.split(";")[:-1]:
+                        db.execute(statement)
+            self._listed = True
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -145,6 +160,16 @@ class SqliteArchive:
             except (InvalidTag, ValueError, TypeError) as error:
                 raise self._file.damaged("a message's summary does not decrypt") from error
         return found
+
+    def findings(self, query: FindingsQuery) -> list[StoredFinding]:
+        """What was refused or doubtful, as `query` asks for it (docs/spec/rest.md)."""
+        if not self._listed or (query.groups is not None and not query.groups):
+            return []
+        with self._file.reading() as db:
+            try:
+                return archive_findings.select(db, query)
+            except (ValueError, TypeError) as error:
+                raise self._file.damaged("an item of the findings is none") from error
 
     def raw(self, epoch: str, partition: int, offset: int) -> RawMessage | None:
         """The message as it came, decrypted; None where a key is gone or it never was.

@@ -10,6 +10,7 @@ SCOPES = {
     "messages.write": "hand in messages and ask what became of them",
     "readings.read": "read certified records and their receipts",
     "devices.read": "list devices by pseudonym",
+    "findings.read": "list what was refused or doubtful in messages",
 }
 
 

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from bal import jcs
 from bal.certify.tree import leaf_hash, tree_head
+from bal.found import FindingsQuery, StoredFinding
 from bal.model import (
     TYPE_RECORD,
     DeviceInfo,
@@ -30,6 +31,7 @@ from bal.provide.policy import SCOPES, ClientInfo, group_of
 from bal.times import rfc3339
 from infra.http_api import Limits, Submitted, create_app
 from infra.oauth_token import issue
+from infra.sqlite_archive import SqliteArchive
 
 ISSUER = "https://localhost:8443"
 NOW_S = 1_768_471_200  # 2026-01-15T10:00:00Z
@@ -63,6 +65,8 @@ class Platform:
     well: dict[str, str] = field(default_factory=lambda: {"bus": "ok", "log": "ok"})
     days: dict[str, bytes | Exception] = field(default_factory=dict)  # by device
     calls: list[str] = field(default_factory=list)
+    archive: SqliteArchive | None = None  # with the list of findings
+    erased: set[int] = field(default_factory=set)  # offsets
 
     def client(self, client_id: str) -> ClientInfo | None:
         return self.clients.get(client_id)
@@ -107,6 +111,12 @@ class Platform:
 
     def device(self, pseudonym: str) -> DeviceInfo | None:
         return next((d for d in self.known if d.device == pseudonym), None)
+
+    def findings(self, query: FindingsQuery) -> list[StoredFinding]:
+        return [] if self.archive is None else self.archive.findings(query)
+
+    def message_of(self, epoch: str, partition: int, offset: int) -> str:
+        return "" if offset in self.erased else sha256(b"message %d" % offset).hexdigest()
 
     def published_size(self) -> int:
         return self.published

@@ -196,7 +196,7 @@ def test_metadata_is_public_and_of_the_issuer(api, platform):
         "issuer": "https://localhost:9443",
         "token_endpoint": "https://localhost:9443/oauth/token",
         "jwks_uri": "https://localhost:9443/.well-known/jwks.json",
-        "scopes_supported": ["devices.read", "messages.write", "readings.read"],
+        "scopes_supported": ["devices.read", "findings.read", "messages.write", "readings.read"],
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],

@@ -1,0 +1,105 @@
+"""The list of what was refused or doubtful, beside the messages in the archive's file.
+
+It is written in the transaction that keeps the message, and follows from it: archive and log make
+it again. No row names a sender, a meter or the hash of a message: pseudonyms only, and texts that
+quote no identity (bal.model.Finding).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from bal.found import FindingsQuery, StoredFinding
+from bal.model import Finding
+from bal.ports import ArchiveItem
+
+SCHEMA = """
+CREATE TABLE finding(
+    first INTEGER NOT NULL, lane INTEGER NOT NULL, place INTEGER NOT NULL, number INTEGER NOT NULL,
+    epoch TEXT NOT NULL, count INTEGER NOT NULL, received_us INTEGER NOT NULL, format TEXT NOT NULL,
+    sender TEXT NOT NULL, device TEXT NOT NULL, grp TEXT NOT NULL,
+    code TEXT NOT NULL, severity TEXT NOT NULL, said TEXT NOT NULL,
+    PRIMARY KEY(first, lane, place, number, epoch)) WITHOUT ROWID;
+CREATE INDEX finding_device ON finding(device);
+CREATE INDEX finding_sender ON finding(sender);
+CREATE INDEX finding_code ON finding(code);
+CREATE INDEX finding_received ON finding(received_us);
+"""
+_INSERT = (
+    "INSERT OR IGNORE INTO finding(first, lane, place, number, epoch, count, received_us, format,"
+    " sender, device, grp, code, severity, said) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COLUMNS = (
+    "first, lane, place, number, epoch, count, received_us, format, sender, device, grp,"
+    " code, severity, said"
+)
+_PLACE = "(first, lane, place, number, epoch)"
+
+
+def has_table(db: sqlite3.Connection) -> bool:
+    """Whether the file has the list: one that an earlier version made has not."""
+    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'finding'"
+    return db.execute(sql).fetchone() is not None
+
+
+def put(db: sqlite3.Connection, items: Iterable[ArchiveItem]) -> None:
+    """Keep what the messages' items say; what is kept already stays as it is."""
+    rows = [row for item in items for row in _rows(item)]
+    if rows:
+        db.executemany(_INSERT, rows)
+
+
+def _rows(item: ArchiveItem) -> Iterator[tuple[object, ...]]:
+    doubts, message = item.doubts, item.message
+    if doubts is None:
+        return
+    for number, found in enumerate(doubts.items):
+        one = found.finding
+        said = [one.field, one.line, one.clause, one.text]
+        yield (
+            doubts.first_index, message.partition, message.offset, number, message.epoch,
+            doubts.count, message.received_us, message.format,
+            doubts.sender, found.device, found.group,
+            one.code, one.severity, json.dumps(said, ensure_ascii=False, separators=(",", ":")),
+        )  # fmt: skip
+
+
+def select(db: sqlite3.Connection, query: FindingsQuery) -> list[StoredFinding]:
+    """At most `query.limit` items, in the order that the query asks for."""
+    wheres: list[str] = ["first + count <= ?"]
+    values: list[object] = [query.size]
+    if query.groups is not None:  # an item of no device has no group, and is in none of these
+        wheres.append(f"grp IN ({','.join('?' * len(query.groups))}) AND device <> ''")
+        values += sorted(query.groups)
+    for column, value in (
+        ("device", query.device),
+        ("sender", query.sender),
+        ("code", query.code),
+        ("severity", query.severity),
+    ):
+        if value is not None:
+            wheres.append(f"{column} = ?")
+            values.append(value)
+    for condition, at_us in (("received_us >= ?", query.from_us), ("received_us < ?", query.to_us)):
+        if at_us is not None:
+            wheres.append(condition)
+            values.append(at_us)
+    if query.after is not None:
+        sign = "<" if query.newest_first else ">"
+        wheres.append(f"{_PLACE} {sign} (?, ?, ?, ?, ?)")
+        values += query.after
+    way = "DESC" if query.newest_first else "ASC"
+    order = ", ".join(f"{column} {way}" for column in _PLACE.strip("()").split(", "))
+    sql = f"SELECT {_COLUMNS} FROM finding WHERE {' AND '.join(wheres)} ORDER BY {order} LIMIT ?"  # noqa: S608  no value in it
+    return [_stored(row) for row in db.execute(sql, [*values, query.limit])]
+
+
+def _stored(row: tuple[Any, ...]) -> StoredFinding:
+    """Raises ValueError or TypeError where it is not what was written."""
+    first, lane, place, number, epoch, count, received_us, form, sender, device, group = row[:11]
+    code, severity, said = row[11:]
+    field, line, clause, text = json.loads(said)
+    finding = Finding(code, severity, text, field, line, clause)
+    where = first, lane, place, number, epoch
+    return StoredFinding(where, count, received_us, form, sender, device, group, finding)

@@ -1,0 +1,81 @@
+"""A bad message: its sender learns of it by receipt, the operator by GET /v1/findings, for good."""
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from tests.journey.conftest import Caller, Running, cim
+from tests.journey.test_one_reading import connect, wait_for
+
+GOOD, NO_OFFSET = "2026-01-15T11:00:00+01:00", "2026-01-15T11:15:00"
+UNMAPPED = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72"  # 17 fields
+
+
+def bad() -> bytes:
+    """Two meters a line each: a doubtful reading of one, a refused one of the other."""
+    first = cim(("meter-1", GOOD, "1"), reading_type=UNMAPPED).decode()
+    second = cim(("meter-2", NO_OFFSET, "2")).decode()
+    begin, end = second.index("<MeterReading>"), second.index("</MeterReadings>")
+    return first.replace("</MeterReadings>", f"\n{second[begin:end]}\n</MeterReadings>").encode()
+
+
+@pytest.fixture(scope="module")
+def operator(platform: Running) -> Caller:
+    scopes = "findings.read devices.read readings.read messages.write"
+    return platform.client("operator", scopes, "--all-devices")
+
+
+def findings(caller: Caller, **asked: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = caller.get("/v1/findings", **asked)["items"]
+    return found
+
+
+def test_a_bad_message_is_told_to_its_sender_and_found_by_the_operator(
+    platform: Running, operator: Caller
+) -> None:
+    files = platform.enrol("head-end", "--subjects", "any", "--group", "north")
+    got: dict[str, dict[str, Any]] = {}
+    client = connect(files, "head-end", platform.mqtt_at, got)
+    raw = bad()
+    client.publish("in/head-end/cim", raw, qos=1).wait_for_publish(10)
+    wait_for(lambda: "certified" in got)
+    client.disconnect()
+    client.loop_stop()
+    certified = got["certified"]
+    told = [*certified["findings"], *certified["refused"]]
+    assert [one["code"] for one in told] == ["reading-type-unmapped", "time-without-offset"]
+    items = findings(operator, order="log")
+    members = ("code", "severity", "field", "line", "clause", "text")
+    assert [{name: one[name] for name in members} for one in items] == told
+    for one in items:
+        assert one["message"] == sha256(raw).hexdigest()
+        assert one["batch"] == certified["batch"]
+        assert (one["first_index"], one["count"]) == (
+            certified["first_index"], certified["count"],
+        )  # fmt: skip
+    known = {one["device"] for one in operator.get("/v1/devices")["items"]}
+    first, second = (one["device"] for one in items)
+    assert {first, second} <= known
+    assert first != second
+    assert findings(operator, device=first)[0]["code"] == "reading-type-unmapped"
+    assert len({one["sender"] for one in items}) == 1
+    assert len(findings(operator, sender=items[0]["sender"])) == 2
+    of_group = platform.client("north", "findings.read", "--group", "north")
+    assert findings(of_group, order="log") == items
+    assert findings(platform.client("south", "findings.read", "--group", "south")) == []
+
+
+def test_a_message_refused_whole_is_found_and_stays_after_a_kill(
+    platform: Running, operator: Caller
+) -> None:
+    answer = operator.request("POST", "/v1/messages?format=cim", content=b"<a/>")
+    assert answer.status_code == 422
+    assert [one["code"] for one in answer.json()["refused"]] == ["no-meter-reading"]
+    before = findings(operator)
+    assert before[0]["code"] == "no-meter-reading"
+    assert before[0]["message"] == sha256(b"<a/>").hexdigest()
+    platform.kill()
+    platform.start()
+    assert findings(operator) == before
+    platform.check()
