@@ -117,6 +117,7 @@ def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Inspected:
 
 # Of messages of which nothing is taken: words that stand in those of one format.
 _WORDS = {
+    "c37118": (b"\xaa\x31", b"\xaa\x32", b"\xaa\x52"),
     "cim": (b"MeterReading", b"IntervalBlock", b"ReadingType"),
     "sep2": (b"2030.5", b"Mirror", b"DERStatus", b"deviceLFDI"),
     "der": (b'"measurand"', b'"readings"', b'"unit"'),

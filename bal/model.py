@@ -63,7 +63,7 @@ class RawMessage:
     partition: int
     offset: int  # from 0, without gaps
     credential: str  # enrolled sender; "$operator" for commands of the platform's own
-    format: str  # cim, der, pmu; of the platform's own: command, flush
+    format: str  # one of bal.harmonise.FORMATS; of the platform's own: command, flush
     received_us: int
     raw: bytes
 
@@ -116,6 +116,7 @@ class PhasorFrame(NamedTuple):
     evidence: Digest  # commitment to the part of the message that it came in
     number: int  # of the element of the message, from 0
     leaf: Digest | None = None  # in the tree of a window that is its subject's, where it is made
+    quality: tuple[str, ...] = ("0.0.0",)  # codes of IEC 61968-9, sorted; of pmu nobody says any
 
 
 @dataclass(slots=True)

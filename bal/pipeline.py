@@ -16,10 +16,9 @@ from bal.certify.log import Batch
 from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
 from bal.commands import command_drafts
 from bal.errors import GridsealError, Rejected
-from bal.harmonise import MeterNames, Resolve, harmonise
+from bal.harmonise import MeterNames, Resolve, harmonise, turned_away
 from bal.harmonise.instant import parse
 from bal.harmonise.phasors import rate_of, window_record
-from bal.harmonise.pmu import turned_away
 from bal.model import (
     PHASORS,
     TYPE_PART,
@@ -46,7 +45,7 @@ REFUSALS_KEPT_MAX = 1_000
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
 FLUSH_FORMAT = "flush"  # also of the operator: closes windows that nothing else will
-WINDOW_FORMATS = frozenset({"pmu", FLUSH_FORMAT})  # of messages that windows are made of
+WINDOW_FORMATS = frozenset({"c37118", "pmu", FLUSH_FORMAT})  # of messages that windows are made of
 SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 
 
@@ -229,7 +228,7 @@ class Worker:
         fed = self.windows.feed(
             message.credential, message.offset, message.received_us, found.frames
         )
-        for one in turned_away(message.raw, fed.turned):
+        for one in turned_away(message.raw, message.format, fed.turned):
             (found.refused if one.severity == "refused" else found.findings).append(one)
         found.taken = fed.taken
         found.records += [self._window(closed, year(message.received_us)) for closed in fed.closed]
@@ -262,6 +261,7 @@ class Worker:
             rate=closed.rate or 1,
             root=tree_head(leaves).root,
             evidence=closed.parts[0] if len(closed.parts) == 1 else _root(closed.parts),
+            quality=closed.quality,
         )
         end_us, lines = closed.begin_us + SECOND_US, b"\n".join(frames)
         return Draft(subject, PHASORS, "", closed.begin_us, end_us, Rank.MEASURED, record, lines)

@@ -43,6 +43,7 @@ class Closed(NamedTuple):
     parts: Sequence[Digest]  # commitments to the message parts they came from, in bus order
     rate: int  # frames a second; 0 where nothing shows it
     leaves: Sequence[Digest]  # of the frames, under the key of `subject`; none where any is missing
+    quality: tuple[str, ...]  # codes of its frames, sorted
 
 
 class Fed(NamedTuple):
@@ -68,6 +69,7 @@ class _Window:
     parts: dict[Digest, None] = field(default_factory=dict)
     channels: dict[Channel, None] = field(default_factory=dict)
     last: tuple[Channel, ...] = ()  # channels of the last frame, which `channels` has
+    quality: frozenset[str] = frozenset()
     rate: int = 0  # by its own frames, once it closed
 
 
@@ -166,7 +168,7 @@ class Windows:
         self, stream: _Stream, frame: PhasorFrame, offset: int, received_us: int
     ) -> tuple[str, str] | None:
         """Put a frame into its window; why not, where it is not new there."""
-        subject, time_us, data, channels, evidence, _, leaf = frame
+        subject, time_us, data, channels, evidence, _, leaf, quality = frame
         begin_us = time_us - time_us % SECOND_US
         window = stream.windows.get(begin_us)
         if window is None:
@@ -186,6 +188,8 @@ class Windows:
             if len(together) > CHANNELS_MAX or _length(together) > COMPONENTS_LENGTH_MAX:
                 return _FULL
             window.channels, window.last = together, channels
+        if not window.quality.issuperset(quality):
+            window.quality |= set(quality)
         window.frames[time_us] = data
         window.parts[evidence] = None
         window.touched_us = received_us
@@ -222,6 +226,7 @@ class Windows:
                     list(map(window.leaves.__getitem__, times_us))
                     if len(window.leaves) == len(times_us)
                     else (),
+                    tuple(sorted(window.quality)),
                 )
             )
         closes = (one.close_at_us for one in stream.windows.values())

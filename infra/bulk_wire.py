@@ -201,7 +201,7 @@ def frame_columns(
     frames = found.frames
     return (
         [numbers[id(one.subject)] for one in frames],
-        [tuple(one[1:-1]) for one in frames],
+        [(*one[1:6], one.quality) for one in frames],
         frame_leaves([one.subject.salt_key for one in frames], [one.data for one in frames]),
         *_parts(found.parts, numbers),
         *_findings(found),
@@ -223,7 +223,7 @@ def read_frames(found: Columns, subjects: Sequence[Subject]) -> tuple[Harmonised
         [Finding(*one) for one in findings],
         [Finding(*one) for one in refused],
         [
-            PhasorFrame._make((subjects[number], *one, leaf))
+            PhasorFrame._make((subjects[number], *one[:-1], leaf, one[-1]))
             for number, one, leaf in zip(whose, frames, leaves, strict=True)
         ],
     )

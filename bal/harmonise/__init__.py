@@ -5,16 +5,17 @@ docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-te
 docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from bal.errors import Rejected
-from bal.harmonise import cim, der, espi, pmu, sep2
+from bal.harmonise import c37118, cim, der, espi, pmu, sep2
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
-from bal.model import Harmonised, Subject
+from bal.model import Finding, Harmonised, Subject
 
-__all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise"]
+__all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise", "turned_away"]
 
 _READERS: dict[str, Callable[..., Harmonised]] = {
+    "c37118": c37118.harmonise,
     "cim": cim.harmonise,
     "der": der.harmonise,
     "espi": espi.harmonise,
@@ -23,12 +24,19 @@ _READERS: dict[str, Callable[..., Harmonised]] = {
 }
 _UNTIMED = frozenset({"sep2"})  # formats in which something has no time of its own
 FORMATS = {  # what is taken in, in a few words
+    "c37118": "IEEE C37.118.2 phasor frames",
     "cim": "IEC 61968-9 MeterReadings",
     "der": "DER telemetry",
     "espi": "Green Button (ESPI)",
     "pmu": "phasor frames",
     "sep2": "IEEE 2030.5",
 }
+_TURNED = {"c37118": c37118.turned_away, "pmu": pmu.turned_away}  # formats that windows are of
+
+
+def turned_away(raw: bytes, form: str, why: Mapping[int, tuple[str, str]]) -> Iterator[Finding]:
+    """What windows had against frames of a message. why: number of the frame → code, text."""
+    return _TURNED[form](raw, why)
 
 
 def harmonise(

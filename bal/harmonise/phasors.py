@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from bal import jcs
+from bal.harmonise.quality import ASSUMED_VALID
 from bal.model import Channel, Digest, Pseudonym
 from bal.times import rfc3339
 
@@ -34,6 +35,23 @@ MEASURANDS = {
     "apparentpower": _Measurand("VA", _ENERGY_AND_POWER, "ApparentPower"),
     "frequency": _Measurand("Hz", ["Channel", "Frequency", "Property"], ""),
 }
+FURTHER = {  # of IEEE C37.118.2, beside those that SOGNO's JSON has
+    "rocof": _Measurand("Hz/s", ["Channel", "Property", "Rocf"], ""),
+    "analog": _Measurand("1", ["Channel", "Property"], ""),
+    "digital": _Measurand("1", ["Channel", "Property"], ""),
+}
+_ALL = MEASURANDS | FURTHER
+
+
+def readings_form(channels: Iterable[Channel]) -> str:
+    """The array `readings` of frames with these channels, in RFC 8785 form: for % with values."""
+    readings = [
+        f'{{"component":{jcs.encode(component).decode()},"data":"\0","measurand":"{measurand}"'
+        f',"phase":"{phase}"}}'
+        for component, measurand, phase in channels
+    ]
+    text = f"[{','.join(readings)}]"  # NUL: no JSON text has it
+    return text.replace("%", "%%").replace("\0", "%s")
 
 
 def window_record(
@@ -45,11 +63,13 @@ def window_record(
     rate: int,
     root: Digest,
     evidence: Digest,
+    quality: tuple[str, ...] = (ASSUMED_VALID,),
 ) -> bytes:
     """The record of the window [begin_us, begin_us + 1 s).
 
     channels: those of its frames, each once; frames: how many there are; rate: frames a second;
-    root: over their commitments; evidence: over the message parts that they came from.
+    root: over their commitments; evidence: over the message parts that they came from;
+    quality: the codes of its frames, sorted.
     """
     begin, end = rfc3339(begin_us), rfc3339(begin_us + WINDOW_US)
     observes, has_channel = _nodes(device, tuple(channels))
@@ -61,9 +81,14 @@ def window_record(
         f',"inXSDDateTimeStamp":"{end}","type":"Instant"}},"id":"#interval"'
         f',"type":"ProperInterval"}},"id":"","kind":"phasors","madeBy":{{"has_channel":{has_channel}'
         f',"id":"{device}","sample_rate":"{rate}","type":["Meter","PMU"]}}'
-        f',"missing":"{missing(frames, rate)}","observes":{observes},"quality":["0.0.0"]'
+        f',"missing":"{missing(frames, rate)}","observes":{observes},"quality":{_quality(quality)}'
         f',"rate":"{rate}","root":"{root.hex()}","type":"ProcedureExecution","v":"1"}}'
     ).encode()
+
+
+@lru_cache(maxsize=64)
+def _quality(codes: tuple[str, ...]) -> str:
+    return jcs.encode(list(codes)).decode()
 
 
 def missing(frames: int, rate: int) -> int:
@@ -92,7 +117,7 @@ def _nodes(device: Pseudonym, channels: tuple[Channel, ...]) -> tuple[str, str]:
     """The channels as `observes` and `has_channel` have them, in order of id, in RFC 8785 form."""
     nodes: list[dict[str, object]] = []
     for component, measurand, phase in channels:
-        of = MEASURANDS[measurand]
+        of = _ALL[measurand]
         node: dict[str, object] = {
             "component": component,
             "id": f"{device}#{measurand}.{phase}.{quote(component, safe='')}",

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise import der_json, pmu_plan
 from bal.harmonise.der_json import Constant, Item, Number
 from bal.harmonise.instant import Instant
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
-from bal.harmonise.phasors import MEASURANDS, PHASES
+from bal.harmonise.phasors import MEASURANDS, PHASES, readings_form
 from bal.harmonise.pmu_number import exact
 from bal.harmonise.pmu_plan import Shape
 from bal.harmonise.pmu_time import instant, instants
@@ -61,13 +60,8 @@ def harmonise(
 @lru_cache(maxsize=4096)
 def shape(channels: tuple[Channel, ...]) -> Shape:
     """The fixed text of frames with these channels, in RFC 8785 form."""
-    readings = [
-        f'{{"component":{jcs.encode(component).decode()},"data":"\0","measurand":"{measurand}"'
-        f',"phase":"{phase}"}}'
-        for component, measurand, phase in channels
-    ]
-    text = f'{{"readings":[{",".join(readings)}],"time":"\0"}}'  # NUL: no JSON text has it
-    return Shape(channels, text.replace("%", "%%").replace("\0", "%s"))
+    text = f'{{"readings":{readings_form(channels)},"time":"%s"}}'
+    return Shape(channels, text)
 
 
 def whereabouts(raw: bytes, numbers: Mapping[int, object]) -> dict[int, tuple[str, int]]:

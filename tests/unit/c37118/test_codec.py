@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.c37118 import config as config_module
-from bal.c37118.config import CFG_2, CFG_3, Fragments, read_config
+from bal.c37118.config import Fragments, read_config
 from bal.c37118.data import Layout
 from bal.c37118.frame import (
     CFG_1,
+    CFG_2,
+    CFG_3,
     COMMAND,
     HEADER,
     SEND_CFG_3,
@@ -29,6 +31,7 @@ from bal.c37118.splitter import split
 from bal.c37118.writer import command_frame, config_frames, data_frame, header_frame
 from bal.errors import Rejected
 from tests.c37118_streams import config, configs, data_of, frame, pmu
+from tests.unit.c37118.captures import payloads
 
 CAPTURES = "captures/c37118"
 
@@ -176,18 +179,6 @@ def test_a_damaged_configuration(of: Any, data: st.DataObject) -> None:
 
 
 # --- an independent decode --------------------------------------------------------------------
-
-
-def payloads(file: Path) -> list[bytes]:
-    """What a pcap of UDP over IPv4 and Ethernet carries."""
-    raw, at, found = file.read_bytes(), 24, []
-    while at < len(raw):
-        _, _, size, _ = unpack("<IIII", raw[at : at + 16])
-        packet = raw[at + 16 : at + 16 + size]
-        [length] = unpack(">H", packet[38:40])
-        found.append(packet[42 : 34 + length])
-        at += 16 + size
-    return found
 
 
 def test_tshark_reads_the_same(shared_data: Path) -> None:
