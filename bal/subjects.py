@@ -22,7 +22,7 @@ SUBJECTS_CACHED_MAX = 200_000
 UNKNOWN_AT_ONCE_MAX = 8  # devices looked up one by one; above, all of a message's at once
 
 
-_KINDS = {"c37118": "pmu", "der": "der", "pmu": "pmu", "sep2": "der"}  # of a device, by the format that names it
+_KINDS = {"c37118": "pmu", "der": "der", "pmu": "pmu", "sep2": "der", "sunspec": "der"}  # of a device, by the format that names it
 
 
 class ManyUnknown(Exception):

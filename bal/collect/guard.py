@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import NoReturn
 from xml.parsers import expat
 
@@ -342,4 +342,5 @@ _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "espi": _check_xml,
     "pmu": _check_frames,
     "sep2": _check_xml,
+    "sunspec": partial(_check_json, constants=True),
 }

@@ -8,7 +8,7 @@ docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 from collections.abc import Callable, Iterator, Mapping
 
 from bal.errors import Rejected
-from bal.harmonise import c37118, cim, der, espi, pmu, sep2
+from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Finding, Harmonised, Subject
 
@@ -21,6 +21,7 @@ _READERS: dict[str, Callable[..., Harmonised]] = {
     "espi": espi.harmonise,
     "pmu": pmu.harmonise,
     "sep2": sep2.harmonise,
+    "sunspec": sunspec.harmonise,
 }
 _UNTIMED = frozenset({"sep2"})  # formats in which something has no time of its own
 FORMATS = {  # what is taken in, in a few words
@@ -30,6 +31,7 @@ FORMATS = {  # what is taken in, in a few words
     "espi": "Green Button (ESPI)",
     "pmu": "phasor frames",
     "sep2": "IEEE 2030.5",
+    "sunspec": "SunSpec models",
 }
 _TURNED = {"c37118": c37118.turned_away, "pmu": pmu.turned_away}  # formats that windows are of
 

@@ -159,7 +159,7 @@ def _subject(item: Item, resolve: Resolve, report: Report) -> Subject | None:
             raise Rejected("member-type", "not an object of device and readings")
         if not isinstance(value.get("readings"), list) or not value["readings"]:
             raise Rejected("no-reading", "readings is not an array of readings", field="readings")
-        names = _names(value)
+        names = device_names(value)
         subject = resolve(names)
         if not value.keys() <= _ITEM_MEMBERS:
             _Place(report, report.line(item.start), item.pointer).unknown()
@@ -170,7 +170,7 @@ def _subject(item: Item, resolve: Resolve, report: Report) -> Subject | None:
         return subject
 
 
-def _names(value: dict[str, Any]) -> MeterNames:
+def device_names(value: dict[str, Any]) -> MeterNames:
     """Absent: the sender itself. A string is a name without type and authority."""
     if "device" not in value:
         return MeterNames(None, ())

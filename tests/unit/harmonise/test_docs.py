@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bal import jcs
-from bal.harmonise import der, sep2_type
+from bal.harmonise import der, sep2_der_table, sep2_type
 from bal.harmonise.quality import quality
+from bal.harmonise.sunspec_table import MODELS
 from bal.model import Harmonised, Rank
 
 Take = Callable[..., Harmonised]
@@ -67,3 +68,40 @@ def test_the_tables_of_ieee_2030_5_are_those_of_the_code() -> None:
     for bit, _, rank in rows:
         codes = sep2_type.quality_codes(f"{1 << int(bit):02X}")
         assert quality(codes).rank.name.lower() == (rank or "measured")
+
+
+def test_the_inverter_of_the_page_is_taken_as_it_says(take: Take) -> None:
+    found = take(block("sunspec.md", "json").encode(), "sunspec")
+    assert (found.refused, [one.code for one in found.findings]) == ([], ["point-not-implemented"])
+    page = (SPEC / "sunspec.md").read_text()
+    records = [jcs.decode(draft.record) for draft in found.records]
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d.]+) \| (\w+) \|$", page, re.M)
+    measured = [one for one in records if one["kind"] == "telemetry"]
+    assert [(one["register"], one["value"], one["unit"]) for one in measured] == rows
+    for one in records[len(rows) :]:
+        assert f"`{one['register']}` (`{one['verbatim']['value'][0]}`: *{one['means'][0]}*)" in page
+
+
+def test_every_model_stands_on_the_page() -> None:
+    page = (SPEC / "sunspec.md").read_text()
+    listed: set[int] = set()
+    for row in re.findall(r"^\| ([\d, –]+) \| [A-Za-z]", page, re.M):
+        for part in row.split(","):
+            first, _, last = part.strip().partition("–")
+            listed |= set(range(int(first), int(last or first) + 1))
+    assert listed | {1} == set(MODELS)
+
+
+def test_the_states_of_a_der_on_the_page_are_as_it_says(take: Take) -> None:
+    page = (SPEC / "ieee-2030-5.md").read_text()
+    status = re.findall(r"```xml\n(.*?)```", page, re.DOTALL)[1]
+    found = take(status.encode(), "sep2")
+    assert (found.refused, found.findings) == ([], [])
+    records = [jcs.decode(draft.record) for draft in found.records]
+    assert [one.get("means", one.get("value")) for one in records] == [
+        ["connected", "available", "operating"], ["tracking the maximum power point"], "70.5",
+    ]  # fmt: skip
+    members = {name for of in sep2_der_table.MEMBERS.values() for name in of}
+    for name in ("alarmStatus", "statWAvail", "modesSupported", "setGradW", "rtgVA", "setMinPFNeg"):
+        assert f"`{name}`" in page
+        assert name in members
