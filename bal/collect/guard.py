@@ -343,4 +343,5 @@ _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "pmu": _check_frames,
     "sep2": _check_xml,
     "sunspec": partial(_check_json, constants=True),
+    "vde2418": _check_xml,
 }

@@ -8,7 +8,7 @@ docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 from collections.abc import Callable, Iterator, Mapping
 
 from bal.errors import Rejected
-from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec
+from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec, vde2418
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Finding, Harmonised, Subject
 
@@ -22,6 +22,7 @@ _READERS: dict[str, Callable[..., Harmonised]] = {
     "pmu": pmu.harmonise,
     "sep2": sep2.harmonise,
     "sunspec": sunspec.harmonise,
+    "vde2418": vde2418.harmonise,
 }
 _UNTIMED = frozenset({"sep2"})  # formats in which something has no time of its own
 FORMATS = {  # what is taken in, in a few words
@@ -32,6 +33,7 @@ FORMATS = {  # what is taken in, in a few words
     "pmu": "phasor frames",
     "sep2": "IEEE 2030.5",
     "sunspec": "SunSpec models",
+    "vde2418": "VDE AR 2418-6",
 }
 _TURNED = {"c37118": c37118.turned_away, "pmu": pmu.turned_away}  # formats that windows are of
 

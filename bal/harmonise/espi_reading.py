@@ -103,9 +103,8 @@ class Blocks:
             return self._event("unmapped", one, doubts)
         value = _integer(reading.texts("value")[0])
         period = self._as_meant(one.period, one.sent)
-        kind = "reading" if period.begin.us < period.end.us else "telemetry"
         shape = record.shape(
-            kind, mapped.register, mapped.notation, mapped.quantity, one.codes.json
+            "reading", mapped.register, mapped.notation, mapped.quantity, one.codes.json
         )
         slot = record.slot(shape, period.begin, period.end)
         told = record.findings_text(self._told(reading, _doubts(one, period)))

@@ -385,7 +385,7 @@ def test_a_registers_state_holds_at_the_end(take: Take) -> None:
     [one] = records(
         take(whole(reading(period()), accumulationBehaviour=1, intervalLength=0), "espi")
     )
-    assert (one["kind"], one["time"]) == ("telemetry", "2026-01-15T10:15:00Z")
+    assert (one["kind"], one["time"]) == ("reading", "2026-01-15T10:15:00Z")
 
 
 def test_a_block_is_cut_only_where_its_length_says_so(take: Take) -> None:
