@@ -20,11 +20,23 @@ from bal.certify.device_day import NO_VERSION, SLOTS_MAX, DeviceDay
 from bal.certify.log import Batch
 from bal.derive.fold import SeriesDay, series_days
 from bal.derive.local_day import day_number, local_day
+from bal.derive.vee import Derived
+from bal.derive.vee_rules import VeeRules
 from bal.errors import Stop
-from bal.model import TYPE_DEVICE_DAY, Close, DeviceInfo, Digest, Pseudonym, Rank, StoredRecord
+from bal.model import (
+    TYPE_DEVICE_DAY,
+    TYPE_RECORD,
+    Close,
+    DeviceInfo,
+    Digest,
+    Pseudonym,
+    Rank,
+    StoredRecord,
+)
 from bal.ports import Book, BookEntry, DayRows, Registry, Vault
 from bal.slots import SLOT_S_MAX
 from bal.times import rfc3339
+from bal.vee import Shard
 
 DERIVED = "derive"  # the epoch of derived batches, whose offsets are k - 1
 DEVICE_DAY = "device-day"  # kind of their rows
@@ -34,6 +46,14 @@ CLOSE_V1 = "gridseal/close/v1"
 _DAY_US = 86_400_000_000
 _DAY_US_MIN, _DAY_US_MAX = 79_200_000_000, 93_600_000_000  # 22 h, 26 h
 _OVERHANG_US = SLOT_S_MAX * 1_000_000
+
+
+class MadeRecord(NamedTuple):
+    """What a close derives beside device-days (docs/spec/vee.md), before it has a place."""
+
+    derived: Derived
+    commitment: Digest
+    shard: str
 
 
 class Made(NamedTuple):
@@ -58,11 +78,14 @@ class ClosedDay:
     day_book: Digest
     book: Digest  # root of the book of days
     made: Sequence[Made]  # in ascending order of key: the order of their entries
+    records: Sequence[MadeRecord] = ()  # findings and estimates; their entries come first
+    vee: VeeRules | None = None  # by which they were made
 
     @property
     def entries(self) -> list[Digest]:
         """The commitments, in log order; the close record follows them."""
-        return [made.entry.commitment for made in self.made]
+        records = [made.commitment for made in self.records]
+        return records + [made.entry.commitment for made in self.made]
 
     @property
     def record(self) -> bytes:
@@ -84,7 +107,7 @@ class ClosedDay:
     def batches(self, inputs: Mapping[str, str]) -> list[Batch]:
         """The derived batch in parts of ≤ 8,192 entries, without the close record.
 
-        inputs: `rules`; date, k, prefix and time_us are added.
+        inputs: `rules`; date, k, prefix and time_us are added, and the limits of the checks.
         """
         entries = self.entries
         named = {
@@ -93,6 +116,8 @@ class ClosedDay:
             "prefix": str(self.prefix),
             "time_us": str(self.time_us),
         }
+        if self.vee is not None:
+            named["vee"] = jcs.encode(self.vee.as_inputs()).decode()
         offset = self.k - 1
         return [
             Batch(
@@ -113,7 +138,14 @@ class ClosedDay:
 
     def rows(self, first: int) -> list[StoredRecord]:
         """The database rows, once the log gave the first entry its index."""
-        return [
+        records = [
+            StoredRecord(
+                one.device, one.end_us, one.kind, one.register, one.begin_us, index, one.rank,
+                TYPE_RECORD, self.day.year, one.record, shard,
+            )
+            for index, (one, _, shard) in enumerate(self.records, first)
+        ]  # fmt: skip
+        return records + [
             StoredRecord(
                 made.entry.device,
                 made.end_us,
@@ -127,11 +159,12 @@ class ClosedDay:
                 made.data,
                 made.shard,
             )
-            for index, made in enumerate(self.made, first)
+            for index, made in enumerate(self.made, first + len(records))
         ]
 
     def booked(self, first: int) -> tuple[Close, list[BookEntry]]:
         """What `Book.add` takes, once the log gave the first entry its index."""
+        first += len(self.records)
         entries = [made.entry._replace(log_index=at) for at, made in enumerate(self.made, first)]
         index = first + len(entries)
         date_ = self.day.isoformat()
@@ -153,9 +186,11 @@ def close_day(
     k: int,
     prefix: int,
     time_us: int,
+    vee: VeeRules | None = None,
 ) -> ClosedDay:
     """Close `day`, by the rows below `prefix`, as the k-th close of any date.
 
+    vee: limits of the checks and estimates that go with it; None: there are none.
     book: only what it says as of close k - 1 counts. Raises ValueError where k or prefix do not
     follow the last close or the date is before 1970, Stop("zone-unknown") where tzdata lacks a
     device's zone; whatever the ports raise.
@@ -167,7 +202,7 @@ def close_day(
         raise ValueError("a close reads no less of the log than the one before")
     own = book.entries(day.isoformat(), k - 1)
     before = book.entries((day - timedelta(days=1)).isoformat(), k - 1)
-    closing = _Closing(rows, vault, day, prefix, own)
+    closing = _Closing(rows, vault, day, prefix, own, vee=vee)
     closing.go_on(before, registry)
     made = sorted(one for shard in _by_shard(registry).items() for one in closing.shard(*shard))
     keys: dict[bytes, bytes] = {entry.key: entry.commitment for entry in own}
@@ -176,7 +211,10 @@ def close_day(
     roots = {close.date: close.day_book for close in closes} | {day.isoformat(): day_book}
     days = {day_key(day_number(date.fromisoformat(at))): root for at, root in roots.items()}
     root = Tree(days).root()
-    return ClosedDay(k, day, prefix, time_us, len(keys), Digest(day_book), Digest(root), made)
+    return ClosedDay(
+        k, day, prefix, time_us, len(keys), Digest(day_book), Digest(root), made,
+        closing.records, vee,
+    )  # fmt: skip
 
 
 class _Closing:
@@ -189,6 +227,8 @@ class _Closing:
         day: date,
         prefix: int,
         own: Sequence[BookEntry],
+        *,
+        vee: VeeRules | None,
     ) -> None:
         self._rows = rows
         self._vault = vault
@@ -196,6 +236,8 @@ class _Closing:
         self._prefix = prefix
         self._own = {entry.key: entry for entry in own}
         self._known: dict[Pseudonym, dict[str, int]] = defaultdict(dict)
+        self._vee = vee
+        self.records: list[MadeRecord] = []  # of the shards so far
 
     def go_on(self, before: Sequence[BookEntry], registry: Registry) -> None:
         """Note the series that get a device-day without a row, too, and their slot_s.
@@ -219,13 +261,33 @@ class _Closing:
         hi = max(_rows_until(*span) for span in spans.values())
         found: list[tuple[BookEntry, bytes]] = []
         silent = {device for device in spans if device in self._known}
+        checks = self._checks(name)
         for device, rows in self._rows.of_shard(name, lo, hi, self._prefix):
             if device in spans:
                 silent.discard(device)
                 found += self._changed(device, rows, spans[device])
+                if checks is not None:
+                    checks.take(devices[device], rows, _rows_until(*spans[device]))
         for device in sorted(silent):
             found += self._changed(device, (), spans[device])
+            if checks is not None:
+                checks.take(devices[device], (), _rows_until(*spans[device]))
+        if checks is not None:
+            self.records += self._committed_records(checks.derived(), name)
         return list(self._committed(found, spans, name))
+
+    def _checks(self, name: str) -> Shard | None:
+        if self._vee is None:
+            return None
+        known = self._known
+        return Shard(self._rows, self._day, self._prefix, self._vee, name=name, known=known)
+
+    def _committed_records(self, found: Sequence[Derived], shard: str) -> Iterator[MadeRecord]:
+        salt_keys = self._salt_keys(sorted({one.device for one in found}))
+        kept = [one for one in found if one.device in salt_keys]
+        keys, records = [salt_keys[one.device] for one in kept], [one.record for one in kept]
+        for one, commitment in zip(kept, commitments(TYPE_RECORD, keys, records), strict=True):
+            yield MadeRecord(one, commitment, shard)
 
     def _changed(
         self, device: Pseudonym, rows: Sequence[StoredRecord], span: tuple[int, int]

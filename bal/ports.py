@@ -266,8 +266,8 @@ class DayRows(Protocol):
     ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
         """The rows of a shard with from_us <= begin, end <= to_us and an index below `size`.
 
-        Of kinds reading and telemetry, all versions, in order of index; one device after the
-        other, by pseudonym. At most the rows of one shard and period are in memory.
+        Of kinds reading, telemetry and finding, all versions, in order of index; one device after
+        the other, by pseudonym. At most the rows of one shard and period are in memory.
         """
         ...
 

@@ -353,7 +353,7 @@ class Platform:
             bulk_processes=processes_for(self.config.limits.bulk_processes),
         )
         self.deriver = Deriver(
-            self.stores.day_sources(),
+            replace(self.stores.day_sources(), vee=self.config.vee.rules()),
             zones=lambda: self.stores.registry.zones,
             stored_size=lambda: self.engine.stored_size,
             commit=self._close_book,

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock
 
+from bal.derive.vee_record import FINDING
 from bal.errors import Unavailable
 from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
 from infra.cassandra_by_index import ByIndex
@@ -40,7 +41,7 @@ logger = logging.getLogger("gridseal.cassandra")
 
 TRIES = 8  # to raise a lane's number while others raise it
 RECENT_BYTES = 1 << 26  # of rows that were stored last, for who reads them at once
-DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
+DEVICE_DAY_KINDS = frozenset({"reading", "telemetry", FINDING})
 _KNOWN_MAX = 1 << 18  # directory entries that are remembered, about 200 bytes each
 
 _PLACE = (
@@ -276,7 +277,8 @@ class CassandraCustomerDb:
     ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
         """DayRows (bal.ports): the rows with from_us <= begin, end <= to_us and index < size.
 
-        Of kinds reading and telemetry, all versions, one device after the other, by pseudonym.
+        Of kinds reading, telemetry and finding, all versions, one device after the other, by
+        pseudonym.
         """
         size = min(size, self._reads.size())
         devices: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)

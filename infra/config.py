@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from bal.derive.vee_rules import VeeRules
 from bal.errors import Stop
 
 # It is the name in vkeys, signatures and checkpoints, where a space or a + would end it
@@ -59,6 +60,21 @@ class DayConfig:
 
     grace_h: int = 0  # hours after a day's end before its device-days are written
     back_days: int = 31  # from then on; what ended longer ago is closed by command only
+
+
+@dataclass(frozen=True, slots=True)
+class VeeConfig:
+    """[vee]: what is checked and estimated when a day is closed (docs/spec/vee.md)."""
+
+    enabled: bool = False  # costs a close about as much again
+    estimate: bool = True  # missing slots get estimates; without, there are findings only
+    power_kw_max: int = 1_000  # what a connection carries; more energy is a finding
+
+    def rules(self) -> VeeRules | None:
+        """The limits of the checks; None where there are none."""
+        if not self.enabled:
+            return None
+        return VeeRules(estimate=int(self.estimate), power_w_max=self.power_kw_max * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +153,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     day: DayConfig = field(default_factory=DayConfig)
+    vee: VeeConfig = field(default_factory=VeeConfig)
     signer: SignerConfig = field(default_factory=SignerConfig)
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     cassandra: CassandraConfig = field(default_factory=CassandraConfig)

@@ -8,15 +8,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
+from bal import jcs
 from bal.certify.book import EMPTY
 from bal.closing import ClosedDay, close_day
 from bal.derive.local_day import date_at, day_number, local_day
+from bal.derive.vee_rules import VeeRules
 from bal.errors import GridsealError, Rejected, Stop, Unavailable
 from bal.model import Close
 from bal.ports import Book, DayRows, Vault
@@ -41,20 +43,26 @@ class DaySources:
     vault: Vault
     book: Book
     registry_at: Callable[[int], Registry]  # as of a log size
+    vee: VeeRules | None = None  # by which closes from now on are checked; None: they are not
 
     def close(self, day: date, k: int, prefix: int, time_us: int) -> ClosedDay:
         """What closing `day` says; see `bal.closing.close_day`."""
         registry = self.registry_at(prefix)
         return close_day(
             self.rows, registry, self.vault, self.book,
-            day=day, k=k, prefix=prefix, time_us=time_us,
+            day=day, k=k, prefix=prefix, time_us=time_us, vee=self.vee,
         )  # fmt: skip
 
     def again(self, header: Mapping[str, Any]) -> ClosedDay:
-        """What a derived batch's header names, made again. Raises ValueError, KeyError."""
+        """What a derived batch's header names, made again. Raises ValueError, KeyError.
+
+        By the limits that it names, whichever count now.
+        """
         named = header["inputs"]
-        day = date.fromisoformat(named["date"])
-        return self.close(day, int(named["k"]), int(named["prefix"]), int(named["time_us"]))
+        day, vee = date.fromisoformat(named["date"]), named.get("vee")
+        rules = None if vee is None else VeeRules.of_inputs(jcs.decode(vee.encode()))
+        sources = replace(self, vee=rules)
+        return sources.close(day, int(named["k"]), int(named["prefix"]), int(named["time_us"]))
 
 
 @dataclass(slots=True)
@@ -215,7 +223,7 @@ class Deriver:
         touched, prefix = book.touched().get(day.isoformat(), -1), self._stored_size()
         closed = self._sources.close(day, len(closes) + 1, prefix, now_us)
         before = [close for close in closes if close.date == day.isoformat()]
-        if before and not closed.made:
+        if before and not closed.entries:
             close = before[-1]
         else:
             close = self._commit(closed).result()

@@ -12,6 +12,7 @@ from bal import jcs
 from bal.certify.commitment import commitment
 from bal.derive.fold import KINDS as KINDS_OF_SLOTS
 from bal.derive.touched import touched_dates
+from bal.derive.vee_record import FINDING
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
 from bal.model import PHASORS, TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
@@ -164,7 +165,7 @@ class RowsCheck:
         record = jcs.decode(row.certified)
         if (record["kind"], record["device"]) != (row.kind, row.device):
             return False
-        if row.kind not in SLOT_KINDS and row.kind != PHASORS:
+        if row.kind not in SLOT_KINDS and row.kind not in {PHASORS, FINDING}:
             return row.shard == PLATFORM_SHARD
         info = self._registry.device(row.device)
         stated = quality(tuple(record["quality"])).rank if "quality" in record else row.rank

@@ -10,7 +10,7 @@ from bal.harmonise import FORMATS
 from bal.provide import findings
 from bal.provide.findings import ORDERS, SEVERITIES
 from bal.provide.problem import MEDIA_TYPE
-from bal.provide.readings import KINDS, PAGE_DEFAULT, PAGE_MAX
+from bal.provide.readings import KINDS_ASKED, PAGE_DEFAULT, PAGE_MAX
 from infra.http_schema import COUNT, DIGEST, PSEUDONYM, TEXT, TIME, Json, ref
 
 
@@ -185,7 +185,11 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
             "security": [{"oauth2": ["readings.read"]}],
             "parameters": [
                 _query("device", "Pseudonym", PSEUDONYM),
-                _query("kind", "Kind of record; else all of these", {"enum": list(KINDS)}),
+                _query(
+                    "kind",
+                    "Kind of record; without it all of these but `finding`",
+                    {"enum": list(KINDS_ASKED)},
+                ),
                 _query("register", "18-field ReadingType or name", TEXT),
                 _query("from", "First instant for the interval's end", TIME),
                 _query("to", "First instant that is too late", TIME),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 
 from bal import jcs
@@ -75,9 +76,12 @@ def project(
         for (kind, begin_us, end_us), index in newest.items()
         if kind in KINDS_OF_SLOTS
     )
-    dates = touched_dates(slots, zones)
-    for close in closes:
-        rows += close.closed.rows(close.first)
+    derived = [row for close in closes for row in close.closed.rows(close.first)]
+    estimates = [  # which the next close of their date puts into its device-days
+        (row.begin_us, row.end_us, row.index) for row in derived if row.kind in KINDS_OF_SLOTS
+    ]
+    dates = touched_dates(chain(slots, estimates), zones)
+    rows += derived
     return Projected(rows, items, registry, dates, closes)
 
 

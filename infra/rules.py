@@ -13,6 +13,7 @@ import tzdata
 from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES
 from bal.certify.log import OWN_SOURCE
+from bal.derive.vee_rules import VERSION, VeeRules
 from bal.errors import Stop
 from bal.pipeline import rules_digest
 from bal.ports import TileReader
@@ -20,12 +21,16 @@ from infra.log_reader import Entries, batch_headers
 
 
 def rules_parts() -> dict[str, str]:
-    """What the mapping of messages to records depends on, beside the message itself."""
+    """What records depend on beside the messages.
+
+    Of the checks of a day the limits that a version has: a close's header says which it went by.
+    """
     context = files("ontology").joinpath("context-v1.jsonld").read_bytes()
     return {
         "mapper": version("gridseal"),
         "context": rules_digest({"context": context.decode()}),
         "tzdata": tzdata.IANA_VERSION,
+        "vee": rules_digest({"version": VERSION, **VeeRules().as_inputs()}),
     }
 
 

@@ -18,6 +18,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from zlib import compress
 
+from bal.derive.vee_record import FINDING
 from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.store import index_map, versions
 from bal.store.index_map import Home
@@ -37,7 +38,7 @@ MERGE_AT = 32  # segments of one level that become one of the next
 SMALL_BYTES = 64 * 1024  # a segment with more records is not merged any more
 CHUNK_BYTES = 32 * 1024  # of records, read at once
 
-DEVICE_DAY_KINDS = frozenset({"reading", "telemetry"})
+DEVICE_DAY_KINDS = frozenset({"reading", "telemetry", FINDING})
 
 _LEVEL_FINAL = 255
 _DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
@@ -300,7 +301,8 @@ class SqliteCustomerDb:
     ) -> Iterator[tuple[Pseudonym, Sequence[StoredRecord]]]:
         """DayRows (bal.ports): the rows with from_us <= begin, end <= to_us and index < size.
 
-        Of kinds reading and telemetry, all versions, one device after the other, by pseudonym.
+        Of kinds reading, telemetry and finding, all versions, one device after the other, by
+        pseudonym.
         """
         found: defaultdict[Pseudonym, list[StoredRecord]] = defaultdict(list)
         with self._file.reading() as db:

@@ -22,6 +22,7 @@ NO_CODES = {
     "gridseal-shares",  # how members of a consumer group are dealt theirs
     "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day
     "intake-writer",  # a thread
+    "like-day",  # a rule by which a value is estimated
     "utf-8",
 }  # fmt: skip
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")

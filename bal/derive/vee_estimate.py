@@ -93,14 +93,13 @@ def _linear(series: Series, gap: tuple[int, int]) -> dict[int, Estimate]:
     before, after = series.slots[first - 1], series.slots[last]
     steps = last - first + 1
     rows = (before.log_index, after.log_index)
-    rise = after.energy_milli - before.energy_milli
+    start, rise = before.energy_milli * steps, after.energy_milli - before.energy_milli
     return {
         number: _estimate(
-            series, number, before.energy_milli + _rounded(rise * (number - first + 1), steps),
-            LINEAR, rows,
+            series, number, _rounded(start + rise * (number - first + 1), steps), LINEAR, rows
         )
         for number in range(first, last)
-    }  # fmt: skip
+    }
 
 
 def _like(

@@ -12,6 +12,7 @@ from datetime import date
 from threading import Lock, Thread
 
 from bal.closing import ClosedDay
+from bal.derive.vee_rules import VeeRules
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Close
 from bal.ports import Book, DayRows, Vault
@@ -103,13 +104,15 @@ class Closes:
         rules: str,
         grace_s: int,
         back_days: int,
+        vee: VeeRules | None = None,
         now_s: Callable[[], float],
         on_closed: Callable[[ClosedDay], None] = lambda _: None,
     ) -> None:
-        """rules: digest of those that run; grace_s, back_days: as Deriver; now_s: as Sequencing."""
+        """rules: digest of those that run; grace_s, back_days: as Deriver; vee: as DaySources;
+        now_s: as Sequencing."""
         self._rows, self._vault, self._book, self._stored = rows, vault, book, stored
         self._rules, self._grace_s, self._back_days = rules, grace_s, back_days
-        self._now_s, self._on_closed = now_s, on_closed
+        self._vee, self._now_s, self._on_closed = vee, now_s, on_closed
         self._deriver: Deriver | None = None
         self._desk = _Desk()
         self._failure: GridsealError | None = None
@@ -133,7 +136,7 @@ class Closes:
         desk, known = _Desk(), RegistryOf(self._stored)
         self._desk, self._tick_us, self._may_derive = desk, None, False
         self._deriver = Deriver(
-            DaySources(self._rows, self._vault, self._book, known.at),
+            DaySources(self._rows, self._vault, self._book, known.at, self._vee),
             zones=known.zones,
             stored_size=self._stored.size,
             commit=desk.put,

@@ -363,6 +363,7 @@ def sequencer_role(
             rules=rules,
             grace_s=config.day.grace_h * 3600,
             back_days=config.day.back_days,
+            vee=config.vee.rules(),
             now_s=time.monotonic,
             on_closed=on_closed,
         ),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from bal import jcs
 from bal.certify.log import Sequencer, genesis, rules
 from bal.derive.local_day import local_day
+from bal.derive.vee_rules import VeeRules
 from bal.errors import GridsealError
 from bal.model import Close, Identity
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worker, rules_digest
@@ -61,9 +63,12 @@ class Small:
         rules_of: dict[str, str] | None = None,
         bulk_processes: int = 0,
         back_days: int = 31,
+        *,
+        vee: VeeRules | None = None,
     ) -> None:
         """rules_of: another version's; what `infra.app` writes when they change is written."""
         self._bulk_processes, self._back_days = bulk_processes, back_days
+        self._vee = vee
         self.clock = clock or Hand()
         self.rules_parts = rules_of or rules_parts()
         self.rules = rules_digest(self.rules_parts)
@@ -114,7 +119,7 @@ class Small:
         )
 
         self.deriver = Deriver(
-            self.stores.day_sources(),
+            replace(self.stores.day_sources(), vee=self._vee),
             zones=lambda: self.stores.registry.zones,
             stored_size=lambda: self.engine.stored_size,
             commit=self.engine.close,

@@ -24,7 +24,7 @@ from tests.simulation.topics import RawTopic
 from tests.simulation.world import Failed, World
 
 Place = tuple[str, int, int]  # epoch, partition, offset
-MEASURED = frozenset({"reading", "telemetry"})
+MEASURED = frozenset({"reading", "telemetry", "finding"})
 
 
 class SimVault:

@@ -171,11 +171,11 @@ def test_a_late_reading_takes_the_finding_back_and_changes_the_other_estimate() 
     rows = quarters(gap(10, 12))
     findings, made = derived(rows)
     rows += stored([*findings, *made], 500)
-    rows.append(a_row(600, BEGIN + 10 * QUARTER_US, "300"))
+    rows.append(a_row(600, BEGIN + 10 * QUARTER_US, "200"))
     findings, made = derived(rows)
     assert [jcs.decode(one.record)["event"] for one in findings] == ["resolved", "open"]
     assert superseded_by(findings[0].record) == 500
-    assert [jcs.decode(one.record)["value"] for one in made] == ["200"]
+    assert [jcs.decode(one.record)["value"] for one in made] == ["150"]
     assert superseded_by(made[0].record) == 502
 
 
