@@ -6,10 +6,11 @@ only a platform knows (who may speak for whom, what was sent before) is not judg
 
 from base64 import urlsafe_b64encode
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
+from typing import Any
 
 from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
@@ -125,16 +126,22 @@ _WORDS = {
 }
 
 
+_FIRST = {  # what its messages begin with
+    **dict.fromkeys(("cim", "espi", "sep2", "vde2418"), (b"<",)),
+    **dict.fromkeys(("der", "pmu", "sunspec"), (b"{", b"[")),
+    "c37118": (b"\xaa",),
+}
+
+
 def _fit(raw: bytes, told: Inspected) -> tuple[int, ...]:
     """The higher, the more likely is it that a message is of the format it was read as."""
     codes = {one.code for one in told.refused}
-    brackets = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    strange = {b"<": "json-malformed", b"{": "xml-malformed", b"[": "xml-malformed"}
+    first = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     return (
         told.values,
         told.taken,
         -told.whole,
-        -(strange.get(brackets, "") in codes),
+        first in _FIRST.get(told.form, ()),
         -("namespace-unknown" in codes),
         sum(word in raw for word in _WORDS.get(told.form, ())),
         -len(told.refused),
@@ -218,7 +225,7 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
     return Seen(
         kind=draft.kind,
         code=code,
-        meaning=_meaning(said, code),
+        meaning=_meaning(said, code, draft.register),
         begin_us=draft.begin_us,
         end_us=draft.end_us,
         value=said.get("value", ""),
@@ -231,12 +238,12 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
     )
 
 
-def _meaning(said: dict[str, object], code: str) -> str:
+def _meaning(said: Mapping[str, Any], code: str, base: str) -> str:
     if said.get("kind") != "event":
-        return register(code)
+        return register(code, base, said.get("unit", ""))
     event = str(said.get("event", "event"))
     what = {"unmapped": "has no meaning here", "incomplete": "incomplete"}.get(event, event)
-    return f"{register(code) if code else 'a reading'}: {what}, kept as sent"
+    return f"{register(code) if code else 'a reading'}; {what}, kept as sent"
 
 
 def _texts(verbatim: object) -> Iterator[tuple[str, str]]:

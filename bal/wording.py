@@ -4,20 +4,16 @@ import re
 
 from bal.harmonise import reading_type
 from bal.harmonise.phasors import MEASURANDS
+from bal.harmonise.reading_type_tables import PREFIXES
+from bal.harmonise.reading_type_words import sentence
 from bal.model import Rank
 from bal.times import rfc3339
 
 DAY_US = 86_400_000_000
 _MINUTE_US = 60_000_000
 
-_DIRECTIONS = {
-    "none": "",
-    "forward": "delivered to the customer (forward)",
-    "reverse": "received from the customer (reverse)",
-    "net": "net of both directions",
-    "total": "total of both directions",
-}
-_MULTIPLIERS = {-6: "µ", -3: "m", 3: "k", 6: "M", 9: "G"}
+_READING_TYPE = re.compile(r"-?[0-9]+(?:\.-?[0-9]+){5,}")
+_MEASURAND = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:\.[A-Z]{1,3})?")
 _PHASES = {
     "A": "phase A", "B": "phase B", "C": "phase C", "N": "neutral", "AB": "phase A to B",
     "BC": "phase B to C", "CA": "phase C to A", "AN": "phase A to neutral",
@@ -63,30 +59,24 @@ _ASSUMED = ("0.0.0",)
 _QUALITY = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,5})")
 
 
-def register(code: str) -> str:
-    """What an identifier means. code: a ReadingType as sent, or a measurand with its phase."""
-    decoded = reading_type.decode(code)
-    if decoded is not None:
-        return _reading_type(decoded)
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(\.[A-Z]{1,3})?", code):
+def register(code: str, base: str = "", unit: str = "") -> str:
+    """What an identifier means. code: a ReadingType, or a measurand with its phase.
+
+    base: the ReadingType that values are in `unit` by, where `code` is another as sent.
+    """
+    if _READING_TYPE.fullmatch(code):
+        decoded = reading_type.decode(code)
+        if decoded is None or not base or base == code:
+            return sentence(code)
+        power = decoded.multiplier
+        prefix = PREFIXES.get(power) if power % 3 == 0 else None
+        prefix = f"10^{power} " if prefix is None else prefix
+        return f"{sentence(base)}; sent in {prefix}{unit}"
+    if not _MEASURAND.fullmatch(code):
         return "a register"
     name, _, phase = code.partition(".")
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
     return ", ".join(filter(None, (words, _PHASES.get(phase, phase))))
-
-
-def _reading_type(decoded: reading_type.ReadingType) -> str:
-    direction = _DIRECTIONS.get(decoded.direction, decoded.direction)
-    if decoded.interval_s:
-        period = f"over {length(decoded.interval_s)}"
-    else:
-        period = "" if not decoded.at_instant else "at an instant"
-    if decoded.fields != reading_type.FIELDS:
-        period = "direction and period not read"
-    prefix = _MULTIPLIERS.get(decoded.multiplier, f"10^{decoded.multiplier} ")
-    unit = decoded.quantity.unit
-    sent = f"sent in {prefix}{unit}" if decoded.multiplier else ""
-    return ", ".join(filter(None, (f"{decoded.quantity.name} {direction}".strip(), period, sent)))
 
 
 def channel(component: str, measurand: str, phase: str) -> tuple[str, str]:
@@ -110,7 +100,7 @@ def quality(codes: tuple[str, ...], rank: Rank) -> str:
 def _quality(code: str) -> str:
     match = _QUALITY.fullmatch(code)
     if match is None:
-        return f"{code} (no quality code)"
+        return code
     system, category, index = map(int, match.groups())
     what = _INDEXES.get((category, index), _CATEGORIES.get(category, ""))
     if not what:
@@ -118,14 +108,6 @@ def _quality(code: str) -> str:
     by = _SYSTEMS.get(system, f"by system {system}")
     told = what if index == 0 or (category, index) in _INDEXES else f"{what} ({index})"
     return " ".join(filter(None, (told, by)))
-
-
-def length(seconds: int) -> str:
-    """15 min, 1 h, 1 d, 90 s."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds % size == 0 and seconds:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def period(begin_us: int, end_us: int) -> str:

@@ -17,6 +17,7 @@ from bal.wording import period, quality
 DEVICES_SHOWN = 10
 REGISTERS_SHOWN = 12  # of a device
 READINGS_SHOWN = 8  # of a register
+TEXTS_SHOWN = 4  # of an event
 FINDINGS_SHOWN = 20  # different ones
 LINES_SHOWN = 6  # of findings that say the same
 _ALL = "--all shows them"
@@ -150,7 +151,8 @@ def _register(
         table.add_column("lines", no_wrap=True, style="dim")
     shown = len(several) if everything else READINGS_SHOWN
     for one in several[:shown]:
-        cells = [f"{period(one.begin_us, one.end_us)}Z", _value(one), _quality(one)]
+        told = _quality(one, everything=everything)
+        cells = [f"{period(one.begin_us, one.end_us)}Z", _value(one), told]
         if lines:
             cells.append(_lines(one.place) if one.place else "")
         table.add_row(*(Text(printable(cell)) for cell in cells))
@@ -165,10 +167,12 @@ def _value(one: Seen) -> str:
     return "–"
 
 
-def _quality(one: Seen) -> str:
+def _quality(one: Seen, *, everything: bool) -> str:
     told = [quality(one.quality, one.rank)]
     sent = [f"{name} “{text}”" for name, text in one.verbatim if text != one.code]
-    told.append(f"sent: {', '.join(sent)}" if sent else "")
+    shown = sent if everything else sent[:TEXTS_SHOWN]
+    more = [f"and {len(sent) - len(shown)} more texts"] if len(sent) > len(shown) else []
+    told.append(f"sent: {', '.join([*shown, *more])}" if sent else "")
     told += [f"see {code}" for code in one.findings]
     return "; ".join(filter(None, told))
 
