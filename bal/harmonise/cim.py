@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml, reading_type, record
-from bal.harmonise.cim_xml import MeterReading, Name, Said, Sent
+from bal.harmonise.cim_around import Around, check
+from bal.harmonise.cim_event import Events
+from bal.harmonise.cim_tree import Name
+from bal.harmonise.cim_xml import MeterReading, Said, Sent
 from bal.harmonise.instant import Instant, before, parse
 from bal.harmonise.names import NAMES_MAX, CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
@@ -44,18 +47,19 @@ def harmonise(
     if not read:
         raise Rejected(
             "no-meter-reading",
-            "the message has no MeterReading",
+            "the message has neither a MeterReading nor an EndDeviceEvent",
             field="MeterReadings",
             clause=CLAUSE,
         )
     report = Report(raw)
+    check(read[0].around, report)
     subjects = [_subject(one, resolve, report) for one in read]
     spans = [
         (one.start, one.end, sender if subject is None else subject)
         for one, subject in zip(read, subjects, strict=True)
     ]
     parts, commitments = cut(raw, spans, platform, commit_parts)
-    readings = _Readings(report)
+    readings = _Readings(report, read[0].around)
     readings.take(read, subjects, commitments)
     return Harmonised(parts, readings.drafts, report.findings, report.refused)
 
@@ -141,6 +145,7 @@ class _Readings:
     """The records of one message as they grow."""
 
     report: Report
+    around: Around
     drafts: list[Draft] = field(default_factory=list)
     kinds: dict[tuple[str | None, tuple[str, ...]], _Kind | None] = field(default_factory=dict)
     cases: dict[Said, _Case] = field(default_factory=dict)
@@ -152,6 +157,7 @@ class _Readings:
         commitments: Sequence[Digest],
     ) -> None:
         """All readings; subjects and commitments: of each MeterReading, in the same order."""
+        has_events = self.around.has_events
         for one, subject, commitment in zip(read, subjects, commitments, strict=True):
             if subject is None:
                 continue
@@ -163,19 +169,27 @@ class _Readings:
                     self.drafts.append(self._draft(sent, origin))
                 except Rejected as error:
                     self.report.refuse(error, sent.line, field="Reading", clause=CLAUSE_READING)
+            if has_events and one.events:
+                names = [
+                    text.strip(_SPACE) for text in (one.mrid, *(n for *_, n in one.names)) if text
+                ]
+                self.drafts += Events(self.report).drafts(one.events, origin, names, self.around)
 
     def _remark(self, one: MeterReading) -> None:
         line = self.report.line(one.start)
         for name in one.ignored:
             text = f"{name} is kept as evidence only"
             self.report.doubt("element-not-mapped", text, line, field=name, clause=CLAUSE)
-        if not one.sent and not one.ignored:
+        if not one.sent and not one.ignored and not one.events:
             error = Rejected("no-reading", "a MeterReading without Readings or IntervalReadings")
             self.report.refuse(error, line, field="MeterReading", clause=CLAUSE)
 
     def _draft(self, sent: Sent, origin: Origin) -> Draft:
-        case = self.cases.get(sent.said)
+        said = sent.said
+        case = self.cases.get(said)
         if case is None or sent.value is None:
+            if self.around.codes:
+                sent = _defined(sent, self.around)
             kind = self._kind(sent.said)
             if sent.said.doubled or sent.value is None or not sent.said.notation:
                 return self._incomplete(sent, origin, kind)
@@ -183,7 +197,7 @@ class _Readings:
                 doubt = ("reading-type-unmapped", "the reading type has no meaning here")
                 return self._event("unmapped", sent, origin, _period(sent.said, None), (doubt,))
             period = _period(sent.said, kind.type)
-            case = self.cases[sent.said] = _Case(
+            case = self.cases[said] = _Case(
                 record.slot(kind.shape, period.begin, period.end),
                 kind.type.multiplier,
                 kind.quality.rank,
@@ -284,6 +298,22 @@ _NINETEEN = (
     "reading-type-19-fields",
     "the code has 19 fields instead of 18; only phases, multiplier, unit and currency are decoded",
 )
+
+
+def _defined(sent: Sent, around: Around) -> Sent:
+    """With the codes of the types that the message itself defines instead of their names."""
+    said = sent.said
+    doubled = [
+        (name, tuple(map(around.code, texts)) if name == "ReadingType" else texts)
+        for name, texts in said.doubled
+    ]
+    return sent._replace(
+        said=said._replace(
+            notation=None if said.notation is None else around.code(said.notation),
+            qualities=tuple(map(around.code, said.qualities)),
+            doubled=tuple(doubled),
+        )
+    )
 
 
 def _kind(said: Said) -> _Kind | None:

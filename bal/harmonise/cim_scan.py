@@ -174,14 +174,15 @@ def _builder_like(
     """What makes a MeterReading like `one` from start, end, `own` texts and how far down it is."""
     named = [(*name[:2], place) for name, place in zip(one.names, own.names, strict=True)]
     said = [(sent.line, place, sent.said) for sent, place in zip(one.sent, own.values, strict=True)]
-    _, _, named_by, elements, _, _, _, ignored = one
+    _, _, named_by, elements, _, _, _, ignored, events, around = one
     mrid = own.mrid
 
     def build(start: int, end: int, texts: list[str | None], down: int) -> MeterReading:
         names = tuple([(authority, kind, texts[place]) for authority, kind, place in named])
         sent = tuple([_new(Sent, (line + down, texts[place], what)) for line, place, what in said])
         return _new(
-            MeterReading, (start, end, named_by, elements, texts[mrid], names, sent, ignored)
+            MeterReading,
+            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around),
         )
 
     if len(named) != 1 or len(said) != 1:
@@ -193,7 +194,8 @@ def _builder_like(
         names = ((authority, kind, texts[name]),)
         sent = (_new(Sent, (line + down, texts[value], what)),)
         return _new(
-            MeterReading, (start, end, named_by, elements, texts[mrid], names, sent, ignored)
+            MeterReading,
+            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around),
         )
 
     return build_one
@@ -242,8 +244,10 @@ def _learn(head: str, sample: str, tail: str) -> _Shape | None:
     prefix = head.encode()
     try:
         # twice: an element that may stand once, as the root, may not be repeated
-        read_twice = cim_xml.read(prefix + (element * 2).encode() + tail.encode())
+        read_twice, chosen = cim_xml.read_document(prefix + (element * 2).encode() + tail.encode())
     except Rejected:
+        return None
+    if chosen:  # what the texts say decides here, so that tags alone don't
         return None
     span = len(prefix), len(prefix) + len(element.encode())
     if len(read_twice) != 2 or read_twice[0][:2] != span:
@@ -353,7 +357,8 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
     number: where in match.groups() a marker's text stands; raises KeyError for what is no marker.
     starts: the number of the empty group before each reading.
     """
-    named_by, elements, ignored = read.named_by, read.elements, read.ignored
+    named_by, elements = read.named_by, read.elements
+    ignored, events, around = read.ignored, read.events, read.around
     mrid = number(read.mrid)
     names = [itemgetter(*map(number, name)) for name in read.names]
     values = [number(sent.value) for sent in read.sent]
@@ -370,7 +375,7 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
             sent.append(_new(Sent, (line(match.start(start)), groups[value], said)))
         return _new(
             MeterReading,
-            (*span, named_by, elements, groups[mrid], found, tuple(sent), ignored),
+            (*span, named_by, elements, groups[mrid], found, tuple(sent), ignored, events, around),
         )
 
     if len(names) != 1 or len(texts) != 1 or qualities != [[]]:
@@ -382,9 +387,7 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
         groups = match.groups()
         said = _new(Said, (*text(groups), (), ()))
         sent = (_new(Sent, (line(match.start(start)), groups[value], said)),)
-        return _new(
-            MeterReading,
-            (*match.span(), named_by, elements, groups[mrid], (name(groups),), sent, ignored),
-        )
+        called, of = (name(groups),), (named_by, elements, groups[mrid])
+        return _new(MeterReading, (*match.span(), *of, called, sent, ignored, events, around))
 
     return build_one

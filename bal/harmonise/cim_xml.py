@@ -12,10 +12,12 @@ from typing import NamedTuple
 from lxml import etree
 
 from bal.errors import Rejected
+from bal.harmonise import cim_event, cim_tree
+from bal.harmonise.cim_around import Around
+from bal.harmonise.cim_event import SentEvent
+from bal.harmonise.cim_tree import Name, local_names, named
 
 MARKUP_MAX = 524_288  # `<` in one message: bounds memory, which the bytes alone don't
-TAGS_KEPT_MAX = 4_096
-TAG_KEPT_LENGTH_MAX = 1_024  # characters, the namespace's included
 
 # A prolog up to a document type declaration (XML 1.0 §2.8 allows it nowhere else).
 _DOCTYPE = re.compile(
@@ -27,13 +29,14 @@ _ENCODINGS = frozenset({b"utf-8", b"us-ascii", b"ascii"})
 # In well-formed XML the first three are all in which a look-alike of a tag may stand.
 _TAGS = re.compile(
     rb"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>|"
-    rb"""(/?)(?:[^\s<>/:"'=!?]++:)?+MeterReading(?=[\s/>])(?:[^"'<>]++|"[^"]*"|'[^']*')*+>)""",
+    rb"""(/?)(?:[^\s<>/:"'=!?]++:)?+(?:MeterReading|EndDeviceEvent)(?=[\s/>])"""
+    rb"""(?:[^"'<>]++|"[^"]*"|'[^']*')*+>)""",
     re.DOTALL,
 )
 
-
-Name = tuple[str | None, str | None, str | None]
-"""Authority, type and name of one Names element, as sent; None where the element is absent."""
+_NOTHING_AROUND = Around()
+_PIECES = frozenset({"MeterReading", "EndDeviceEvent"})
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 
 class Said(NamedTuple):
@@ -56,7 +59,7 @@ class Sent(NamedTuple):
 
 
 class MeterReading(NamedTuple):
-    """One MeterReading element, raw[start:end]."""
+    """One MeterReading element, or an EndDeviceEvent that stands by itself: raw[start:end]."""
 
     start: int
     end: int
@@ -66,29 +69,27 @@ class MeterReading(NamedTuple):
     names: tuple[Name, ...]
     sent: tuple[Sent, ...]
     ignored: tuple[str, ...]  # elements with a meaning that no record carries
+    events: tuple[SentEvent, ...] = ()
+    around: Around = _NOTHING_AROUND  # the same of all elements of one message
 
 
-class _LocalNames(dict[object, str]):
-    """Tag → name without namespace; all messages together have few different tags."""
+class Document(NamedTuple):
+    """What one message has."""
 
-    def __missing__(self, tag: object) -> str:
-        text = str(tag)
-        name = text.rpartition("}")[2]
-        if len(text) <= TAG_KEPT_LENGTH_MAX:
-            if len(self) >= TAGS_KEPT_MAX:
-                self.clear()
-            self[tag] = name
-        return name
-
-
-_local_names = _LocalNames()
+    readings: list[MeterReading]
+    chosen: bool  # what texts say decided between them: see `cim_tree.Reference`
 
 
 def read(raw: bytes) -> list[MeterReading]:
-    """All MeterReading elements of one message, in order.
+    """All MeterReading elements of one message, and EndDeviceEvents of their own, in order.
 
     Raises Rejected: not-utf8, dtd-forbidden, xml-malformed, too-many-items.
     """
+    return read_document(raw).readings
+
+
+def read_document(raw: bytes) -> Document:
+    """As `read`, and how it was read."""
     check_bytes(raw)
     try:
         root = etree.fromstring(raw, _parser())
@@ -97,13 +98,12 @@ def read(raw: bytes) -> list[MeterReading]:
             "xml-malformed", "not well-formed XML", line=error.lineno or None, clause="XML 1.0 §2.1"
         ) from None
     reader = _Reader()
-    elements = list(reader.meter_readings(root))
+    elements = list(reader.pieces(root))
     spans = _spans(raw)
     if len(spans) != len(elements):  # not reached, as far as we know: refuse what is not understood
         raise Rejected("xml-malformed", "the tags of MeterReading can't be told apart")
-    return [
-        reader.meter_reading(element, *span) for element, span in zip(elements, spans, strict=True)
-    ]
+    readings = [reader.piece(element, *span) for element, span in zip(elements, spans, strict=True)]
+    return Document(readings, reader.chosen)
 
 
 def too_many_elements(raw: bytes) -> bool:
@@ -171,22 +171,38 @@ class _Reader:
     """Reads the elements of one message."""
 
     def __init__(self) -> None:
-        self._names = _local_names
+        self.around = Around()
+        self.chosen = False
+        self._names = local_names
+        self._ignored: list[str] = []  # of the MeterReading that is being read
 
-    def meter_readings(self, element: etree._Element) -> Iterator[etree._Element]:
-        """The outermost MeterReading elements in document order."""
-        if self._names[element.tag] == "MeterReading":
+    def pieces(self, element: etree._Element) -> Iterator[etree._Element]:
+        """The outermost MeterReading and EndDeviceEvent elements in document order."""
+        name = self._names[element.tag]
+        if name in _PIECES:
+            if not self.around.namespace:
+                self.around.namespace = str(element.tag).rpartition("}")[0].removeprefix("{")
             yield element
-        else:
-            for child in element:
-                yield from self.meter_readings(child)
+            return
+        self.around.take(element, name)
+        for child in element:
+            yield from self.pieces(child)
 
-    def meter_reading(self, element: etree._Element, start: int, end: int) -> MeterReading:
+    def piece(self, element: etree._Element, start: int, end: int) -> MeterReading:
+        if self._names[element.tag] == "EndDeviceEvent":
+            device = cim_event.device(element)
+            self.chosen = self.around.has_events = True
+            events = (cim_event.read(element),)
+            return MeterReading(start, end, *device, (), (), events, self.around)
+        return self._meter_reading(element, start, end)
+
+    def _meter_reading(self, element: etree._Element, start: int, end: int) -> MeterReading:
         names = self._names
         sent: list[Sent] = []
         meters: list[etree._Element] = []
         usage_points: list[etree._Element] = []
-        ignored: list[str] = []
+        events: list[SentEvent] = []
+        self._ignored = []
         for child in element:
             name = names[child.tag]
             if name == "Readings":
@@ -197,48 +213,32 @@ class _Reader:
                 usage_points.append(child)
             elif name == "IntervalBlocks":
                 sent += self._block(child)
-            elif name == "EndDeviceEvents":
-                ignored.append(name)
+            elif name in {"EndDeviceEvents", "EndDeviceEvent"}:
+                events += self._events(child)
         named_by = "Meter" if meters else "UsagePoint" if usage_points else ""
         found = meters or usage_points
-        mrid, named = self._named(found[0]) if found else (None, ())
+        mrid, called = named(found[0]) if found else (None, ())
         return MeterReading(
-            start, end, named_by, len(found), mrid, named, tuple(sent), tuple(ignored)
+            start,
+            end,
+            named_by,
+            len(found),
+            mrid,
+            called,
+            tuple(sent),
+            tuple(dict.fromkeys(self._ignored)) if self._ignored else (),
+            tuple(events),
+            self.around,
         )
 
-    def _named(self, element: etree._Element) -> tuple[str | None, tuple[Name, ...]]:
-        """The first mRID and all Names of a Meter or UsagePoint."""
-        mrid: str | None = None
-        found: list[Name] = []
-        for child in element:
-            name = self._names[child.tag]
-            if name == "mRID" and mrid is None:
-                mrid = child.text or ""
-            elif name == "Names":
-                found.append(self._name(child))
-        return mrid, tuple(found)
-
-    def _name(self, element: etree._Element) -> Name:
-        authority = kind = text = None
-        for child in element:
-            name = self._names[child.tag]
-            if name == "name" and text is None:
-                text = child.text or ""
-            elif name == "NameType":
-                kind = self._text(child, "name")
-                authority = self._text(self._first(child, "NameTypeAuthority"), "name")
-        return authority, kind, text
-
-    def _first(self, element: etree._Element | None, name: str) -> etree._Element | None:
-        if element is not None:
-            for child in element:
-                if self._names[child.tag] == name:
-                    return child
-        return None
-
-    def _text(self, element: etree._Element | None, name: str) -> str | None:
-        child = self._first(element, name)
-        return None if child is None else child.text or ""
+    def _events(self, element: etree._Element) -> list[SentEvent]:
+        """EndDeviceEvents is one event; or the element around several EndDeviceEvent."""
+        self.chosen = self.around.has_events = True
+        within = [child for child in element if self._names[child.tag] == "EndDeviceEvent"]
+        if not len(element):
+            self._ignored.append("EndDeviceEvents")
+            return []
+        return [cim_event.read(one) for one in within or [element]]
 
     def _block(self, block: etree._Element) -> list[Sent]:
         """The IntervalReadings of one IntervalBlocks, which share its ReadingType."""
@@ -249,7 +249,7 @@ class _Reader:
             if name == "IntervalReadings":
                 intervals.append(child)
             elif name == "ReadingType":
-                notations.append(self._reference(child))
+                notations += self._reference(child)
         shared = tuple(notations)
         return [self._sent(interval, shared) for interval in intervals]
 
@@ -267,16 +267,15 @@ class _Reader:
             if name == "timeStamp":
                 times.append(child.text or "")
             elif name == "value":
-                values.append(child.text or "")
+                if child.get(_NIL) not in {"true", "1"}:
+                    values.append(child.text or "")
             elif name == "ReadingType":
-                notations.append(self._reference(child))
+                notations += self._reference(child)
             elif name == "timePeriod":
                 begins += [one.text or "" for one in child if names[one.tag] == "start"]
                 ends += [one.text or "" for one in child if names[one.tag] == "end"]
             elif name == "ReadingQualities":
-                qualities += [
-                    self._reference(one) for one in child if names[one.tag] == "ReadingQualityType"
-                ]
+                qualities += self._qualities(child)
         if not notations:
             notations += shared
         doubled: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -298,15 +297,21 @@ class _Reader:
         )
         return Sent(element.sourceline or 1, values[0] if values else None, said)
 
-    def _reference(self, element: etree._Element) -> str:
-        """What a ReadingType or ReadingQualityType refers to: by attribute, mRID, name or text."""
-        ref = element.get("ref")
-        if ref is not None:
-            return ref
+    def _qualities(self, element: etree._Element) -> list[str]:
+        found: list[str] = []
         for child in element:
             name = self._names[child.tag]
-            if name == "mRID":
-                return child.text or ""
-            if name == "Names":
-                return self._text(child, "name") or ""
-        return element.text or ""
+            if name == "ReadingQualityType":
+                found += self._reference(child)
+            elif name == "comments":
+                self._ignored.append("ReadingQualities.comments")
+        return found
+
+    def _reference(self, element: etree._Element) -> tuple[str, ...]:
+        """What a ReadingType or ReadingQualityType gives or refers to; several that differ."""
+        ref = element.get("ref")
+        if ref is not None and not len(element):  # nearly all of them
+            return (ref,)
+        texts, chosen = cim_tree.reference(element)
+        self.chosen = self.chosen or chosen
+        return texts

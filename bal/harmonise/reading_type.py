@@ -154,7 +154,7 @@ def _decode_18(notation: str, codes: list[int]) -> ReadingType | None:
     interval_s = INTERVALS_S.get(codes[2])
     accumulation = codes[3]
     at_instant = accumulation in _AT_INSTANT or (
-        accumulation != _DELTA_DATA and interval_s is None and codes[0] == 0
+        accumulation != _DELTA_DATA and codes[2] == 0 and codes[0] == 0
     )
     return ReadingType(
         notation=notation,

@@ -20,6 +20,13 @@ CIM = (
     b"<MeterReading><Meter><mRID>2</mRID></Meter><IntervalBlocks><IntervalReadings/>"
     b"</IntervalBlocks></MeterReading></MeterReadings>"
 )
+EVENTS = (
+    b'<m><Header><Verb>created</Verb></Header><EndDeviceEvents xmlns="u"><EndDeviceEvent>'
+    b"<createdDateTime>2026-01-15T09:07:30Z</createdDateTime><Assets><mRID>M1</mRID></Assets>"
+    b'<EndDeviceEventType ref="3.26.0.85"/><EndDeviceEventDetails><name>a</name><value>b</value>'
+    b"</EndDeviceEventDetails></EndDeviceEvent></EndDeviceEvents><ReadingType><mRID>k</mRID>"
+    b"<Names><name>0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0</name></Names></ReadingType></m>"
+)
 DER = (
     b'[{"device":"d","readings":[{"time":"2026-01-15T10:15:00Z","measurand":"voltage",'
     b'"value":230.1,"unit":"V"}]},{"readings":[{}]}]'
@@ -62,7 +69,12 @@ def test_any_bytes(take: Take, raw: bytes, form: str) -> None:
 
 
 @settings(max_examples=200)
-@given(st.sampled_from([("cim", CIM), ("der", DER), ("sep2", SEP2), ("sep2", STATUS)]), st.data())
+@given(
+    st.sampled_from(
+        [("cim", CIM), ("cim", EVENTS), ("der", DER), ("sep2", SEP2), ("sep2", STATUS)]
+    ),
+    st.data(),
+)
 def test_damaged_messages(take: Take, sample: tuple[str, bytes], data: st.DataObject) -> None:
     form, good = sample
     raw = bytearray(good)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.errors import Rejected
-from bal.harmonise import cim_scan, cim_xml
+from bal.harmonise import cim_scan, cim_tree, cim_xml
 
 KWH = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
 
@@ -287,10 +287,10 @@ def test_lines_are_counted_beyond_16_bits() -> None:
 
 
 def test_tags_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cim_xml, "TAGS_KEPT_MAX", 3)
-    monkeypatch.setattr(cim_xml, "TAG_KEPT_LENGTH_MAX", 30)
+    monkeypatch.setattr(cim_tree, "TAGS_KEPT_MAX", 3)
+    monkeypatch.setattr(cim_tree, "TAG_KEPT_LENGTH_MAX", 30)
     raw = document([element(n) for n in range(3)]).replace(b"<m>", b'<m xmlns="u">')
     few = cim_xml.read(raw)
-    assert len(cim_xml._local_names) <= 3
+    assert len(cim_tree.local_names) <= 3
     monkeypatch.undo()
     assert cim_xml.read(raw) == few
