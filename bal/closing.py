@@ -242,11 +242,12 @@ class _Closing:
     def go_on(self, before: Sequence[BookEntry], registry: Registry) -> None:
         """Note the series that get a device-day without a row, too, and their slot_s.
 
-        before: device-days of the date before; those of revoked devices end there.
+        before: device-days of the date before; those of revoked devices, and of subject epochs
+        that are over, end there.
         """
         for entry in before:
             info = registry.device(entry.device)
-            if info is not None and info.state == "active":
+            if info is not None and info.state == "active" and not _is_over(self._day, info):
                 self._known[entry.device][entry.register] = entry.slot_s
         for entry in self._own.values():
             self._known[entry.device][entry.register] = entry.slot_s
@@ -370,6 +371,11 @@ def _local_day(day: date, info: DeviceInfo) -> tuple[int, int]:
             f"device {info.device} is in {info.zone}, which this release of tzdata has not: "
             "install another one.",
         ) from error
+
+
+def _is_over(day: date, info: DeviceInfo) -> bool:
+    """Whether another subject epoch has this day, which moves begin with."""
+    return 0 < info.until_us <= _local_day(day, info)[0]
 
 
 def _is_day(begin_us: int, end_us: int) -> bool:

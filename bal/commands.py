@@ -14,7 +14,7 @@ from bal.registry import (
     sender_record,
 )
 from bal.subjects import Subjects, draft
-from bal.times import year
+from bal.times import instant_us, year
 
 
 def command_drafts(
@@ -36,6 +36,10 @@ def command_drafts(
         info = replace(_known(registry, command["device"]), state=command["state"])
         subject = subjects.keyed(info.device, message_year)
         return subject, [draft(subject, "device", device_record(info))]
+    if command["command"] == "move":
+        return _move_drafts(command, subjects, registry, message_year)
+    if command["command"] == "lookup":
+        return platform, [draft(platform, "lookup", _lookup_record(command, platform.pseudonym))]
     if command["command"] not in {"grant", "withdraw"}:
         raise ValueError("no such command")
     client = Client(
@@ -75,6 +79,61 @@ def _device_drafts(
         subject = subjects.keyed(pseudonym, message_year)
         drafts.append(draft(subject, "device", device_record(info)))
     return drafts
+
+
+def _move_drafts(
+    command: dict[str, Any], subjects: Subjects, registry: Registry, message_year: int
+) -> tuple[Subject, list[Draft]]:
+    """The end of a subject epoch, the one that begins then, and who speaks for it from now on.
+
+    A meter's exchange ends one device's and begins another's, which may be new.
+    """
+    ends, begins = command["ends"], Pseudonym(command["begins"])
+    at_us, follows = instant_us(command["at"]), command["follows"]
+    old = _known(registry, ends)
+    info = DeviceInfo(
+        begins, old.group, subjects.next_shard(old.group, {}), old.zone, old.kind, old.sender,
+        "active", at_us, 0, follows,
+    )  # fmt: skip
+    changed = [replace(old, until_us=at_us)]
+    if follows and follows != ends:  # the new meter was somebody else's
+        changed.append(replace(_known(registry, follows), until_us=at_us))
+    drafts = [
+        draft(subjects.keyed(one.device, message_year), "device", device_record(one))
+        for one in [*changed, info]
+    ]
+    for sender in sorted(registry.senders.values(), key=lambda one: one.name):
+        again = _speaks_on(sender, Pseudonym(ends), begins, same_meter=follows == ends)
+        if again != sender:
+            own = subjects.keyed(again.subject, message_year)
+            drafts.append(draft(own, "sender", sender_record(again)))
+    return subjects.keyed(begins, message_year), drafts
+
+
+def _speaks_on(sender: Sender, ends: Pseudonym, begins: Pseudonym, *, same_meter: bool) -> Sender:
+    """A meter speaks for itself, whoever lives there; a list has it as before."""
+    if sender.subjects == "self" and same_meter and sender.subject == ends:
+        return replace(sender, subject=begins)
+    if sender.subjects == "list" and ends in sender.allowed:
+        return replace(sender, allowed=sender.allowed | {begins})
+    return sender
+
+
+def _lookup_record(command: dict[str, Any], platform: Pseudonym) -> bytes:
+    """Who looked up whom, and why: nobody is identified without it (docs/spec/registry.md)."""
+    return jcs.encode(
+        {
+            "by": command["by"],
+            "device": platform,
+            "devices": command["devices"],
+            "id": "",
+            "kind": "lookup",
+            "purpose": command["purpose"],
+            "time": command["time"],
+            "v": "1",
+            "why": command["why"],
+        }
+    )
 
 
 def _known(registry: Registry, device: str) -> DeviceInfo:

@@ -243,9 +243,12 @@ class DeviceInfo:
     group: str
     shard: str
     zone: str  # IANA time zone of the metering point
-    kind: str  # meter, der, pmu
+    kind: str  # meter, pmu, der; battery, pv, wind: a der of which more is known
     sender: str  # credential that named it first
     state: str  # active, revoked
+    since_us: int = 0  # of a subject epoch behind another: what ends later is its; 0: from the first
+    until_us: int = 0  # of an epoch that ended: what begins earlier is its; 0: none has
+    follows: str = ""  # pseudonym of the epoch before, whose earlier readings are
 
 
 Certified = Mapping[str, object]  # the certified summary of a message, as JSON

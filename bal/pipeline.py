@@ -13,12 +13,13 @@ from itertools import repeat
 from bal import jcs
 from bal.certify.commitment import commitment, commitments, frame_leaves, part_commitments
 from bal.certify.log import Batch
-from bal.certify.tree import EMPTY_ROOT, leaf_hashes, tree_head
+from bal.certify.tree import EMPTY_ROOT, tree_head
 from bal.commands import command_drafts
 from bal.errors import GridsealError, Rejected
 from bal.harmonise import MeterNames, Resolve, harmonise, turned_away
 from bal.harmonise.instant import parse
 from bal.harmonise.phasors import rate_of, window_record
+from bal.message_records import message_draft, refused_draft, root_of
 from bal.model import (
     PHASORS,
     TYPE_PART,
@@ -36,17 +37,15 @@ from bal.model import (
 )
 from bal.ports import Vault
 from bal.registry import KINDS, Registry, Sender
-from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects, draft
-from bal.times import rfc3339, year
+from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects
+from bal.times import year
 from bal.windows import SECOND_US, Closed, Windows
 
 BATCH_ENTRIES_MAX = 8_192
-REFUSALS_KEPT_MAX = 1_000
 OPERATOR = "$operator"  # the internal credential whose messages are commands
 COMMAND_FORMAT = "command"
 FLUSH_FORMAT = "flush"  # also of the operator: closes windows that nothing else will
 WINDOW_FORMATS = frozenset({"c37118", "pmu", FLUSH_FORMAT})  # of messages that windows are made of
-SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 
 
 @dataclass(slots=True)
@@ -107,7 +106,7 @@ class Worked:
         return list(map(tuple.__new__, repeat(StoredRecord), made))  # twice as quick
 
 
-_PLATFORM_KINDS = KINDS | {"message", "refused"}
+_PLATFORM_KINDS = KINDS | {"lookup", "message", "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +190,7 @@ class Worker:
                 raise Rejected("sender-revoked", "the sender was revoked before this was read")
             if found is None:
                 found = self._harmonise(sender, message, platform, sender_subject, new_devices)
+            self._subjects.by_epoch(found.records, message_year)
             self._take_frames(message, found)
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)
@@ -260,11 +260,15 @@ class Worker:
             frames=len(frames),
             rate=closed.rate or 1,
             root=tree_head(leaves).root,
-            evidence=closed.parts[0] if len(closed.parts) == 1 else _root(closed.parts),
+            evidence=closed.parts[0] if len(closed.parts) == 1 else root_of(closed.parts),
             quality=closed.quality,
         )
         end_us, lines = closed.begin_us + SECOND_US, b"\n".join(frames)
         return Draft(subject, PHASORS, "", closed.begin_us, end_us, Rank.MEASURED, record, lines)
+
+    def stands(self, worked: Worked) -> bool:
+        """Whether `process` would make the same of it, where `work` did by what is known now."""
+        return self._subjects.stands(worked.drafts)
 
     def apply(self, drafts: Sequence[Draft]) -> None:
         """Let command and device records take effect, once they are worked into a batch."""
@@ -330,9 +334,9 @@ def _committed(
 ) -> Worked:
     drafts = new_devices + found.records
     if found.refused:
-        drafts.append(_refused_draft(message, found, sender))
+        drafts.append(refused_draft(message, found, sender))
     if len(found.parts) > 1:
-        drafts.append(_message_draft(message, found.parts, platform, sender))
+        drafts.append(message_draft(message, found.parts, platform, sender))
     return _worked(message, drafts, found)
 
 
@@ -347,53 +351,6 @@ def _worked(message: RawMessage, drafts: list[Draft], found: Harmonised) -> Work
     return Worked(
         message, drafts, entries, found.parts, found.findings, found.refused, taken=found.taken
     )
-
-
-def _refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> Draft:
-    """What was refused of a message, so that the refusal is provable too."""
-    kept = found.refused[:REFUSALS_KEPT_MAX]
-    made = [part.commitment for part in found.parts]
-    evidence = made[0] if len(made) == 1 else _root(made)
-    record = jcs.encode(
-        {
-            "count": str(len(found.refused)),
-            "device": sender.pseudonym,
-            "evidence": evidence.hex(),
-            "format": message.format,
-            "id": "",
-            "kind": "refused",
-            "refused": [{"id": f"#refused-{i}", **f.as_json()} for i, f in enumerate(kept, 1)],
-            "time": rfc3339(message.received_us),
-            "v": "1",
-        }
-    )
-    return draft(sender, "refused", record)
-
-
-def _message_draft(
-    message: RawMessage, parts: Sequence[Part], platform: Subject, sender: Subject
-) -> Draft:
-    """Binds the parts of a message of several subjects together (ARCHITECTURE §2, evidence)."""
-    record = jcs.encode(
-        {
-            "device": platform.pseudonym,
-            "format": message.format,
-            "id": "",
-            "kind": "message",
-            "parts": str(len(parts)),
-            "root": _root([part.commitment for part in parts]).hex(),
-            "sender": sender.pseudonym,
-            "signature": "none",
-            "time": rfc3339(message.received_us),
-            "v": "1",
-        }
-    )
-    return draft(platform, "message", record)
-
-
-def _root(entries: Sequence[Digest]) -> Digest:
-    """RFC 6962 root over commitments; those of parts in the message's order."""
-    return tree_head(leaf_hashes(entries)).root
 
 
 def rules_digest(parts: dict[str, str]) -> str:

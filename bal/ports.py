@@ -168,6 +168,10 @@ class Vault(Protocol):
         """Who it is; None when unknown or erased."""
         ...
 
+    def epochs(self, identity: Identity) -> Sequence[Pseudonym]:
+        """All subject epochs of an identity, the newest first; the first of them is the open one."""
+        ...
+
 
 class CustomerDb(Protocol):
     """The shared customer database: a projection of the log, rebuilt from it at will."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from bal import jcs
 from bal.model import DeviceInfo, Pseudonym
+from bal.times import instant_us, rfc3339
 
 SHARD_DEVICES_MAX = 256  # a row key's partition stays small (ARCHITECTURE §7)
 KINDS = frozenset({"sender", "device", "grant"})
@@ -60,6 +61,7 @@ class Registry:
         self.clients: dict[str, Client] = {}
         self._devices: dict[str, DeviceInfo] = {}
         self._group_sizes: dict[str, int] = {}
+        self.begins: dict[str, tuple[int, str]] = {}  # of later epochs: since_us and follows
         self.zones: frozenset[str] = frozenset()  # of all devices
         self.version = 0  # counts the records applied; caches compare it
 
@@ -94,13 +96,14 @@ class Registry:
         device = Pseudonym(data["device"])
         known = self._devices.get(device)
         if known is not None:  # named first by two workers side by side: one of them counts
-            self._devices[device] = replace(known, state=data["state"])
+            until_us = instant_us(data["until"]) if "until" in data else known.until_us
+            self._devices[device] = replace(known, state=data["state"], until_us=until_us)
             return
         group = data["group"]
         self._group_sizes[group] = self._group_sizes.get(group, 0) + 1
         if data["zone"] not in self.zones:
             self.zones |= {data["zone"]}
-        self._devices[device] = DeviceInfo(
+        info = self._devices[device] = DeviceInfo(
             device,
             data["group"],
             data["shard"],
@@ -108,7 +111,12 @@ class Registry:
             data["class"],
             data["sender"],
             data["state"],
+            instant_us(data["since"]) if "since" in data else 0,
+            instant_us(data["until"]) if "until" in data else 0,
+            data.get("follows", ""),
         )
+        if info.since_us:
+            self.begins[device] = info.since_us, info.follows
 
     def _apply_sender(self, data: Mapping[str, Any]) -> None:
         self.senders[data["name"]] = Sender(
@@ -138,8 +146,16 @@ class Registry:
 
 def device_record(info: DeviceInfo) -> bytes:
     """The `device` record: where a device belongs; its identity is not in it."""
+    epoch: dict[str, object] = {}
+    if info.since_us:
+        epoch["since"] = rfc3339(info.since_us)
+    if info.until_us:
+        epoch["until"] = rfc3339(info.until_us)
+    if info.follows:
+        epoch["follows"] = info.follows
     return jcs.encode(
         {
+            **epoch,
             "class": info.kind,
             "device": info.device,
             "group": info.group,

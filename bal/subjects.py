@@ -6,6 +6,7 @@ the same batch (docs/spec/intake.md).
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from bal.errors import Rejected, Unavailable
 from bal.harmonise import MeterNames
@@ -17,12 +18,19 @@ from bal.times import year
 PLATFORM_SHARD = f"{PLATFORM_GROUP}/0"
 OWN_AUTHORITY = "gridseal"
 PLATFORM_IDENTITY = Identity("name:gridseal/platform/platform")
+SLOT_KINDS = frozenset({"reading", "telemetry", "event"})  # what a device said
 UNTIMED = -1  # no reading is from before 1970
 SUBJECTS_CACHED_MAX = 200_000
 UNKNOWN_AT_ONCE_MAX = 8  # devices looked up one by one; above, all of a message's at once
 
 
-_KINDS = {"c37118": "pmu", "der": "der", "pmu": "pmu", "sep2": "der", "sunspec": "der"}  # of a device, by the format that names it
+_KINDS = {
+    "c37118": "pmu",
+    "der": "der",
+    "pmu": "pmu",
+    "sep2": "der",
+    "sunspec": "der",
+}  # of a device, by the format that names it
 
 
 class ManyUnknown(Exception):
@@ -198,15 +206,61 @@ class Subjects:
             return sender.subject if not plain or own & plain else None
         candidates = self._candidates(sender, names)
         known = self._vault.find(candidates)
-        for identity in candidates:
-            pseudonym = known.get(identity)
-            if pseudonym is None:
-                continue
-            if sender.subjects == "list" and pseudonym in sender.allowed:
-                return pseudonym
-            if sender.subjects == "any" and self._registry.device(pseudonym) is not None:
-                return pseudonym
+        for identity in (one for one in candidates if one in known):
+            newest = known[identity]  # as far as the vault remembers
+            if self._speaks_for(sender, newest) and not self._is_over(newest):
+                return newest
+            # It may begin behind this message, or not be in force; or a later one has begun.
+            for pseudonym in self._vault.epochs(identity):
+                if self._speaks_for(sender, pseudonym):
+                    return pseudonym
         return None
+
+    def _is_over(self, pseudonym: Pseudonym) -> bool:
+        info = self._registry.device(pseudonym)
+        return info is not None and info.until_us > 0
+
+    def _speaks_for(self, sender: Sender, pseudonym: Pseudonym) -> bool:
+        if sender.subjects == "list":
+            return pseudonym in sender.allowed
+        return sender.subjects == "any" and self._registry.device(pseudonym) is not None
+
+    # -- epochs -----------------------------------------------------------------------------
+
+    def stands(self, drafts: Sequence[Draft]) -> bool:
+        """Whether none of these is from before the subject epoch that it was taken for."""
+        begins = self._registry.begins
+        return not begins or not any(self._before(one, begins) for one in drafts)
+
+    def by_epoch(self, drafts: list[Draft], message_year: int) -> None:
+        """Give what devices said of a time before a subject epoch to the epoch of that time.
+
+        A move does not stop late readings: they are his who lived there then
+        (docs/spec/registry.md, subject epochs).
+        """
+        begins = self._registry.begins
+        if not begins:
+            return
+        for number, one in enumerate(drafts):
+            if self._before(one, begins):
+                drafts[number] = self._moved(one, begins, message_year)
+
+    @staticmethod
+    def _before(one: Draft, begins: Mapping[str, tuple[int, str]]) -> bool:
+        found = begins.get(one.subject.pseudonym)
+        return found is not None and one.kind in SLOT_KINDS and 0 <= one.begin_us < found[0]
+
+    def _moved(self, one: Draft, begins: Mapping[str, tuple[int, str]], message_year: int) -> Draft:
+        own = at = one.subject.pseudonym
+        while at in begins and one.begin_us < begins[at][0] and begins[at][1]:
+            at = Pseudonym(begins[at][1])
+        info = self._registry.device(at)
+        if at == own or info is None:  # a meter that nobody had before
+            return one
+        key = self._vault.salt_keys([at], message_year)[at]
+        subject = Subject(at, key, info.group, info.shard)
+        record = one.record.replace(own.encode(), at.encode())
+        return replace(one, subject=subject, record=record)
 
     def _candidates(self, sender: Sender, names: MeterNames) -> list[Identity]:
         candidates = list(names.identities())

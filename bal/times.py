@@ -13,6 +13,14 @@ def rfc3339(us: int) -> str:
     return f"{_second(seconds)}{fraction}Z"
 
 
+def instant_us(text: str) -> int:
+    """The instant that `rfc3339` wrote. Raises ValueError for any other text."""
+    us = (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+    if rfc3339(us) != text:
+        raise ValueError("no instant as it is written here")
+    return us
+
+
 def year(us: int) -> int:
     """The calendar year (UTC) of an instant."""
     return _year_of_day(us // 86_400_000_000)

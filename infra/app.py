@@ -46,6 +46,7 @@ from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
+from infra.identities import Identities
 from infra.http_server import HttpServer, listen
 from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
@@ -235,6 +236,13 @@ class Platform:
             self.clock,
             self.services.command,
         )
+        identities = Identities(
+            self.stores.vault,
+            self.stores.registry,
+            self.services,
+            self.clock,
+            self.services.command,
+        )
         self.ready: dict[str, Any] = {
             "http": self.services.issuer,
             "mqtt": mqtt_url,
@@ -254,6 +262,7 @@ class Platform:
             ca=keys / "ca.crt",
             depth=self.config.anchor.depth,
             enrolment=self.enrolment,
+            identities=identities,
             mqtt=self.mqtt,
             broker=self.broker,
             accounts=self.accounts,

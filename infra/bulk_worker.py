@@ -174,6 +174,8 @@ class BulkWorker:
                 worked.sealed = sealed if worked.parts is read.parts else None
             else:
                 worked = read_columns(message, found, table.subjects)
+                if not self._worker.stands(worked):
+                    return None  # late readings of who lived there before
         except (ValueError, TypeError, IndexError) as error:
             if sent.helper in self._helpers:
                 self._fail(sent.helper, ProcessGone(f"its answer is none: {error}"))

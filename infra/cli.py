@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_day(commands)
     _add_device(commands)
     _add_client(commands)
-    from infra import dso_cli, inspect_cli, operate_cli, simulate_cli, verify_cli
+    from infra import dso_cli, inspect_cli, operate_cli, simulate_cli, subject_cli, verify_cli
 
     verify = commands.add_parser("verify", help="check receipts; trusts nothing of the platform")
     verify_cli.add_arguments(verify)
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     from infra.roles import cli as roles_cli
     from infra.servers import cli as servers_cli
 
-    for more in (dso_cli, inspect_cli, operate_cli, roles_cli, servers_cli):
+    for more in (dso_cli, inspect_cli, operate_cli, roles_cli, servers_cli, subject_cli):
         more.add_commands(commands)
     return parser
 

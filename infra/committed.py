@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from bal.closing import ClosedDay
 from bal.found import Doubts, Found, found_in
 from bal.model import DeviceInfo, Pseudonym
-from bal.pipeline import SLOT_KINDS, Worked
+from bal.pipeline import Worked
 from bal.ports import ArchiveItem
 from bal.registry import Sender
+from bal.subjects import SLOT_KINDS
 
 Device = Callable[[Pseudonym], DeviceInfo | None]
 

@@ -54,7 +54,12 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
         raise Rejected("list-malformed", f"no CSV: {error}", line=reader.line_num) from error
 
 
-def _listed_identity(text: str, line: int) -> Identity:
+def identity_of(text: str) -> Identity:
+    """The identity that somebody typed: as in a list, or a bare name. Raises Rejected."""
+    return _listed_identity(text, None)
+
+
+def _listed_identity(text: str, line: int | None) -> Identity:
     """Raises Rejected for what no device can be known by: nobody would ever match it."""
     try:
         if not text.startswith(("mrid:", "name:")):

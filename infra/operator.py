@@ -12,6 +12,7 @@ from bal.model import Anchor, Close
 from bal.ports import Clock
 from infra.data_folder import Facts
 from infra.enrolment import Enrolment
+from infra.identities import Identities
 from infra.mosquitto_accounts import MosquittoAccounts
 from infra.mqtt_server import MqttServer
 from infra.policy_file import policy_of
@@ -67,6 +68,7 @@ class Operator:
         ca: Path,
         depth: int,
         enrolment: Enrolment,
+        identities: Identities,
         mqtt: MqttServer,
         broker: BrokerSide | None,
         accounts: MosquittoAccounts | None,
@@ -85,6 +87,7 @@ class Operator:
         stored, before somebody looks at the data folder.
         """
         self._ready, self._facts, self._ca, self._depth = ready, facts, ca, depth
+        self._identities = identities
         self._enrolment, self._mqtt, self._end_requests = enrolment, mqtt, end_requests
         self._broker, self._accounts = broker, accounts
         self._deriver, self._anchorer = deriver, anchorer
@@ -106,6 +109,7 @@ class Operator:
             "anchor": self._anchor_now,
             "day-close": self._close_day,
             "settle": self._settle,
+            **self._identities.handlers(),
         }
 
     async def _settle(self, _: dict[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ class _KeptVault:
 
     def __init__(self, vault: SqliteVault) -> None:
         self._vault = vault
-        self.find, self.identity = vault.find, vault.identity
+        self.find, self.identity, self.epochs = vault.find, vault.identity, vault.epochs
 
     def pseudonyms(self, wanted: Sequence[Identity]) -> dict[Identity, Pseudonym]:
         """As Vault, of known identities; Unavailable where one is gone."""

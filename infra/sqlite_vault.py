@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bal.certify.commitment import pseudonym as pseudonym_of
 from bal.model import Identity, Pseudonym
@@ -18,23 +18,36 @@ from infra.sqlite_file import SqliteFile
 KEY_BYTES = 32
 CACHED_MAX = 1 << 18  # identities and salt keys held in memory, each
 
-_FORM = 1
+_FORM = 2
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _ARCHIVE_KEY = "archive"
 
-# One open epoch an identity; closed ones (a move-out) stay for their readings' sake.
+# One open epoch an identity; closed ones stay for their readings' sake. holder: the operator's own
+# word for whose it is, a customer's number; empty where nobody said.
 # Erasing a subject deletes its rows in both tables.
 _SCHEMA = """
 CREATE TABLE subject(
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL, pseudonym_key BLOB NOT NULL,
-    pseudonym TEXT NOT NULL UNIQUE, opened_us INTEGER NOT NULL, closed_us INTEGER);
+    pseudonym TEXT NOT NULL UNIQUE, opened_us INTEGER NOT NULL, closed_us INTEGER,
+    holder TEXT NOT NULL DEFAULT '');
+CREATE INDEX subject_holder ON subject(holder) WHERE holder != '';
+CREATE INDEX subject_identity ON subject(identity);
 CREATE UNIQUE INDEX subject_open ON subject(identity) WHERE closed_us IS NULL;
 CREATE TABLE salt_key(
     subject INTEGER NOT NULL REFERENCES subject(id), year INTEGER NOT NULL, key BLOB NOT NULL,
     PRIMARY KEY(subject, year)) WITHOUT ROWID;
 CREATE TABLE secret(name TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID;
 """
+
+
+class Epoch(NamedTuple):
+    """A subject epoch as the vault has it."""
+
+    identity: Identity
+    pseudonym: Pseudonym
+    holder: str
+    key_years: tuple[int, ...]  # of which a salt key is there
 
 
 class SqliteVault:
@@ -137,6 +150,49 @@ class SqliteVault:
             ).fetchone()
         return None if row is None else Identity(row[0])
 
+    def epochs(self, identity: Identity) -> list[Pseudonym]:
+        """All epochs of an identity, the newest first; the first of them is the open one."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT pseudonym FROM subject WHERE identity = ? ORDER BY id DESC", (identity,)
+            ).fetchall()
+        return [Pseudonym(name) for (name,) in rows]
+
+    def begin(self, identity: Identity, holder: str) -> Pseudonym:
+        """End the open epoch of an identity, and open one that is `holder`'s; atomic, durable."""
+        with self._file.writing() as db:
+            db.execute(
+                "UPDATE subject SET closed_us = ? WHERE identity = ? AND closed_us IS NULL",
+                (self._clock.now_us(), identity),
+            )
+            made = self._open_epoch(db, identity)
+            db.execute("UPDATE subject SET holder = ? WHERE pseudonym = ?", (holder, made))
+        _remember(self._pseudonyms, {identity: made})
+        return made
+
+    def hold(self, pseudonym: Pseudonym, holder: str) -> None:
+        """Say whose an epoch is. Raises KeyError for one that the vault does not know."""
+        with self._file.writing() as db:
+            found = db.execute(
+                "UPDATE subject SET holder = ? WHERE pseudonym = ?", (holder, pseudonym)
+            )
+            if not found.rowcount:
+                raise KeyError(pseudonym)
+
+    def who(self, asked: str) -> list["Epoch"]:
+        """The epochs of a pseudonym, an identity or a holder, the oldest first."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT id, identity, pseudonym, holder FROM subject"
+                " WHERE pseudonym = ?1 OR identity = ?1 OR (holder = ?1 AND holder != '')"
+                " ORDER BY id",
+                (asked,),
+            ).fetchall()
+            return [
+                Epoch(Identity(identity), Pseudonym(name), holder, _years(db, number))
+                for number, identity, name, holder in rows
+            ]
+
     def archive_key(self) -> bytes:
         """The key under which the raw archive knows a message again; made when first asked for."""
         wanted = "SELECT key FROM secret WHERE name = ?", (_ARCHIVE_KEY,)
@@ -179,6 +235,11 @@ class SqliteVault:
         if key is None:
             raise KeyError(pseudonym)
         return key
+
+
+def _years(db: sqlite3.Connection, subject: int) -> tuple[int, ...]:
+    found = db.execute("SELECT year FROM salt_key WHERE subject = ? ORDER BY year", (subject,))
+    return tuple(year for (year,) in found)
 
 
 def _open_row(db: sqlite3.Connection, identity: Identity) -> Pseudonym | None:

@@ -18,6 +18,7 @@ from infra.addresses import busy, host_in_url
 from infra.certificates import load_ca, server_context
 from infra.control import ControlServer
 from infra.enrolment import Enrolment
+from infra.identities import Identities
 from infra.metrics import Metrics
 from infra.mosquitto_accounts import Door, MosquittoAccounts, hang_up
 from infra.mosquitto_intake import Broker, MosquittoIntake
@@ -221,12 +222,16 @@ class CollectorRole:
             clock,
             front.services.command,
         )
+        identities = Identities(
+            front.stores.vault, front.stores.registry, front.services, clock, front.services.command
+        )
         operator = Operator(
             ready=ready,
             facts=made.facts,
             ca=folder.keys / "ca.crt",
             depth=config.anchor.depth,
             enrolment=enrolment,
+            identities=identities,
             mqtt=self._mqtt,
             broker=_BrokerSide(self) if at.host else None,
             accounts=self._new_accounts() if at.host and at.accounts else None,

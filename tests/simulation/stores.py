@@ -63,6 +63,9 @@ class SimVault:
     def identity(self, name: Pseudonym) -> Identity | None:
         return self._identities.get(name)
 
+    def epochs(self, identity: Identity) -> list[Pseudonym]:
+        return list(self.find([identity]).values())
+
     def _random(self) -> bytes:
         self._made += 1
         return sha256(f"{self._world.seed}/vault/{self._made}".encode()).digest()

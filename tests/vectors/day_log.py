@@ -62,6 +62,9 @@ class NamedVault:
     def identity(self, pseudonym: Pseudonym) -> Identity | None:
         return None
 
+    def epochs(self, identity: Identity) -> list[Pseudonym]:
+        return [device(identity)]
+
 
 def device(name: str) -> Pseudonym:
     return pseudonym(seed(f"P {name}"))

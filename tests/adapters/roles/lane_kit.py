@@ -186,6 +186,9 @@ class MemoryVault:
     def find(self, identities: Sequence[Identity]) -> dict[Identity, Pseudonym]:
         return {name: self._known[name] for name in identities if name in self._known}
 
+    def epochs(self, identity: Identity) -> list[Pseudonym]:
+        return list(self.find([identity]).values())
+
     def identity(self, name: Pseudonym) -> Identity | None:
         return next((one for one, found in self._known.items() if found == name), None)
 

@@ -182,3 +182,32 @@ def test_without_being_handed_chance_it_is_not_the_same_twice(tmp_path: Path) ->
         with closing(SqliteVault(tmp_path / folder, FixedClock())) as vault:
             found |= set(vault.pseudonyms(METERS[:1]).values()) | {vault.archive_key()}
     assert len(found) == 4
+
+
+# --- subject epochs (SQLite) -----------------------------------------------------------------------
+
+
+def test_a_later_epoch_is_the_open_one_and_the_earlier_stay(opened: Callable[[], Adapter]) -> None:
+    one, other = opened(), opened()
+    first = one.pseudonyms(METERS[:1])[METERS[0]]
+    assert other.find(METERS[:1]) == {METERS[0]: first}
+    second = one.begin(METERS[0], "K-2")
+    assert one.pseudonyms(METERS[:1]) == one.find(METERS[:1]) == {METERS[0]: second}
+    assert one.epochs(METERS[0]) == other.epochs(METERS[0]) == [second, first]
+    assert one.identity(first) == one.identity(second) == METERS[0]
+    assert one.epochs(METERS[1]) == []
+
+
+def test_who_is_found_by_pseudonym_identity_and_holder(vault: Adapter) -> None:
+    first = vault.pseudonyms(METERS[:1])[METERS[0]]
+    vault.salt_keys([first], 2025)
+    vault.salt_keys([first], 2026)
+    vault.hold(first, "K-1")
+    second = vault.begin(METERS[0], "K-2")
+    other = vault.begin(METERS[1], "K-2")
+    assert vault.who(first) == [(METERS[0], first, "K-1", (2025, 2026))]
+    assert [one.pseudonym for one in vault.who(METERS[0])] == [first, second]
+    assert [one.pseudonym for one in vault.who("K-2")] == [second, other]
+    assert vault.who("") == vault.who("nobody") == []
+    with pytest.raises(KeyError):
+        vault.hold(Pseudonym("A" * 43), "K-1")

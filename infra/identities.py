@@ -1,0 +1,258 @@
+"""Subject epochs and who is behind them: moves, meter exchanges, look-ups, and all about a subject.
+
+What goes on the bus names pseudonyms; identities and holders stay in the vault
+(docs/spec/registry.md, subject epochs). Nobody is identified but behind a record of the log.
+"""
+
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from bal.closing import DEVICE_DAY
+from bal.derive.local_day import date_at, local_day
+from bal.errors import Rejected
+from bal.model import DeviceInfo, Pseudonym, ReadingsQuery
+from bal.ports import Clock
+from bal.provide.device_days import parse_request
+from bal.registry import Registry
+from bal.times import rfc3339
+from infra.commands import Command, Commands, Made, Seen
+from infra.enrolment_list import identity_of
+from infra.services import PlatformServices
+from infra.sqlite_vault import Epoch, SqliteVault
+
+PAGE_ITEMS = 200  # of an export; each with its proof, some KB
+TEXT_MAX = 200
+HOLDER_MAX = 100
+
+
+class Identities:
+    """Commands of the operator about subjects. On one event loop."""
+
+    def __init__(
+        self,
+        vault: SqliteVault,
+        registry: Registry,
+        services: PlatformServices,
+        clock: Clock,
+        put: Callable[[str, str, bytes], Awaitable[None]],
+    ) -> None:
+        """put: as Enrolment's."""
+        self._vault, self._registry, self._services = vault, registry, services
+        self._clock = clock
+        self._commands = Commands(put)
+
+    def handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        """By the name of the command."""
+        return {
+            "subject-move": self._move,
+            "subject-exchange": self._exchange,
+            "subject-hold": self._hold,
+            "subject-show": self._show,
+            "subject-page": self._page,
+            "subject-days": self._days,
+            "subject-day": self._day,
+        }
+
+    # -- epochs -----------------------------------------------------------------------------
+
+    async def _move(self, request: dict[str, Any]) -> dict[str, str]:
+        """Another holder, or none, from the beginning of a local date on; the new pseudonym."""
+        return await self._begin(request["meter"], None, request)
+
+    async def _exchange(self, request: dict[str, Any]) -> dict[str, str]:
+        """Another meter for the same holder, from the beginning of a local date on."""
+        return await self._begin(request["meter"], request["new"], request)
+
+    async def _begin(self, meter: str, new: str | None, request: dict[str, Any]) -> dict[str, str]:
+        old = self._current(meter)
+        holder = _text("holder", request.get("holder", ""), HOLDER_MAX)
+        at_us = _midnight_us(request["date"], old)
+        key = ("subject", meter)
+
+        def make() -> Made[dict[str, str]]:
+            return self._made(old, new, holder, at_us)
+
+        return await self._commands.once(key, (new, holder, at_us), make, self._seen)
+
+    def _made(
+        self, old: DeviceInfo, new: str | None, holder: str, at_us: int
+    ) -> Made[dict[str, str]]:
+        if old.until_us:
+            raise Rejected("epoch-order", "this subject epoch is over already", field="meter")
+        if at_us <= old.since_us:
+            text = f"the epoch began at {rfc3339(old.since_us)}; the next one begins later"
+            raise Rejected("epoch-order", text, field="date")
+        (epoch,) = self._vault.who(old.device)
+        identity, follows = epoch.identity, str(old.device)
+        if new is not None:
+            identity, holder = identity_of(new), epoch.holder
+            known = [one for one in self._vault.epochs(identity) if self._registry.device(one)]
+            follows = str(known[0]) if known else ""
+            if identity == epoch.identity:
+                raise Rejected("identity-invalid", "that is the same meter", field="new")
+        begins = self._vault.begin(identity, holder)
+        command: Command = {
+            "command": "move",
+            "ends": old.device,
+            "begins": begins,
+            "follows": follows,
+            "at": rfc3339(at_us),
+        }
+        return command, {"ends": old.device, "begins": begins, "at": rfc3339(at_us)}
+
+    def _seen(self, command: Command) -> Seen:
+        begun = self._registry.device(Pseudonym(command["begins"]))
+        return Seen.NOTHING if begun is None else Seen.IN_FORCE
+
+    async def _hold(self, request: dict[str, Any]) -> dict[str, str]:
+        """Say whose the present epoch is; nothing else changes."""
+        info = self._current(request["meter"])
+        self._vault.hold(info.device, _text("holder", request["holder"], HOLDER_MAX))
+        return {"device": info.device}
+
+    def _current(self, asked: str) -> DeviceInfo:
+        """The newest epoch in force of an identity, or the one of a pseudonym."""
+        found = self._registry.device(Pseudonym(asked))
+        if found is not None:
+            return found
+        for pseudonym in self._vault.epochs(identity_of(asked)):
+            info = self._registry.device(pseudonym)
+            if info is not None:
+                return info
+        raise Rejected("name-unknown", "no device has this identity or pseudonym", field="meter")
+
+    # -- look-ups ---------------------------------------------------------------------------
+
+    async def _show(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """The epochs of a pseudonym, an identity or a holder; after the record of who asked.
+
+        Raises Rejected("purpose-missing") where no reason is given, and where nobody is known so.
+        """
+        why = _text("why", request["why"], TEXT_MAX)
+        if not why:
+            raise Rejected("purpose-missing", "say why: --why TEXT; it is recorded", field="why")
+        found = self._vault.who(request["who"]) or self._by_name(request["who"])
+        known = [one for one in found if self._registry.device(one.pseudonym) is not None]
+        if not known:
+            text = "no device has this pseudonym, identity or holder"
+            raise Rejected("name-unknown", text, field="who")
+        command: Command = {
+            "command": "lookup",
+            "by": _text("by", request["by"], TEXT_MAX),
+            "devices": [one.pseudonym for one in known],
+            "purpose": "export" if request.get("export") else "show",
+            "time": rfc3339(self._clock.now_us()),
+            "why": why,
+        }
+        key = ("lookup", request["who"])
+        asked = (request["by"], why, command["purpose"])
+        # Nothing shows whether one came; given again it is recorded twice, which does no harm.
+        await self._commands.once(key, asked, lambda: (command, None), lambda _: Seen.OVER)
+        return [self._epoch_json(one) for one in known]
+
+    def _by_name(self, asked: str) -> list[Epoch]:
+        try:
+            return self._vault.who(identity_of(asked))
+        except Rejected:
+            return []
+
+    def _epoch_json(self, epoch: Epoch) -> dict[str, Any]:
+        info = self._registry.device(epoch.pseudonym)
+        assert info is not None
+        return {
+            "identity": epoch.identity,
+            "device": epoch.pseudonym,
+            "holder": epoch.holder,
+            "group": info.group,
+            "zone": info.zone,
+            "kind": info.kind,
+            "state": info.state,
+            "since": rfc3339(info.since_us) if info.since_us else "",
+            "until": rfc3339(info.until_us) if info.until_us else "",
+            "key_years": [str(year) for year in epoch.key_years],
+        }
+
+    # -- all about a subject ----------------------------------------------------------------
+
+    async def _page(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Some records of one pseudonym, every version, each with its receipt."""
+        return await to_thread(self._records, request)
+
+    def _records(self, request: dict[str, Any]) -> dict[str, Any]:
+        size = int(request["size"]) or self._services.stored_size()
+        after = request["after"]
+        page = self._services.readings(
+            ReadingsQuery(
+                groups=None,
+                device=request["device"],
+                as_of_size=size,
+                versions="all",
+                after=None if after is None else tuple(after),
+                limit=PAGE_ITEMS,
+            )
+        )
+        items = [
+            {
+                "index": str(row.index),
+                "kind": row.kind,
+                "record": row.certified.decode(),
+                "receipt": self._services.receipt(row.index),
+            }
+            for row in page.rows
+        ]
+        return {"items": items, "after": page.after and list(page.after), "size": size}
+
+    async def _days(self, request: dict[str, Any]) -> list[tuple[str, str]]:
+        """Dates and registers of which there are device-days of one pseudonym."""
+        return await to_thread(self._dates, self._device(request["device"]))
+
+    def _dates(self, info: DeviceInfo) -> list[tuple[str, str]]:
+        found: dict[tuple[str, str], None] = {}
+        query = ReadingsQuery(
+            groups=None,
+            device=info.device,
+            kind=DEVICE_DAY,
+            as_of_size=self._services.stored_size(),
+            limit=PAGE_ITEMS,
+        )
+        while True:
+            page = self._services.readings(query)
+            for row in page.rows:
+                found[date_at(row.begin_us, info.zone).isoformat(), row.register] = None
+            if page.after is None:
+                return list(found)
+            query = replace(query, after=page.after)
+
+    async def _day(self, request: dict[str, Any]) -> str:
+        """The device-day of one date and register, with the proof of it, as REST gives it."""
+        info = self._device(request["device"])
+        asked = parse_request(request["date"], f"register={request['register']}".encode())
+        return (await to_thread(self._services.device_day, info, asked)).decode()
+
+    def _device(self, pseudonym: str) -> DeviceInfo:
+        info = self._registry.device(Pseudonym(pseudonym))
+        if info is None:
+            raise Rejected("name-unknown", "no device has this pseudonym", field="device")
+        return info
+
+
+def _midnight_us(text: str, info: DeviceInfo) -> int:
+    """When a date begins at the metering point: moves and exchanges count from midnight on."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
+        raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
+    return local_day(day, info.zone)[0]
+
+
+def _text(field: str, text: str, length_max: int) -> str:
+    if len(text) > length_max or not text.isprintable():
+        raise Rejected(
+            "parameter-invalid", f"at most {length_max} printable characters", field=field
+        )
+    return text.strip()

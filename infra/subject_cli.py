@@ -1,0 +1,182 @@
+"""`gridseal subject`: who lives where since when, who is behind a pseudonym, all about one."""
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bal.errors import Stop
+from infra.control import call
+
+TIMEOUT_S = 120
+README = """What this platform holds about the subject of these pseudonyms.
+
+subject.json            the pseudonyms, since when and until when each was used
+<pseudonym>/records.jsonl   every reading and event, every version, in order of time, one a line
+<pseudonym>/receipts/       the proof of each, by its index in the log
+<pseudonym>/days/           what was closed of each day, with the proof that nothing is left out
+policy.txt              what a verifier starts from; get it from the operator another way, too
+
+Each receipt can be checked without the platform, by anybody:
+
+    gridseal verify <pseudonym>/receipts/*.tlog-proof --policy policy.txt
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the command line."""
+    text = "subject epochs: moves, meter exchanges, who is behind a pseudonym, all about one"
+    subject = commands.add_parser("subject", help=text, description=text)
+    verbs = subject.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_epochs(verbs)
+    _add_looks(verbs)
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+
+
+def _add_epochs(verbs: Any) -> None:
+    meter = "identity (mrid:…, name:…/…/…, or a bare name) or pseudonym"
+    from_ = "the first day, YYYY-MM-DD: counts from midnight at the metering point"
+    for name, text in (
+        ("move-in", "readings from a day on are another holder's, under a new pseudonym"),
+        ("move-out", "readings from a day on are nobody's yet, under a new pseudonym"),
+        ("exchange", "from a day on another meter measures for the same holder"),
+        ("hold", "say whose a meter's present epoch is; nothing else changes"),
+    ):
+        command = verbs.add_parser(name, help=text, description=text)
+        command.add_argument("meter", metavar="METER", help=meter)
+        if name == "exchange":
+            command.add_argument("new", metavar="NEW", help="identity of the new meter")
+        if name in {"move-in", "hold"}:
+            command.add_argument(
+                "--holder", required=True, metavar="WORD",
+                help="your own word for whose it is, a customer number; stays in the vault",
+            )  # fmt: skip
+        if name != "hold":
+            command.add_argument("--from", dest="date", required=True, metavar="DATE", help=from_)
+        _data(command)
+        command.set_defaults(run=_hold if name == "hold" else _begin)
+
+
+def _begin(arguments: argparse.Namespace) -> int:
+    asked: dict[str, Any] = {"meter": arguments.meter, "date": arguments.date}
+    if hasattr(arguments, "holder"):
+        asked["holder"] = arguments.holder
+    name = "subject-move"
+    if hasattr(arguments, "new"):
+        name, asked["new"] = "subject-exchange", arguments.new
+    made = call(arguments.data, name, **asked)
+    sys.stdout.write(
+        f"what {made['ends']} measures ends at {made['at']};\n"
+        f"from then on it is {made['begins']}'s. Late readings of before go to the former.\n"
+    )
+    return 0
+
+
+def _hold(arguments: argparse.Namespace) -> int:
+    made = call(arguments.data, "subject-hold", meter=arguments.meter, holder=arguments.holder)
+    sys.stdout.write(f"{made['device']} is held by {arguments.holder}\n")
+    return 0
+
+
+def _add_looks(verbs: Any) -> None:
+    for name, text in (
+        ("show", "who is behind a pseudonym, or the pseudonyms of a meter or holder"),
+        ("export", "write all about a subject to a file: records, days, and their proofs"),
+    ):
+        command = verbs.add_parser(
+            name, help=text, description=f"{text}. The log records who asked, and why."
+        )
+        command.add_argument("who", metavar="WHO", help="pseudonym, identity or holder")
+        command.add_argument("--why", required=True, metavar="TEXT", help="the reason, recorded")
+        command.add_argument(
+            "--by", default=getpass.getuser(), metavar="NAME", help="who asks: %(default)s"
+        )
+        if name == "export":
+            command.add_argument(
+                "--to", type=Path, required=True, metavar="FILE.zip", help="a new file, made 0600"
+            )
+        else:
+            command.add_argument("--json", action="store_true", help="one JSON object a line")
+        _data(command)
+        command.set_defaults(run=_export if name == "export" else _show)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    epochs = call(
+        arguments.data, "subject-show", who=arguments.who, why=arguments.why, by=arguments.by
+    )
+    for one in epochs:
+        if arguments.json:
+            sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
+            continue
+        span = f"{one['since'] or 'the first reading'} to {one['until'] or 'today'}"
+        sys.stdout.write(
+            f"{one['device']}  {one['identity']}\n"
+            f"  {span}; holder: {one['holder'] or 'not said'};"
+            f" group {one['group']}, {one['zone']}, {one['kind']}, {one['state']};"
+            f" keys of {', '.join(one['key_years']) or 'no year'}\n"
+        )
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    epochs = call(
+        arguments.data, "subject-show",
+        who=arguments.who, why=arguments.why, by=arguments.by, export=True,
+    )  # fmt: skip
+    policy = call(arguments.data, "policy")
+    try:
+        descriptor = open(arguments.to, "xb", opener=_private)  # noqa: SIM115 - an opener
+    except FileExistsError as error:
+        raise Stop("usage", f"--to {arguments.to} is there already") from error
+    records = days = 0
+    with descriptor, zipfile.ZipFile(descriptor, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("README.txt", README)
+        made.writestr("subject.json", json.dumps(epochs, ensure_ascii=False, indent=1) + "\n")
+        made.writestr("policy.txt", policy)
+        for one in epochs:
+            lines = []
+            for item in _records(arguments.data, one["device"]):
+                lines.append(item["record"])
+                made.writestr(
+                    f"{one['device']}/receipts/{item['index']}.tlog-proof", item["receipt"]
+                )
+            made.writestr(f"{one['device']}/records.jsonl", "".join(f"{line}\n" for line in lines))
+            records += len(lines)
+            for day, register in call(arguments.data, "subject-days", device=one["device"]):
+                text = call(
+                    arguments.data, "subject-day", timeout_s=TIMEOUT_S,
+                    device=one["device"], date=day, register=register,
+                )  # fmt: skip
+                made.writestr(f"{one['device']}/days/{day}-{register}.json", text)
+                days += 1
+    sys.stdout.write(
+        f"{arguments.to}: {len(epochs)} pseudonyms, {records} records with their receipts,"
+        f" {days} device-days; README.txt in it says how to check them\n"
+    )
+    return 0
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _records(data: Path, device: str) -> Iterator[dict[str, str]]:
+    """All of one pseudonym, as of when the first page was made."""
+    after, size = None, 0
+    while True:
+        page = call(
+            data, "subject-page", timeout_s=TIMEOUT_S, device=device, after=after, size=size
+        )
+        yield from page["items"]
+        after, size = page["after"], page["size"]
+        if after is None:
+            return

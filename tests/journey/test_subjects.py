@@ -1,0 +1,122 @@
+"""Subject epochs from outside: people move, meters are exchanged, someone asks who and what."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journey.conftest import Caller, Running, cim
+
+METER, NEW = "0001", "0002"
+
+
+@pytest.fixture(scope="module")
+def caller(platform: Running, tmp_path_factory: pytest.TempPathFactory) -> Caller:
+    meters = tmp_path_factory.mktemp("subjects") / "meters.csv"
+    meters.write_text(f"{METER},north,Europe/Berlin,meter\n")
+    platform.enrol("headend", "--subjects", str(meters), "--group", "north")
+    scope = "messages.write readings.read devices.read"
+    return platform.client("dso", scope, "--group", "north")
+
+
+def send(caller: Caller, *ends: str, meter: str = "0001") -> None:
+    """A quarter-hour's reading of a meter for each end."""
+    for number, end in enumerate(ends):
+        raw = cim((meter, end, f"0.{100 + number}"))
+        answer = caller.request("POST", "/v1/messages?format=cim", content=raw)
+        assert answer.status_code in {200, 202}, answer.text
+        assert answer.json()["type"] == "certified", answer.text
+
+
+def shown(platform: Running, who: str) -> list[dict[str, Any]]:
+    said = platform.cli(
+        "subject", "show", who, "--why", "a letter", "--by", "clerk", "--json",
+        "--data", platform.data,
+    )  # fmt: skip
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_from_the_day_of_a_move_on_a_meter_is_another_subjects(
+    platform: Running, caller: Caller, tmp_path: Path
+) -> None:
+    send(caller, "2026-01-14T23:45:00Z")
+    (before,) = shown(platform, METER)
+    platform.cli("subject", "hold", METER, "--holder", "K-1", "--data", platform.data)
+    said = platform.cli(
+        "subject", "move-in", METER, "--holder", "K-2", "--from", "2026-01-16",
+        "--data", platform.data,
+    )  # fmt: skip
+    assert "2026-01-15T23:00:00Z" in said  # midnight at the meter
+    send(caller, "2026-01-15T23:15:00Z", "2026-01-15T23:00:00Z", "2026-01-15T12:00:00Z")
+    one, two = shown(platform, METER)
+    assert (one["device"], one["holder"], one["until"]) == (
+        before["device"], "K-1", "2026-01-15T23:00:00Z",
+    )  # fmt: skip
+    assert (two["holder"], two["since"], two["until"]) == ("K-2", "2026-01-15T23:00:00Z", "")
+    ends = {
+        device: [each["record"]["end"] for each in caller.readings(device=device)]
+        for device in (one["device"], two["device"])
+    }
+    assert ends[one["device"]] == [
+        "2026-01-14T23:45:00Z", "2026-01-15T12:00:00Z", "2026-01-15T23:00:00Z",  # late ones, too
+    ]  # fmt: skip
+    assert ends[two["device"]] == ["2026-01-15T23:15:00Z"]
+    assert [each["device"] for each in shown(platform, "K-2")] == [two["device"]]
+    for day in ("2026-01-15", "2026-01-16"):
+        platform.cli("day", "close", day, "--data", platform.data)
+    exported(platform, "K-1", tmp_path, records=3)
+
+
+def exported(platform: Running, who: str, folder: Path, records: int) -> None:
+    """All about one subject, checked by who has nothing else."""
+    file = folder / "all.zip"
+    platform.cli(
+        "subject", "export", who, "--why", "Article 15", "--to", file, "--data", platform.data
+    )
+    assert file.stat().st_mode & 0o777 == 0o600
+    with zipfile.ZipFile(file) as made:
+        made.extractall(folder / "out")
+    (epoch,) = json.loads((folder / "out" / "subject.json").read_text())
+    own = folder / "out" / epoch["device"]
+    assert len((own / "records.jsonl").read_text().splitlines()) == records
+    receipts = sorted((own / "receipts").iterdir())
+    assert len(receipts) == records
+    for receipt in receipts:
+        platform.cli(
+            "verify", receipt, "--policy", folder / "out" / "policy.txt", "--accept-own-chain",
+            "--ca", platform.ready["ca"],
+        )  # fmt: skip
+    assert [one.name[:10] for one in (own / "days").iterdir()] == ["2026-01-15"]
+
+
+def test_after_an_exchange_the_new_meter_is_the_same_holders(
+    platform: Running, caller: Caller
+) -> None:
+    platform.cli("subject", "exchange", METER, NEW, "--from", "2026-02-01", "--data", platform.data)
+    send(caller, "2026-02-01T00:15:00Z", meter="0002")
+    old, new = shown(platform, "K-2")
+    assert (old["identity"], new["identity"]) == ("name://0001", "name://0002")
+    assert old["until"] == new["since"] == "2026-01-31T23:00:00Z"
+    assert len(caller.readings(device=new["device"])) == 1
+
+
+def test_what_can_not_be_is_refused_and_changes_nothing(platform: Running, caller: Caller) -> None:
+    data = ("--data", platform.data)
+    before = shown(platform, "K-2")
+    for words, said in (
+        (("move-in", NEW, "--holder", "K-3", "--from", "2026-01-01"), "begins later"),
+        (("move-in", METER, "--holder", "K-3", "--from", "2026-03-01"), "over already"),
+        (("move-out", NEW, "--from", "1.3.2026"), "YYYY-MM-DD"),
+        (("exchange", NEW, NEW, "--from", "2026-03-01"), "the same meter"),
+        (("move-out", "0009", "--from", "2026-03-01"), "no device"),
+        (("show", "nobody", "--why", "x"), "no device"),
+        (("show", METER, "--why", " "), "say why"),
+    ):
+        assert said in platform.refused("subject", *words, *data)
+    assert shown(platform, "K-2") == before
+
+
+def test_all_of_it_can_be_made_again_from_the_log(platform: Running, caller: Caller) -> None:
+    platform.check()

@@ -1,0 +1,154 @@
+"""Subject epochs: whose a reading is when people move (docs/spec/registry.md, subject epochs)."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bal import jcs
+from bal.model import Draft, Pseudonym, Subject
+from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worked, Worker
+from bal.registry import Registry
+from bal.subjects import Subjects, identity_of_name
+from bal.times import instant_us, rfc3339
+from infra.sqlite_vault import SqliteVault
+from infra.system_clock import SystemClock
+from tests.journey.conftest import cim
+from tests.unit.core.test_subjects import Line
+
+METER = identity_of_name("m-1")
+MOVE = "2026-01-10T00:00:00Z"
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    return Line(tmp_path)
+
+
+def move(line: Line, at: str, ends: Pseudonym, begins: Pseudonym, follows: str = "") -> Worked:
+    command = {"command": "move", "ends": ends, "begins": begins, "follows": follows or ends}
+    return line.take(OPERATOR, COMMAND_FORMAT, jcs.encode({**command, "at": at}))
+
+
+def said(worked: Worked) -> list[tuple[str, str]]:
+    """Whose each reading is, and when it ended."""
+    readings = [jcs.decode(one.record) for one in worked.drafts if one.kind == "reading"]
+    assert [one.subject.pseudonym for one in worked.drafts if one.kind == "reading"] == [
+        record["device"] for record in readings
+    ]
+    return [(str(record["device"]), str(record["end"])) for record in readings]
+
+
+def sent(line: Line, sender: str, *ends: str) -> Worked:
+    return line.take(sender, "cim", cim(*(("m-1", end, "1.0") for end in ends)))
+
+
+BEFORE, AT, BEHIND = "2026-01-09T23:45:00Z", MOVE, "2026-01-10T00:15:00Z"
+
+
+@pytest.mark.parametrize("subjects", ["self", "list", "any"])
+def test_an_interval_that_begins_before_the_move_is_the_formers(line: Line, subjects: str) -> None:
+    """And who might speak for the meter speaks for it as before."""
+    name = "m-1" if subjects == "self" else "headend"
+    first = line.vault.pseudonyms([METER])[METER]
+    item = {"device": first, "group": "g", "zone": "UTC", "kind": "meter"}
+    listed = {"allowed": [first], "devices": [item]} if subjects == "list" else {}
+    line.enrol(name, subjects, **listed)
+    assert said(sent(line, name, BEFORE)) == [(first, BEFORE)]
+    second = line.vault.begin(METER, "K-2")
+    assert said(sent(line, name, BEHIND)) == [(first, BEHIND)]  # the move is not in force yet
+    move(line, MOVE, first, second)
+    assert said(sent(line, name, BEFORE, AT, BEHIND)) == [
+        (first, BEFORE), (first, AT), (second, BEHIND),
+    ]  # fmt: skip
+    old, new = line.registry.device(first), line.registry.device(second)
+    assert old is not None
+    assert new is not None
+    assert (old.until_us, new.since_us) == (instant_us(MOVE), instant_us(MOVE))
+    assert (new.group, new.zone, new.kind, new.follows) == (old.group, old.zone, old.kind, first)
+
+
+def test_each_late_reading_goes_back_as_far_as_it_is_old(line: Line) -> None:
+    line.enrol("headend", "any")
+    epochs = [line.vault.pseudonyms([METER])[METER]]
+    sent(line, "headend", "2026-01-01T00:15:00Z")
+    for day in ("05", "10"):
+        epochs.append(line.vault.begin(METER, ""))
+        move(line, f"2026-01-{day}T00:00:00Z", *epochs[-2:])
+    found = said(sent(line, "headend", *(f"2026-01-{day}T12:00:00Z" for day in ("02", "07", "12"))))
+    assert [device for device, _ in found] == epochs
+
+
+def test_what_was_taken_before_the_move_is_made_again_the_same(line: Line) -> None:
+    """Replay: a worker that has not read of the move yet, of a vault that knows of it."""
+    line.enrol("headend", "any")
+    first = line.vault.pseudonyms([METER])[METER]
+    taken = sent(line, "headend", BEFORE)
+    records = [one.record for one in taken.drafts if one.kind == "device"]
+    move(line, MOVE, first, line.vault.begin(METER, "K-2"))
+    earlier = Registry()
+    for record in records:
+        earlier.apply(record)
+    earlier.senders.update(line.registry.senders)
+    again = Worker(line.vault, earlier).process(taken.message)
+    assert [one.subject.pseudonym for one in again.drafts] == [first] * len(again.drafts)
+
+
+def test_a_process_that_remembers_the_former_pseudonym_takes_the_newer(
+    line: Line, tmp_path: Path
+) -> None:
+    line.enrol("headend", "any")
+    first = line.vault.pseudonyms([METER])[METER]
+    sent(line, "headend", BEFORE)
+    other = SqliteVault(tmp_path / "vault", SystemClock())
+    second = other.begin(METER, "K-2")
+    move(line, MOVE, first, second)
+    assert line.vault.find([METER]) == {METER: first}  # stale
+    assert said(sent(line, "headend", BEHIND)) == [(second, BEHIND)]
+    other.close()
+
+
+def test_an_exchanged_meters_readings_of_before_are_whose_it_was_then(line: Line) -> None:
+    """The new meter was in service elsewhere."""
+    line.enrol("headend", "any")
+    used = identity_of_name("m-2")
+    line.take("headend", "cim", cim(("m-1", BEFORE, "1.0"), ("m-2", BEFORE, "1.0")))
+    found = line.vault.find([METER, used])
+    begins = line.vault.begin(used, "K-1")
+    move(line, MOVE, found[METER], begins, follows=found[used])
+    worked = line.take("headend", "cim", cim(("m-2", AT, "2.0"), ("m-2", BEHIND, "2.0")))
+    assert said(worked) == [(found[used], AT), (begins, BEHIND)]
+    ended = line.registry.device(found[used])
+    assert ended is not None
+    assert ended.until_us == instant_us(MOVE)
+
+
+def test_nobody_is_looked_up_without_a_record_of_it(line: Line) -> None:
+    command = {
+        "command": "lookup", "by": "clerk", "devices": ["d"], "purpose": "show",
+        "time": MOVE, "why": "a letter",
+    }  # fmt: skip
+    worked = line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
+    (draft,) = worked.drafts
+    record = jcs.decode(draft.record)
+    assert {name: record[name] for name in command if name != "command"} == {
+        name: value for name, value in command.items() if name != "command"
+    }
+    assert record["kind"] == draft.kind == "lookup"
+    (row,) = worked.rows(7)
+    assert row.shard.startswith("$platform")
+
+
+@given(st.integers(0, 4_000_000_000_000_000))
+def test_an_instant_that_was_written_is_read(us: int) -> None:
+    assert instant_us(rfc3339(us)) == us
+
+
+def test_where_nobody_moved_nothing_is_looked_at(line: Line) -> None:
+    subject = Subject(Pseudonym("p"), bytes(32), "g", "g/0")
+    drafts = [Draft(subject, "reading", "", 0, 1, 2, b"{}")]  # type: ignore[arg-type]
+    subjects = Subjects(line.vault, Registry())
+    subjects.by_epoch(drafts, 2026)
+    assert subjects.stands(drafts)
+    assert drafts[0].record == b"{}"
