@@ -91,7 +91,7 @@ def _numbers(node: Node) -> dict[str, int | None] | None:
 def _obis(node: Node) -> tuple[Obis, str] | NotTaken:
     """The OBIS code, and the logical device that counts it."""
     names, codes = node.texts("qualifiedLogicalName"), node.texts("obisCode")
-    parts = names[0].strip(_SPACE).split(".") if len(names) == 1 else []
+    parts = names[0].strip(_SPACE).rsplit(".", 2) if len(names) == 1 else []
     if len(parts) != 3 or len(codes) > 1:
         text = "nothing says whether the meter or the gateway counts: no <OBIS>.<device>.sm"
         return NotTaken("incomplete", "logical-name-missing", text)
