@@ -53,6 +53,11 @@ class StoredFinding:
         _, partition, offset, _, epoch = self.place
         return epoch, partition, offset
 
+    @property
+    def on_bus(self) -> bool:
+        """Whether there is such a message: what the guard refused never got there."""
+        return self.place[1] >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuery:

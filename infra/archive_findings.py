@@ -25,7 +25,9 @@ CREATE INDEX finding_device ON finding(device);
 CREATE INDEX finding_sender ON finding(sender);
 CREATE INDEX finding_code ON finding(code);
 CREATE INDEX finding_received ON finding(received_us);
+CREATE INDEX finding_turned_away ON finding(place) WHERE lane < 0;
 """
+TURNED_AWAY_MAX = 10_000  # of what the bus never saw, the newest
 _INSERT = (
     "INSERT OR IGNORE INTO finding(first, lane, place, number, epoch, count, received_us, format,"
     " sender, device, grp, code, severity, said) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -50,18 +52,35 @@ def put(db: sqlite3.Connection, items: Iterable[ArchiveItem]) -> None:
         db.executemany(_INSERT, rows)
 
 
+def put_turned_away(db: sqlite3.Connection, items: Iterable[StoredFinding]) -> None:
+    """Keep what no message of the bus stands for; its partition is below 0. The oldest ones go."""
+    rows = [
+        (*one.place, one.count, one.received_us, one.format, one.sender, one.device, one.group,
+         one.finding.code, one.finding.severity, _said(one.finding))
+        for one in items
+    ]  # fmt: skip
+    db.executemany(_INSERT, rows)
+    oldest = "SELECT place FROM finding WHERE lane < 0 ORDER BY place DESC LIMIT 1 OFFSET ?"
+    sql = f"DELETE FROM finding WHERE lane < 0 AND place <= ({oldest})"  # noqa: S608  no value in it
+    db.execute(sql, [TURNED_AWAY_MAX])
+
+
+def _said(one: Finding) -> str:
+    said = [one.field, one.line, one.clause, one.text]
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+
+
 def _rows(item: ArchiveItem) -> Iterator[tuple[object, ...]]:
     doubts, message = item.doubts, item.message
     if doubts is None:
         return
     for number, found in enumerate(doubts.items):
         one = found.finding
-        said = [one.field, one.line, one.clause, one.text]
         yield (
             doubts.first_index, message.partition, message.offset, number, message.epoch,
             doubts.count, message.received_us, message.format,
             doubts.sender, found.device, found.group,
-            one.code, one.severity, json.dumps(said, ensure_ascii=False, separators=(",", ":")),
+            one.code, one.severity, _said(one),
         )  # fmt: skip
 
 

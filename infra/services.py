@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,7 @@ from infra.intake_writer import Accepted, IntakeWriter
 from infra.notifier import Notifier, certified_summary
 from infra.receipts import Receipts
 from infra.sqlite_archive import SqliteArchive
+from infra.turned_away import TurnedAway
 from infra.turns import Turns
 
 SUBMIT_S = 2.5  # for the bus to take what came by REST, before the caller is asked to come again
@@ -116,6 +118,9 @@ class PlatformServices:
         self._notifier, self._limits, self._backlog_max = notifier, limits, backlog_max
         self._keys, self._rpc, self._health, self._metrics = keys, rpc, health, metrics
         self._on_refused = on_refused
+        self._turned_away = TurnedAway(
+            lambda: stores.archive, lambda: stores.registry, lambda: sight.visible_size, _now_us
+        )
         self._turns = Turns()
         # A slow database has these threads only, not those of the guard.
         self._summaries = Lane("certified messages", LaneLimits(threads_max=4, waiting_max=512))
@@ -188,6 +193,7 @@ class PlatformServices:
             return await self._taken(credential, form, raw, within_s)
         except Rejected as error:
             self._on_refused(error.code)
+            self._turned_away.note(credential, form, error)
             raise
         except Unavailable:
             self._on_refused("unavailable")
@@ -336,6 +342,10 @@ class PlatformServices:
     def metrics(self) -> str:
         """Prometheus text."""
         return self._metrics()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
 
 
 def client_of(registry: Registry, client_id: str) -> ClientInfo | None:

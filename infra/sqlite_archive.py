@@ -119,6 +119,11 @@ class SqliteArchive:
                     _check_same(db, clear)
             archive_findings.put(db, items)
 
+    def note_turned_away(self, items: Sequence[StoredFinding]) -> None:
+        """Put what was refused before the bus into the list of findings."""
+        with self._file.writing() as db:
+            archive_findings.put_turned_away(db, items)
+
     def _with_findings(self, *, read_only: bool) -> None:
         """The list of findings is there: made empty in a file that has none, of before it was."""
         with self._file.reading() as db:

@@ -138,9 +138,9 @@ def page(
     following = None
     if len(found) > len(shown):
         following = cursors.seal(key, request.identity(client), shown[-1].place)
-    messages = {one.batch: "" for one in shown}
-    messages |= {batch: message_of(*batch) for batch in messages}
-    items = [_item(one, messages[one.batch]) for one in shown]
+    batches = dict.fromkeys(one.batch for one in shown if one.on_bus)
+    messages = {batch: message_of(*batch) for batch in batches}
+    items = [_item(one, messages.get(one.batch, "")) for one in shown]
     return msgspec.json.encode(_Page(items, following)), following
 
 
@@ -152,7 +152,7 @@ def _may_know(client: ClientInfo, one: StoredFinding) -> bool:
 def _item(one: StoredFinding, message: str) -> _Item:
     return _Item(
         message=message,
-        batch="/".join(map(str, one.batch)),
+        batch="/".join(map(str, one.batch)) if one.on_bus else "",
         first_index=one.place[0],
         count=one.count,
         received=rfc3339(one.received_us),

@@ -72,10 +72,19 @@ def test_a_message_refused_whole_is_found_and_stays_after_a_kill(
     answer = operator.request("POST", "/v1/messages?format=cim", content=b"<a/>")
     assert answer.status_code == 422
     assert [one["code"] for one in answer.json()["refused"]] == ["no-meter-reading"]
-    before = findings(operator)
+    for form in ("cim", "nonsense"):
+        answer = operator.request("POST", f"/v1/messages?format={form}", content=b"<a>")
+        assert answer.status_code in {400, 422}
+    wait_for(lambda: findings(operator, code="xml-malformed"))  # the bus never saw it
+    [early] = findings(operator, code="xml-malformed")
+    assert (early["message"], early["batch"], early["count"]) == ("", "", 0)
+    assert (early["severity"], early["format"], early["line"]) == ("refused", "cim", "1")
+    before = findings(operator, code="no-meter-reading")
+    assert early["sender"] == before[0]["sender"] != ""
     assert before[0]["code"] == "no-meter-reading"
     assert before[0]["message"] == sha256(b"<a/>").hexdigest()
     platform.kill()
     platform.start()
-    assert findings(operator) == before
+    assert findings(operator, code="no-meter-reading") == before
+    assert findings(operator, code="xml-malformed") == [early]
     platform.check()
