@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from bal.errors import Rejected
 from bal.harmonise.der import MEASURANDS, PHASES, UNITS
+from bal.harmonise.sep2_der_table import MEMBERS, Value
+from bal.harmonise.sunspec_table import MODELS
 from bal.provide.rdf import Viewed
 from tests.unit.harmonise.conftest import take_message
 
@@ -98,6 +100,35 @@ def der(draw: st.DrawFn) -> tuple[bytes, str]:
     return json.dumps(items).encode(), "der"
 
 
+@st.composite
+def ratings(draw: st.DrawFn) -> tuple[bytes, str]:
+    """DER resources of IEEE 2030.5: values of other units, states with and without words."""
+    resource, time = draw(st.sampled_from([("DERSettings", "updatedTime"),
+                                           ("DERStatus", "readingTime")]))  # fmt: skip
+    parts = [f'<{resource} xmlns="urn:ieee:std:2030.5:ns"><{time}>1768471200</{time}>']
+    for name, member in MEMBERS[resource].items():
+        value = draw(st.sampled_from(["0", "7", "05", "77", ""]))
+        inside = member.number if isinstance(member, Value) else ""
+        text = f"<{inside}>{value}</{inside}><multiplier>-1</multiplier>" if inside else value
+        parts.append(f"<{name}>{text}</{name}>")
+    return "".join([*parts, f"</{resource}>"]).encode(), "sep2"
+
+
+@st.composite
+def registers(draw: st.DrawFn) -> tuple[bytes, str]:
+    """SunSpec's models: a point may lack its scale factor, a state its symbol."""
+    models: list[dict[str, object]] = []
+    for number in draw(st.lists(st.sampled_from(sorted(MODELS)), min_size=1, max_size=2)):
+        points = sorted(MODELS[number].points) or ["SN"]
+        names = draw(st.lists(st.sampled_from(points), min_size=1, max_size=5))
+        said = {
+            name: draw(st.integers(1, 1 << 15) | st.sampled_from(["0x7", None])) for name in names
+        }
+        scales = {point.scale: -1 for point in MODELS[number].points.values() if point.scale}
+        models.append({"ID": number, **said, **draw(st.sampled_from([scales, {}]))})
+    return json.dumps({"timestamp": TIMES[0], "models": models}).encode(), "sunspec"
+
+
 def page_of(messages: Iterable[tuple[bytes, str]]) -> list[Viewed]:
     """What one page of their records would hold: each once."""
     found: dict[bytes, None] = {}
@@ -110,4 +141,8 @@ def page_of(messages: Iterable[tuple[bytes, str]]) -> list[Viewed]:
     return [Viewed(sha256(record).hexdigest(), index, record) for index, record in enumerate(found)]
 
 
-pages = st.lists(cim() | der(), min_size=1, max_size=3).map(page_of).filter(bool)
+pages = (
+    st.lists(cim() | der() | ratings() | registers(), min_size=1, max_size=3)
+    .map(page_of)
+    .filter(bool)
+)

@@ -12,6 +12,7 @@ from bal.errors import Rejected, Stop
 from bal.harmonise import harmonise
 from bal.harmonise.cim_scan import MESSAGE_MIN
 from bal.harmonise.quantity import decimal_text
+from bal.harmonise.reading_type import decode
 from bal.provide.cim_out import meter_readings, records_of_cim, shifted
 from bal.provide.rdf import Viewed
 from tests.unit.harmonise.conftest import PLATFORM, SENDER, commit_parts, subject_of
@@ -71,10 +72,10 @@ def test_harmonise_loses_no_value_of_it(page: list[Viewed]) -> None:
     sent = [json.loads(one.record) for one in grouped(page)]
     for before, after in zip(sent, read_again(page), strict=True):
         assert after["quality"] == before["quality"]
-        if before["kind"] == "reading":
-            assert {name: after.get(name) for name in SAME} == {
-                name: before.get(name) for name in SAME
-            }
+        coded = before["kind"] == "telemetry" and decode(before["register"]) is not None
+        if before["kind"] == "reading" or coded:
+            expected = {name: before.get(name) for name in SAME} | {"kind": "reading"}
+            assert {name: after.get(name) for name in SAME} == expected
         else:
             assert after["kind"] == "event"
             verbatim = before.get("verbatim", {})
