@@ -1,10 +1,12 @@
-"""Commands of the platform's own: enrolments, revocations and grants, as records of the log."""
+"""Commands of the platform's own, as records of the log: enrolments, revocations, grants, edits."""
 
 from dataclasses import replace
 from typing import Any
 
 from bal import jcs
-from bal.model import DeviceInfo, Draft, Pseudonym, RawMessage, Subject
+from bal.certify.commitment import commitment
+from bal.edits import edit_draft
+from bal.model import TYPE_PART, DeviceInfo, Draft, Pseudonym, RawMessage, Subject
 from bal.registry import (
     Client,
     Registry,
@@ -36,6 +38,8 @@ def command_drafts(
         info = replace(_known(registry, command["device"]), state=command["state"])
         subject = subjects.keyed(info.device, message_year)
         return subject, [draft(subject, "device", device_record(info))]
+    if command["command"] == "edit":
+        return _edited(message, command, subjects, registry)
     if command["command"] == "move":
         return _move_drafts(command, subjects, registry, message_year)
     if command["command"] == "lookup":
@@ -56,6 +60,17 @@ def command_drafts(
         own = subjects.keyed(sender.subject, message_year)
         drafts.append(draft(own, "sender", sender_record(sender)))
     return platform, drafts
+
+
+def _edited(
+    message: RawMessage, command: dict[str, Any], subjects: Subjects, registry: Registry
+) -> tuple[Subject, list[Draft]]:
+    """A reading that an operator puts in the place of another: it stands among the device's."""
+    info = _known(registry, command["device"])
+    keyed = subjects.keyed(info.device, year(message.received_us))
+    subject = replace(keyed, group=info.group, shard=info.shard)
+    evidence = commitment(subject.salt_key, TYPE_PART, message.raw)
+    return subject, [edit_draft(command, subject, evidence)]
 
 
 def _device_drafts(

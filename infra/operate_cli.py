@@ -16,6 +16,7 @@ def add_commands(commands: Any) -> None:
     _add_doctor(commands)
     _add_drill(commands)
     _add_backup(commands)
+    _add_edit(commands)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -166,4 +167,34 @@ def _restore(arguments: argparse.Namespace) -> int:
             "Its contract must be told, by the contract's admin, before anything is anchored:\n"
             f"  open({done.log}, {whom}, 0x{40 * '0'}, 0)\n"
         )
+    return 0
+
+
+# -- edit -------------------------------------------------------------------------------------
+
+
+def _add_edit(commands: Any) -> None:
+    text = "put a value in the place of a reading's, as a further version with who and why"
+    edit = commands.add_parser("edit", help=text, description=text)
+    _data(edit)
+    for option, meaning in (
+        ("--device", "pseudonym of the meter"),
+        ("--register", "ReadingType of 18 fields, its multiplier 0, as readings show it"),
+        ("--end", "RFC 3339: the end of the interval, or the instant"),
+        ("--value", "decimal in the register's base unit (Wh, W, …)"),
+        ("--by", "who; stands in the record"),
+        ("--why", "why; stands in the record"),
+    ):
+        edit.add_argument(option, required=True, metavar="TEXT", help=meaning)
+    edit.add_argument("--begin", default="", metavar="TEXT", help="the begin of the interval")
+    edit.set_defaults(run=_edit)
+
+
+def _edit(arguments: argparse.Namespace) -> int:
+    from bal.edits import MEMBERS  # noqa: PLC0415 - as infra/cli.py
+    from infra.control import call  # noqa: PLC0415
+
+    asked = {name: getattr(arguments, name) for name in MEMBERS}
+    made = call(arguments.data, "reading-edit", **asked)
+    sys.stdout.write(f"{made['value']} from {made['begin']} to {made['end']}, by {made['by']}\n")
     return 0

@@ -108,6 +108,7 @@ class Operator:
             "status": self._status,
             "anchor": self._anchor_now,
             "day-close": self._close_day,
+            "reading-edit": self._enrolment.edit,
             "settle": self._settle,
             **self._identities.handlers(),
         }

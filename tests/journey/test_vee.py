@@ -7,6 +7,7 @@ from typing import Any
 from bal import jcs
 from bal.certify import device_day
 from bal.derive.vee_rules import VeeRules
+from bal.edits import check_edit
 from bal.model import Close, Rank, ReadingsQuery, StoredRecord
 from infra.fsck import fsck
 from infra.replay import replay
@@ -179,3 +180,25 @@ def test_what_is_derived_is_made_again_from_the_log(tmp_path: Path) -> None:
 
 def test_the_version_of_the_checks_is_among_the_rules() -> None:
     assert set(rules_parts()) == {"mapper", "context", "tzdata", "vee"}
+
+
+def test_an_operator_puts_a_value_in_the_place_of_a_spike(tmp_path: Path) -> None:
+    small = begun(tmp_path, message(flat() | {50: "40"}))
+    first = small.close_day(DAY)
+    assert found(small, first.index + 1) == [("energy-spike", at(49), at(50))]
+    [info] = small.stores.registry.devices(None)
+    asked = {"device": info.device, "register": QUARTERS, "begin": at(49), "end": at(50)}
+    told = {"value": "110", "by": "N. Nemo", "why": "a fault of the pulse input"}
+    small.command(**check_edit({**asked, **told}), nonce="1")
+    second = small.close_day(DAY)
+    assert slots(small, second)[49] == (3, 110_000)
+    assert found(small, second.index + 1) == []
+    [now] = [row for row in shown(small, second.index, register=QUARTERS) if row.rank == 3]
+    assert jcs.decode(now.record)["edit"]["by"] == "N. Nemo"
+    every = shown(small, second.index, register=QUARTERS, versions="all")
+    assert [jcs.decode(row.record)["value"] for row in every if row.end_us == now.end_us] == [
+        "40000",
+        "110",
+    ]
+    small.close()
+    check(tmp_path, 2)
