@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bal import jcs
-from bal.harmonise import der, sep2_der_table, sep2_type
+from bal.harmonise import der, event_type, sep2_der_table, sep2_type
+from bal.harmonise.obis import parse, reading_type
 from bal.harmonise.quality import quality
 from bal.harmonise.sunspec_table import MODELS
 from bal.model import Harmonised, Rank
@@ -105,3 +106,28 @@ def test_the_states_of_a_der_on_the_page_are_as_it_says(take: Take) -> None:
     for name in ("alarmStatus", "statWAvail", "modesSupported", "setGradW", "rtgVA", "setMinPFNeg"):
         assert f"`{name}`" in page
         assert name in members
+
+
+def test_the_event_of_the_page_comes_from_its_message(take: Take) -> None:
+    shown = json.loads(block("end-device-events.md", "json"))
+    [draft] = take(block("end-device-events.md", "xml").encode()).records
+    assert jcs.encode(shown) == draft.record
+
+
+def test_the_event_codes_of_the_page_mean_what_it_says() -> None:
+    page = (SPEC / "end-device-events.md").read_text()
+    rows = re.findall(r"^\| ([0-9.]+) \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) > 5
+    for code, words in rows:
+        assert event_type.sentence(code) == words
+
+
+def test_the_obis_codes_of_the_page_have_the_reading_types_it_gives() -> None:
+    page = (SPEC / "reading-type.md").read_text().split("\n## OBIS\n")[1]
+    rows = re.findall(r"^\| 1-0:([0-9.]+).*\| (.*) \|$", page, re.MULTILINE)
+    given = [
+        (parse(code), re.findall(r"`((?:[0-9]+[.]){17}[0-9]+)`", types)) for code, types in rows
+    ]
+    assert sum(len(types) for _, types in given) > 5
+    for code, types in given:
+        assert not types or reading_type(code, 900 if ".4." in types[0][:9] else None) == types[0]

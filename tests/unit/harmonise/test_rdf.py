@@ -46,7 +46,8 @@ CIM = f"""<MeterReadings><MeterReading><Meter><Names><name>M1</name></Names></Me
 </Readings><Readings><timeStamp>2026-01-15T10:45:00Z</timeStamp><ReadingType ref="{KWH}"/>
 <ReadingQualities><ReadingQualityType ref="2.5.259"/></ReadingQualities></Readings>
 <Readings><timeStamp>2026-01-15T10:45:00Z</timeStamp><timeStamp>2026-01-15T11:45:00Z</timeStamp>
-</Readings></MeterReading></MeterReadings>""".encode()
+</Readings><EndDeviceEvents><createdDateTime>2026-01-15T10:07:30Z</createdDateTime>
+<EndDeviceEventType ref="3.26.0.85"/></EndDeviceEvents></MeterReading></MeterReadings>""".encode()
 
 SEP2 = b"""<MirrorMeterReading xmlns="urn:ieee:std:2030.5:ns"><MirrorReadingSet>
 <timePeriod><duration>900</duration><start>1768471200</start></timePeriod>
@@ -130,7 +131,8 @@ def stamp(text: str) -> Literal:
 
 def test_every_kind_has_its_shape(take: Take) -> None:
     drafts = take(CIM).records
-    assert [draft.kind for draft in drafts] == ["reading", "reading", "event", "reading", "event"]
+    kinds = ["reading", "reading", "event", "reading", "event", "event"]
+    assert [draft.kind for draft in drafts] == kinds
     found = [graph(draft.record) for draft in drafts]
     here = URIRef(BASE)
     moment = Literal("2026-01-15T10:15:00Z", datatype=XSD.dateTime)
