@@ -36,6 +36,8 @@ class Around:
     noun: str = ""
     context: str = ""
     has_events: bool = False  # there are events among the readings
+    begun: bool = False  # the first MeterReading or EndDeviceEvent was met
+    line: int = 0  # of the header, else of the first MeterReading or EndDeviceEvent
     codes: dict[str, str] = field(default_factory=dict)  # what a defined type is called → its code
     conflicting: set[str] = field(default_factory=set)  # called the same, but of different codes
 
@@ -43,9 +45,18 @@ class Around:
         """The code that a reference leads to; itself where nothing is defined by that name."""
         return self.codes.get(sent.strip(_SPACE), sent)
 
+    def begin(self, element: etree._Element) -> None:
+        """The first MeterReading or EndDeviceEvent."""
+        self.begun = True
+        self.namespace = str(element.tag).rpartition("}")[0].removeprefix("{")
+        if self.line == 0:
+            self.line = element.sourceline or 1
+
     def take(self, element: etree._Element, name: str) -> None:
         """What an element outside the readings says; name: its local name."""
         if name == "Header":
+            if not self.begun:  # it stands before the readings, as it should
+                self.line = element.sourceline or 1
             for part in element:
                 said = (part.text or "").strip(_SPACE).lower()
                 match cim_tree.local_names[part.tag]:
@@ -81,6 +92,7 @@ def check(around: Around, report: Report) -> None:
             "the header's verb takes readings back; what is certified stays, and a corrected "
             "value is sent as a reading whose quality says that it was edited",
             field="Verb",
+            line=around.line,
             clause=CLAUSE_MESSAGE,
         )
     doubts = []
@@ -94,4 +106,4 @@ def check(around: Around, report: Report) -> None:
         text = "the header says that this is not of production; its readings count all the same"
         doubts.append(("header-differs", "Context", text))
     for code, name, text in doubts:
-        report.doubt(code, text, 1, field=name, clause=CLAUSE_MESSAGE)
+        report.doubt(code, text, around.line, field=name, clause=CLAUSE_MESSAGE)

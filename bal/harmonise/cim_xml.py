@@ -180,8 +180,8 @@ class _Reader:
         """The outermost MeterReading and EndDeviceEvent elements in document order."""
         name = self._names[element.tag]
         if name in _PIECES:
-            if not self.around.namespace:
-                self.around.namespace = str(element.tag).rpartition("}")[0].removeprefix("{")
+            if not self.around.begun:
+                self.around.begin(element)
             yield element
             return
         self.around.take(element, name)

@@ -72,6 +72,21 @@ def test_a_prefix_is_learnt_with_the_shape() -> None:
     assert found == cim_xml.read(raw)
 
 
+def test_of_two_texts_of_a_type_the_code_counts_whichever_way_it_is_read() -> None:
+    kind = f'<ReadingType ref="{KWH}"/>'
+    both = [f"<mRID>{one}</mRID><Names><name>{two}</name></Names>"
+            for one, two in ((KWH, "id"), ("id", KWH), ("id", "no code"))]  # fmt: skip
+    elements = [
+        element(n).replace(kind, f"<ReadingType>{both[n % 3]}</ReadingType>") for n in range(30)
+    ]
+    for n in (30, 1, 2, 3):
+        raw = document(elements[:n] * (30 // n), "\n")
+        read = cim_xml.read(raw)
+        assert (cim_scan.read(raw) or read) == read
+    notations = [one.sent[0].said.notation for one in cim_xml.read(document(elements))[:3]]
+    assert notations == [KWH, KWH, "id"]
+
+
 def test_a_shape_is_learnt_once_for_messages_with_the_same_around(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

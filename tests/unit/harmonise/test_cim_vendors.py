@@ -168,6 +168,7 @@ def test_readings_that_are_taken_back_are_not_certified(take: Take, verb: str) -
     with pytest.raises(Rejected) as error:
         take(header(verb=verb))
     assert (error.value.code, error.value.field) == ("verb-not-taken", "Verb")
+    assert error.value.line == 2
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,7 @@ def test_a_header_that_says_something_else(take: Take, raw: bytes, field: str | 
     assert len(found.records) == 1
     expected = [("header-differs", field)] if field else []
     assert [(finding.code, finding.field) for finding in found.findings] == expected
+    assert {finding.line for finding in found.findings} <= {2}
 
 
 @pytest.mark.parametrize(
