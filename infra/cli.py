@@ -84,10 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fsck", "replay"}:
             command.add_argument("--json", action="store_true", help="findings as JSON")
         command.set_defaults(run=run)
+    from infra import pdc_cli
     from infra.roles import cli as roles_cli
     from infra.servers import cli as servers_cli
 
-    for more in (dso_cli, inspect_cli, operate_cli, roles_cli, servers_cli, subject_cli):
+    for more in (dso_cli, inspect_cli, operate_cli, pdc_cli, roles_cli, servers_cli, subject_cli):
         more.add_commands(commands)
     return parser
 

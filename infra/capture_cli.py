@@ -1,0 +1,157 @@
+"""`gridseal replay-capture`: what a pcap holds of IEEE C37.118.2, and to a platform with it."""
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bal.errors import Stop
+from bal.times import rfc3339
+
+EPILOG = """
+  gridseal replay-capture capture.pcapng                  print what it holds
+  gridseal replay-capture capture.pcapng --files pdc-1    and send it, as `gridseal pdc` would
+"""
+CHANNELS_SHOWN = 24
+DRAIN_S = 120.0
+
+
+def add_commands(commands: Any) -> None:
+    """Add it to the command line."""
+    text = "print what a capture (pcap, pcapng) holds of IEEE C37.118.2; send it with --files"
+    replay = commands.add_parser(
+        "replay-capture",
+        help=text,
+        description=text,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    replay.add_argument("file", type=Path, metavar="FILE", help="pcap or pcapng")
+    replay.add_argument("--idcode", type=int, metavar="N", help="this stream only")
+    replay.add_argument("--files", type=Path, metavar="DIR", help="a sender's enrolment: send it")
+    text = "the platform; else where it was at enrolment"
+    replay.add_argument("--to", metavar="mqtts://HOST:PORT", help=text)
+    replay.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print, and send; 1 where something was refused or got no receipt. Raises Stop."""
+    from field.capture import read_capture  # noqa: PLC0415 - as infra/cli.py
+
+    try:
+        with arguments.file.open("rb") as file:
+            capture = read_capture(file)
+    except OSError as error:
+        text = f"{arguments.file} can't be read: {error.strerror or error}"
+        raise Stop("capture-malformed", text) from error
+    wanted = [one for one in capture.streams if arguments.idcode in {None, one.idcode}]
+    for line in told(arguments.file.name, capture, wanted):
+        sys.stdout.write(f"{line}\n")
+    streams = [one for one in wanted if one.config is not None and one.begin_us]
+    if arguments.files is None:
+        return 0
+    if not streams:
+        text = "nothing to send: no stream has both a configuration 2 or 3 and data frames"
+        raise Stop("capture-empty", text)
+    return asyncio.run(_send(arguments, streams))
+
+
+def told(name: str, capture: Any, streams: list[Any]) -> Iterator[str]:
+    """What a capture holds, line by line."""
+    yield f"{name}: {capture.packets} packets, {len(capture.streams)} streams of IEEE C37.118.2"
+    for why, count in capture.passed_over.most_common():
+        yield f"  {count} packets passed over: {why}"
+    if not capture.streams:
+        yield "  no frame with a right checksum; look for the ports (4712, 4713) in the capture"
+    for stream in streams:
+        yield from _stream(stream)
+    for flow, counts in capture.damage.items():
+        damage = ", ".join(f"{code} {count}" for code, count in counts.most_common())
+        yield f"damaged, {flow}: {damage}"
+    for flow, count in capture.gaps.items():
+        yield f"incomplete, {flow}: the capture lacks {count} stretches"
+
+
+def _stream(stream: Any) -> Iterator[str]:
+    from bal.c37118.frame import DATA, KINDS  # noqa: PLC0415
+
+    yield f"stream {stream.idcode} from {stream.source}"
+    for flow in sorted(stream.flows):
+        yield f"  {flow}"
+    counts = ", ".join(f"{count} {KINDS[kind]}" for kind, count in sorted(stream.kinds.items()))
+    yield f"  frames: {counts}"
+    config = stream.config
+    if config is None:
+        if stream.kinds[DATA]:
+            yield "  no configuration 2 or 3: its data can't be read, nor sent"
+        return
+    rate = f"{config.rate} frames/s" if config.rate >= 0 else f"a frame each {-config.rate} s"
+    yield f"  {KINDS[config.kind]}, {rate}, time base {config.time_base}"
+    if stream.configs > 1:
+        yield f"  {stream.configs} different configurations; this is the first"
+    if stream.is_early:
+        yield "  data come before their configuration: they are read by the first one"
+    for pmu in config.pmus:
+        yield from _pmu(pmu)
+    if stream.begin_us:
+        yield f"  from {rfc3339(stream.begin_us)} to {rfc3339(stream.end_us)}"
+        yield f"  lost {stream.lost} frames; {stream.again} with a time that another one has"
+    for code, count in stream.refused.most_common():
+        yield f"  {count} frames can't be read: {code}"
+
+
+def _pmu(pmu: Any) -> Iterator[str]:
+    from bal.c37118.config import FLOAT_ANALOGS, FLOAT_PHASORS, POLAR  # noqa: PLC0415
+
+    notation = "polar" if pmu.format & POLAR else "rectangular"
+    number = "floats" if pmu.format & FLOAT_PHASORS else "integers"
+    yield f"  station {pmu.station or '(no name)'}, IDCODE {pmu.idcode}, {pmu.nominal_hz} Hz"
+    names = [f"{one.name} ({'A' if one.is_current else 'V'})" for one in pmu.phasors]
+    if names:
+        yield f"    phasors, {notation}, {number}: {_some(names)}"
+    names = [one.name for one in pmu.analogs]
+    if names:
+        analogs = "floats" if pmu.format & FLOAT_ANALOGS else "integers"
+        yield f"    analog values, {analogs}: {_some(names)}"
+    if pmu.digitals:
+        yield f"    digital status words: {len(pmu.digitals)}"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:CHANNELS_SHOWN])
+    more = len(names) - CHANNELS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+async def _send(arguments: argparse.Namespace, streams: list[Any]) -> int:
+    """All messages, and their certified receipts. Raises Rejected, Unavailable."""
+    from field.mqtt_client import FieldClient  # noqa: PLC0415
+    from field.pdc import FORMAT  # noqa: PLC0415
+
+    client = FieldClient.from_folder(arguments.files, url=arguments.to)
+    taken, unanswered = 0, 0
+    refused: Counter[tuple[str, str]] = Counter()
+    async with client:
+        sent = [
+            await client.publish(FORMAT, raw) for stream in streams for raw in stream.messages()
+        ]
+        with suppress(TimeoutError):
+            await client.drain(DRAIN_S)
+        for message in sent:
+            try:
+                receipt = await client.wait_certified(message, 10.0)
+            except TimeoutError:
+                unanswered += 1
+                continue
+            whole = receipt["type"] == "refused"
+            taken += not whole
+            for one in [receipt] if whole else receipt.get("refused", ()):
+                refused[one["code"], one["text"]] += 1
+    sys.stdout.write(f"sent {len(sent)} messages: {taken} certified, {unanswered} unanswered\n")
+    for (code, text), count in refused.most_common():
+        sys.stdout.write(f"refused {count} times: {text} [{code}]\n")
+    return int(bool(refused) or unanswered > 0)
