@@ -1,4 +1,4 @@
-"""The commands of operation: drill, doctor, backup, restore (docs/operations.md)."""
+"""The commands of operation: doctor, findings, drill, backup, restore (docs/operations.md)."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from infra.addresses import address
 def add_commands(commands: Any) -> None:
     """Add them to the command line."""
     _add_doctor(commands)
+    _add_findings(commands)
     _add_drill(commands)
     _add_backup(commands)
     _add_edit(commands)
@@ -57,6 +58,41 @@ def _doctor(arguments: argparse.Namespace) -> int:
         if check.remedy:
             sys.stdout.write(f"  {'':<12}  → {check.remedy}\n")
     return code
+
+
+# -- findings ---------------------------------------------------------------------------------
+
+
+def _add_findings(commands: Any) -> None:
+    text = "list what was refused or doubtful in messages, the newest first, with names"
+    found = commands.add_parser("findings", help=text, description=text)
+    _data(found)
+    found.add_argument("--code", help="as in docs/spec/limits-and-codes.md")
+    found.add_argument("--severity", choices=("refused", "warning", "info"))
+    for option, whom in (("--device", "device"), ("--sender", "sender")):
+        found.add_argument(option, metavar="NAME|PSEUDONYM", help=f"of this {whom} only")
+    found.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="so many; 0 for all: %(default)s"
+    )
+    found.add_argument("--json", action="store_true", help="one JSON object a line")
+    found.set_defaults(run=_findings)
+
+
+def _findings(arguments: argparse.Namespace) -> int:
+    from infra.findings_list import line, listing  # noqa: PLC0415 - as infra/cli.py
+
+    if arguments.limit < 0:
+        raise Stop("usage", "--limit is a number, 0 for all")
+    for told in listing(
+        arguments.data,
+        code=arguments.code,
+        severity=arguments.severity,
+        device=arguments.device,
+        sender=arguments.sender,
+        limit=arguments.limit,
+    ):
+        sys.stdout.write((json.dumps(told) if arguments.json else line(told)) + "\n")
+    return 0
 
 
 # -- drill ------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A bad message: its sender learns of it by receipt, the operator by GET /v1/findings, for good."""
 
+import json
 from hashlib import sha256
 from typing import Any
 
@@ -83,7 +84,16 @@ def test_a_message_refused_whole_is_found_and_stays_after_a_kill(
     assert early["sender"] == before[0]["sender"] != ""
     assert before[0]["code"] == "no-meter-reading"
     assert before[0]["message"] == sha256(b"<a/>").hexdigest()
+    told = platform.cli("findings", "--data", platform.data, "--json")
+    mine = [json.loads(line) for line in told.splitlines()]
+    assert {one["code"] for one in mine} >= {"no-meter-reading", "time-without-offset"}
+    named = platform.cli("findings", "--data", platform.data, "--device", "meter-2")
+    [line] = named.splitlines()
+    assert line.split("\t")[1:4] == ["refused", "time-without-offset", "name://meter-2"]
+    sent = platform.cli("findings", "--data", platform.data, "--sender", "head-end", "--limit", "1")
+    assert len(sent.splitlines()) == 1
     platform.kill()
+    assert platform.cli("findings", "--data", platform.data, "--json") == told
     platform.start()
     assert findings(operator, code="no-meter-reading") == before
     assert findings(operator, code="xml-malformed") == [early]
