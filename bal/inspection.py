@@ -77,8 +77,13 @@ class Inspected:
         return sum(len(device.seen) for device in self.devices)
 
 
-def inspect(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> Inspected:
-    """What `raw` means as a message of format `form`. Never raises for bad input."""
+def inspect(
+    raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS, received_us: int | None = None
+) -> Inspected:
+    """What `raw` means as a message of format `form`. Never raises for bad input.
+
+    received_us: when it would be, for what has no time of its own.
+    """
     told = Inspected(form)
     subjects = _Subjects()
     numbers = count()
@@ -96,6 +101,7 @@ def inspect(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> Inspected
             platform=_made_up("platform"),
             sender=subjects.resolve(NOBODY),
             commit_parts=commit_parts,
+            received_us=received_us,
         )
     except Rejected as error:
         told.whole = True
@@ -111,16 +117,18 @@ def inspect(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> Inspected
     return told
 
 
-def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Inspected:
+def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS, received_us: int | None = None) -> Inspected:
     """`inspect` in the format in which most of `raw` has a meaning."""
-    return max((inspect(raw, form, limits) for form in FORMATS), key=lambda one: _fit(raw, one))
+    found = [inspect(raw, form, limits, received_us) for form in FORMATS]
+    return max(found, key=lambda one: _fit(raw, one))
 
 
 # Of messages of which nothing is taken: words that stand in those of one format.
 _WORDS = {
     "c37118": (b"\xaa\x31", b"\xaa\x32", b"\xaa\x52"),
     "cim": (b"MeterReading", b"IntervalBlock", b"ReadingType"),
-    "sep2": (b"2030.5", b"Mirror", b"DERStatus", b"deviceLFDI"),
+    "sep2": (b"2030.5", b"Mirror", b"DERStatus", b"DERCapability", b"deviceLFDI"),
+    "sunspec": (b'"models"', b'"ID"', b'_SF"', b'"SN"'),
     "der": (b'"measurand"', b'"readings"', b'"unit"'),
     "pmu": (b'"measurand"', b'"readings"', b'"component"', b'"timestamp"'),
 }
@@ -241,6 +249,9 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
 def _meaning(said: Mapping[str, Any], code: str, base: str) -> str:
     if said.get("kind") != "event":
         return register(code, base, said.get("unit", ""))
+    if said.get("event") == "state":
+        words = ", ".join(said.get("means", ["as its maker defines it"]))
+        return f"{register(code)}: {words}"
     event = str(said.get("event", "event"))
     what = {"unmapped": "has no meaning here", "incomplete": "incomplete"}.get(event, event)
     return f"{register(code) if code else 'a reading'}; {what}, kept as sent"

@@ -2,7 +2,7 @@
 
 import re
 
-from bal.harmonise import reading_type
+from bal.harmonise import der_words, reading_type
 from bal.harmonise.phasors import MEASURANDS
 from bal.harmonise.reading_type_tables import PREFIXES
 from bal.harmonise.reading_type_words import sentence
@@ -72,6 +72,9 @@ def register(code: str, base: str = "", unit: str = "") -> str:
         prefix = PREFIXES.get(power) if power % 3 == 0 else None
         prefix = f"10^{power} " if prefix is None else prefix
         return f"{sentence(base)}; sent in {prefix}{unit}"
+    words = der_words.register(code)
+    if words is not None:
+        return words
     if not _MEASURAND.fullmatch(code):
         return "a register"
     name, _, phase = code.partition(".")

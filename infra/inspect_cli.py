@@ -49,14 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain each file; 1 where something is refused. Raises Stop("usage")."""
     from bal.harmonise import FORMATS  # noqa: PLC0415 - as infra/cli.py
     from bal.inspection import guess, inspect  # noqa: PLC0415
+    from infra.system_clock import SystemClock  # noqa: PLC0415
 
     form = arguments.format
     if form is not None and form not in FORMATS:
         raise Stop("usage", f"--format is one of {', '.join(FORMATS)}")
     refused = False
+    now_us = SystemClock().now_us()
     for number, path in enumerate(arguments.files):
         raw = _read(path)
-        told = guess(raw) if form is None else inspect(raw, form)
+        told = (
+            guess(raw, received_us=now_us)
+            if form is None
+            else inspect(raw, form, received_us=now_us)
+        )
         refused = refused or bool(told.refused)
         if arguments.json:
             from infra.inspect_json import as_json  # noqa: PLC0415

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bal import jcs
+from bal import jcs, wording
 from bal.errors import Rejected
 from bal.harmonise import MeterNames, harmonise, reading_type
+from bal.harmonise.sep2_der_table import MEMBERS
 from bal.harmonise.sunspec_table import MODELS, NAMES, Point
 from bal.harmonise.sunspec_value import held
 from bal.model import Harmonised, Subject
@@ -530,3 +531,19 @@ def test_any_json(take: Take, value: Any) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes(take: Take, raw: bytes) -> None:
     settle(take, raw)
+
+
+def test_every_register_has_words_for_readers() -> None:
+    for model in MODELS.values():
+        for name, point in (*model.points.items(), *model.of_group.items()):
+            code = point.register.replace("#", "1") or f"sunspec.103.{name}"
+            words = wording.register(code)
+            assert words != "a register", code
+            assert "sunspec" not in words
+    for members in MEMBERS.values():
+        for name in members:
+            assert wording.register(name) != "a register", name
+    assert wording.register("rtgMaxW") == "highest active power, as rated"
+    assert wording.register("voltage.DC2") == "voltage, DC input 2"
+    told = wording.register("sunspec.160.module.2.DCSt")
+    assert told == "point DCSt of module 2 of SunSpec's model 160"
