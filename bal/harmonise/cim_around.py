@@ -99,11 +99,11 @@ def check(around: Around, report: Report) -> None:
     if around.namespace and _IEC.fullmatch(around.namespace) is None:
         doubts.append(("namespace-not-iec", "xmlns", "the namespace is not one of IEC TC 57"))
     if around.verb not in _REPORTED:
-        doubts.append(("header-differs", "Verb", "the header's verb is none of IEC 61968-100"))
+        doubts.append(("header-unexpected", "Verb", "the header's verb is none of IEC 61968-100"))
     if around.noun and around.noun not in _NOUNS:
-        doubts.append(("header-differs", "Noun", "the header's noun is not what the payload is"))
+        doubts.append(("header-unexpected", "Noun", "the header's noun is not what the payload is"))
     if around.context not in _CONTEXTS:
         text = "the header says that this is not of production; its readings count all the same"
-        doubts.append(("header-differs", "Context", text))
+        doubts.append(("header-unexpected", "Context", text))
     for code, name, text in doubts:
         report.doubt(code, text, around.line, field=name, clause=CLAUSE_MESSAGE)

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from bal.harmonise import reading_type_tables as tables
-from bal.harmonise.reading_type import FIELDS, NOTATION_LENGTH_MAX
+from bal.harmonise.reading_type import FIELDS, NOTATION_LENGTH_MAX, decode
 
 NAMES = (
     "macroPeriod",
@@ -95,8 +95,10 @@ def sentence(code: str) -> str:
     said = [fields[name].meaning for name in _SENTENCE if _says(fields.get(name))]
     unit = _unit(fields["multiplier"].code, fields["unit"].code)
     if unit:
-        known = "measurementKind" in fields and _says(fields["measurementKind"])
-        said[:1] = [f"{said[0]} in {unit}"] if known else [f"in {unit}", *said[:1]]
+        if not _says(fields.get("measurementKind")):  # the unit says it, as far as it is known
+            decoded = decode(code)
+            said.insert(0, decoded.quantity.name if decoded is not None else "a value")
+        said[0] = f"{said[0]} in {unit}"
     for name, numerator in (("harmonic", 7), ("argument", 9)):
         of, over = (fields.get(NAMES[numerator + more]) for more in (0, 1))
         if of is not None and over is not None and (_says(of) or _says(over)):

@@ -185,7 +185,7 @@ def test_readings_that_are_taken_back_are_not_certified(take: Take, verb: str) -
 def test_a_header_that_says_something_else(take: Take, raw: bytes, field: str | None) -> None:
     found = take(raw)
     assert len(found.records) == 1
-    expected = [("header-differs", field)] if field else []
+    expected = [("header-unexpected", field)] if field else []
     assert [(finding.code, finding.field) for finding in found.findings] == expected
     assert {finding.line for finding in found.findings} <= {2}
 

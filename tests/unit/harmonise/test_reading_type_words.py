@@ -50,7 +50,7 @@ def test_the_fields_in_their_order() -> None:
         ),
         (  # and as it was printed
             "0.26.0.0.1.1.12.0.0.0.0.0.0.0.0.224.3.72.0",
-            "in kWh, phases ABC, 19 fields instead of 18: the others are not decoded",
+            "active energy in kWh, phases ABC, 19 fields instead of 18: the others are not decoded",
         ),
         (
             "8.8.53.6.19.1.8.0.0.0.0.2.0.0.0.3.38.0",
