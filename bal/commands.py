@@ -14,9 +14,11 @@ from bal.registry import (
     device_record,
     grant_record,
     sender_record,
+    trust_record,
 )
 from bal.subjects import Subjects, draft
 from bal.times import instant_us, year
+from bal.trust import check, of_texts
 
 
 def command_drafts(
@@ -44,6 +46,10 @@ def command_drafts(
         return _move_drafts(command, subjects, registry, message_year)
     if command["command"] == "lookup":
         return platform, [draft(platform, "lookup", _lookup_record(command, platform.pseudonym))]
+    if command["command"] == "trust":
+        trust = check(*of_texts(command["anchors"], command["crls"]))
+        record = trust_record(trust, platform.pseudonym)
+        return platform, [draft(platform, "trust", record)]
     if command["command"] not in {"grant", "withdraw"}:
         raise ValueError("no such command")
     client = Client(

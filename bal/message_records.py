@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bal import jcs
 from bal.certify.tree import leaf_hashes, tree_head
-from bal.model import Digest, Draft, Harmonised, Part, RawMessage, Subject
+from bal.model import Digest, Draft, Harmonised, RawMessage, Subject
 from bal.subjects import draft
 from bal.times import rfc3339
 
@@ -33,7 +33,7 @@ def refused_draft(message: RawMessage, found: Harmonised, sender: Subject) -> Dr
 
 
 def message_draft(
-    message: RawMessage, parts: Sequence[Part], platform: Subject, sender: Subject
+    message: RawMessage, found: Harmonised, platform: Subject, sender: Subject
 ) -> Draft:
     """Binds the parts of a message of several subjects together (ARCHITECTURE §2, evidence)."""
     record = jcs.encode(
@@ -42,10 +42,10 @@ def message_draft(
             "format": message.format,
             "id": "",
             "kind": "message",
-            "parts": str(len(parts)),
-            "root": root_of([part.commitment for part in parts]).hex(),
+            "parts": str(len(found.parts)),
+            "root": root_of([part.commitment for part in found.parts]).hex(),
             "sender": sender.pseudonym,
-            "signature": "none",
+            "signature": found.signature,
             "time": rfc3339(message.received_us),
             "v": "1",
         }

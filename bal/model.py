@@ -129,6 +129,7 @@ class Harmonised:
     refused: list[Finding] = field(default_factory=list)
     frames: list[PhasorFrame] = field(default_factory=list)  # their windows become records
     taken: int = 0  # frames that a window has now
+    signature: str = "none"  # verdict on the message's own; `cms:<fingerprint of its signer>`
 
 
 class Sealed(NamedTuple):

@@ -39,6 +39,7 @@ from bal.ports import Vault
 from bal.registry import KINDS, Registry, Sender
 from bal.subjects import PLATFORM_SHARD, UNTIMED, ManyUnknown, Subjects
 from bal.times import year
+from bal.trust import NO_TRUST, Trust
 from bal.windows import SECOND_US, Closed, Windows
 
 BATCH_ENTRIES_MAX = 8_192
@@ -119,6 +120,7 @@ class Known:
     subjects: Mapping[MeterNames, Subject]
     platform: Subject
     own: Subject  # the sender's
+    trust: Trust = NO_TRUST  # whose signatures on messages are believed
 
 
 def read(message: RawMessage, known: Known, resolve: Resolve) -> Harmonised:
@@ -135,6 +137,7 @@ def read(message: RawMessage, known: Known, resolve: Resolve) -> Harmonised:
         sender=known.own,
         commit_parts=_commit_parts,
         received_us=message.received_us,
+        trust=known.trust,
     )
 
 
@@ -213,12 +216,12 @@ class Worker:
         own: Subject,
         new_devices: list[Draft],
     ) -> Harmonised:
-        known = Known({}, platform, own)
+        known = Known({}, platform, own, self._registry.trust)
         try:
             return read(message, known, self._subjects.resolver(sender, message, new_devices))
         except ManyUnknown:  # a thousand vault transactions become two
             new_devices.clear()
-            self._subjects.prefetch(sender, message, _named(message, platform))
+            self._subjects.prefetch(sender, message, _named(message, known))
             return read(message, known, self._subjects.resolver(sender, message, new_devices))
 
     def _take_frames(self, message: RawMessage, found: Harmonised) -> None:
@@ -298,21 +301,23 @@ class Worker:
         return _committed(message, found, [], platform, platform)
 
 
-def _named(message: RawMessage, platform: Subject) -> list[MeterNames]:
+def _named(message: RawMessage, known: Known) -> list[MeterNames]:
     """Every device that a message names; nothing is committed to."""
     named: dict[MeterNames, None] = {}
 
     def note(names: MeterNames) -> Subject:
         named[names] = None
-        return platform
+        return known.platform
 
     harmonise(
         message.raw,
         message.format,
         resolve=note,
-        platform=platform,
-        sender=platform,
+        platform=known.platform,
+        sender=known.platform,
         commit_parts=lambda subjects, _: [EMPTY_ROOT] * len(subjects),
+        received_us=message.received_us,
+        trust=known.trust,
     )
     return list(named)
 
@@ -336,7 +341,7 @@ def _committed(
     if found.refused:
         drafts.append(refused_draft(message, found, sender))
     if len(found.parts) > 1:
-        drafts.append(message_draft(message, found.parts, platform, sender))
+        drafts.append(message_draft(message, found, platform, sender))
     return _worked(message, drafts, found)
 
 

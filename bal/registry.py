@@ -10,9 +10,10 @@ from typing import Any
 from bal import jcs
 from bal.model import DeviceInfo, Pseudonym
 from bal.times import instant_us, rfc3339
+from bal.trust import NO_TRUST, Trust, as_texts, of_texts
 
 SHARD_DEVICES_MAX = 256  # a row key's partition stays small (ARCHITECTURE §7)
-KINDS = frozenset({"sender", "device", "grant"})
+KINDS = frozenset({"sender", "device", "grant", "trust"})
 PLATFORM_GROUP = "$platform"
 DEVICE_TYPES = {  # by the class that a device was enrolled as, in the words of the context
     "meter": ["GridMeter", "Power_meter"],
@@ -63,6 +64,7 @@ class Registry:
         self._group_sizes: dict[str, int] = {}
         self.begins: dict[str, tuple[int, str]] = {}  # of later epochs: since_us and follows
         self.zones: frozenset[str] = frozenset()  # of all devices
+        self.trust = NO_TRUST  # whose signatures on messages are believed
         self.version = 0  # counts the records applied; caches compare it
 
     def apply(self, record: bytes) -> None:
@@ -74,6 +76,8 @@ class Registry:
             self._apply_sender(data)
         elif data["kind"] == "grant":
             self._apply_grant(data)
+        elif data["kind"] == "trust":
+            self.trust = of_texts(data["anchors"], data["crls"])
         else:
             return
         self.version += 1
@@ -209,3 +213,17 @@ def grant_record(client: Client, platform: Pseudonym) -> bytes:
     if client.groups is not None:
         record["groups"] = sorted(client.groups)
     return jcs.encode(record)
+
+
+def trust_record(trust: Trust, platform: Pseudonym) -> bytes:
+    """The `trust` record: whose signatures on messages are believed from here on."""
+    return jcs.encode(
+        {
+            "anchors": as_texts(trust.anchors),
+            "crls": as_texts(trust.crls),
+            "device": platform,
+            "id": "",
+            "kind": "trust",
+            "v": "1",
+        }
+    )

@@ -26,7 +26,7 @@ LINE_MAX = 16 * 1024 * 1024
 ASK = {
     "enrol": "device list", "revoke": "device list", "restore": "device list",
     "client-add": "client list", "client-revoke": "client list",
-    "day-close": "status", "anchor": "status",
+    "day-close": "status", "anchor": "status", "trust-set": "trust",
 }  # fmt: skip
 UNDER_WAY = "command-under-way"
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]

@@ -16,6 +16,7 @@ from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
 from bal.registry import Client, Registry, Sender
 from bal.subjects import identity_of_name
+from bal.trust import Trust, as_texts, check, of_texts
 from infra.certificates import Authority, check_name, fingerprint, issue_device
 from infra.commands import Command, Commands, Made, Seen
 from infra.enrolment_list import check_group, check_zone, read_list
@@ -252,6 +253,30 @@ class Enrolment:
         if sender is not None:
             command["sender"] = _command("revoke", sender, [])
         return command, client.client_id
+
+    async def trust(self, anchors: Sequence[bytes], crls: Sequence[bytes]) -> Trust:
+        """Believe messages signed below these CAs, and no others; certificates and lists, DER.
+
+        Raises Rejected("trust-invalid").
+        """
+        wanted = check(anchors, crls)
+        command: Command = {
+            "command": "trust",
+            "anchors": as_texts(wanted.anchors),
+            "crls": as_texts(wanted.crls),
+        }
+        return await self._commands.once(
+            ("trust", ""), wanted, lambda: (command, wanted), self._seen_trust
+        )
+
+    def _seen_trust(self, command: Command) -> Seen:
+        """Of another trust nobody can say whether it came before or after."""
+        wanted = of_texts(command["anchors"], command["crls"])
+        return Seen.IN_FORCE if self._registry.trust == wanted else Seen.NOTHING
+
+    def trusted(self) -> Trust:
+        """Whose signatures on messages are believed."""
+        return self._registry.trust
 
     def clients(self) -> list[dict[str, object]]:
         """Every client, revoked ones too, by name; groups None = every device."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import Stop
+from infra import trust_cli
 from infra.addresses import address
 
 
@@ -17,6 +18,7 @@ def add_commands(commands: Any) -> None:
     _add_findings(commands)
     _add_drill(commands)
     _add_backup(commands)
+    trust_cli.add_commands(commands)
     _add_edit(commands)
 
 

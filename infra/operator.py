@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bal.errors import GridsealError, Rejected, Unavailable
 from bal.model import Anchor, Close
 from bal.ports import Clock
+from bal.trust import as_texts, of_texts
 from infra.data_folder import Facts
 from infra.enrolment import Enrolment
 from infra.identities import Identities
@@ -110,6 +111,8 @@ class Operator:
             "day-close": self._close_day,
             "reading-edit": self._enrolment.edit,
             "settle": self._settle,
+            "trust-set": self._trust,
+            "trust-show": self._trusted,
             **self._identities.handlers(),
         }
 
@@ -198,6 +201,15 @@ class Operator:
     async def _revoke_client(self, request: dict[str, Any]) -> dict[str, object]:
         client_id = await self._enrolment.revoke_client(request["name"])
         return {"client_id": client_id, "requests_ended": self._end_requests(client_id)}
+
+    async def _trust(self, request: dict[str, Any]) -> dict[str, int]:
+        wanted = of_texts(request["anchors"], request["crls"])
+        now = await self._enrolment.trust(wanted.anchors, wanted.crls)
+        return {"anchors": len(now.anchors), "crls": len(now.crls)}
+
+    async def _trusted(self, _: dict[str, Any]) -> dict[str, list[str]]:
+        now = self._enrolment.trusted()
+        return {"anchors": as_texts(now.anchors), "crls": as_texts(now.crls)}
 
     async def _policy(self, _: dict[str, Any]) -> str:
         return policy_of(self._facts, self._ready["http"], self._ready["rpc"], self._depth)

@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 from lxml import etree
 
+from bal import cms
 from bal.collect import c37118, plain, regular
 from bal.errors import Rejected
 
@@ -37,9 +38,9 @@ _INTAKE = "Gridseal docs/spec/intake.md"
 def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Return only if `raw` may go to the bus as a message of format `form`.
 
-    form: `c37118` (binary), `cim` or `sep2` (XML), `der` or `pmu` (JSON). Raises Rejected, and
-    nothing else whatever the bytes are, with the code, the line in `raw` where there is one, and
-    the clause. No text quotes the input.
+    form: `c37118`, `cls` (binary), `cim` or `sep2` (XML), `der` or `pmu` (JSON). Raises Rejected,
+    and nothing else whatever the bytes are, with the code, the line in `raw` where there is one,
+    and the clause. No text quotes the input.
     """
     if len(raw) > limits.message_bytes_max:
         text = f"{len(raw)} bytes; a message has at most {limits.message_bytes_max}"
@@ -335,9 +336,16 @@ def _check_frames(raw: bytes, limits: Limits) -> None:
         _check_json(raw, limits, constants=True)
 
 
+def _check_cms(raw: bytes, limits: Limits) -> None:
+    """CMS SignedData around JSON. Whether the signature holds is the registry's trust to say."""
+    signed = cms.read(raw)
+    _check_json(raw[signed.start : signed.end], limits)
+
+
 _FORMATS: dict[str, Callable[[bytes, Limits], None]] = {
     "c37118": lambda raw, _: c37118.check(raw),
     "cim": _check_xml,
+    "cls": _check_cms,
     "der": _check_der,
     "espi": _check_xml,
     "pmu": _check_frames,

@@ -8,15 +8,17 @@ docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
 from collections.abc import Callable, Iterator, Mapping
 
 from bal.errors import Rejected
-from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec, vde2418
+from bal.harmonise import c37118, cim, cls, der, espi, pmu, sep2, sunspec, vde2418
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Finding, Harmonised, Subject
+from bal.trust import NO_TRUST, Trust
 
 __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise", "turned_away"]
 
 _READERS: dict[str, Callable[..., Harmonised]] = {
     "c37118": c37118.harmonise,
     "cim": cim.harmonise,
+    "cls": cls.harmonise,
     "der": der.harmonise,
     "espi": espi.harmonise,
     "pmu": pmu.harmonise,
@@ -24,10 +26,12 @@ _READERS: dict[str, Callable[..., Harmonised]] = {
     "sunspec": sunspec.harmonise,
     "vde2418": vde2418.harmonise,
 }
-_UNTIMED = frozenset({"sep2"})  # formats in which something has no time of its own
+_UNTIMED = frozenset({"cls", "sep2"})  # formats in which something has no time of its own
+_SIGNED = frozenset({"cls"})  # formats with a signature of their own
 FORMATS = {  # what is taken in, in a few words
     "c37118": "IEEE C37.118.2 phasor frames",
     "cim": "IEC 61968-9 MeterReadings",
+    "cls": "signed readings of a gateway (CMS)",
     "der": "DER telemetry",
     "espi": "Green Button (ESPI)",
     "pmu": "phasor frames",
@@ -52,6 +56,7 @@ def harmonise(
     sender: Subject,
     commit_parts: CommitParts,
     received_us: int | None = None,
+    trust: Trust = NO_TRUST,
 ) -> Harmonised:
     """What one raw message means.
 
@@ -61,7 +66,8 @@ def harmonise(
     own subject, of the bytes in which no device could be named. The parts are consecutive and
     cover `raw`.
     received_us: when it was accepted, for what the standard gives no time (`_UNTIMED`); None
-    where nobody knows, and then that is refused.
+    where nobody knows, and then that is refused. trust: whose signatures are believed, of formats
+    that have their own (`_SIGNED`).
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
@@ -69,7 +75,9 @@ def harmonise(
     if read is None:
         known = ", ".join(FORMATS)
         raise Rejected("format-unknown", f"the format is none of {known}", field="format")
-    more = {"received_us": received_us} if form in _UNTIMED else {}
+    more: dict[str, object] = {"received_us": received_us} if form in _UNTIMED else {}
+    if form in _SIGNED:
+        more["trust"] = trust
     return read(
         raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts, **more
     )
