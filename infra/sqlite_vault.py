@@ -15,6 +15,7 @@ from bal.model import Identity, Pseudonym
 from bal.ports import Clock
 from infra.sqlite_file import SqliteFile
 
+VAULT_FILE = "vault.db"
 KEY_BYTES = 32
 CACHED_MAX = 1 << 18  # identities and salt keys held in memory, each
 
@@ -66,7 +67,7 @@ class SqliteVault:
     ) -> None:
         """read_only: look at it and make neither subject nor key, for an audit."""
         self._file = SqliteFile(
-            folder / "vault.db", _SCHEMA, form=_FORM, wipe=True, read_only=read_only
+            folder / VAULT_FILE, _SCHEMA, form=_FORM, wipe=True, read_only=read_only
         )
         self._clock = clock
         self._random_bytes = random_bytes

@@ -35,6 +35,7 @@ def add_commands(commands: Any) -> None:
     verbs = subject.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_epochs(verbs)
     _add_looks(verbs)
+    _add_vault(commands)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -83,6 +84,47 @@ def _begin(arguments: argparse.Namespace) -> int:
 def _hold(arguments: argparse.Namespace) -> int:
     made = call(arguments.data, "subject-hold", meter=arguments.meter, holder=arguments.holder)
     sys.stdout.write(f"{made['device']} is held by {arguments.holder}\n")
+    return 0
+
+
+def _add_vault(commands: Any) -> None:
+    text = "copy the identity vault, sealed under a passphrase, or bring a lost one back"
+    vault = commands.add_parser("vault", help=text, description=text)
+    verbs = vault.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    made = verbs.add_parser("backup", help="write the vault to a file, also while it is used")
+    made.add_argument(
+        "--to", type=Path, required=True, metavar="FILE", help="a new file, made 0600"
+    )
+    again = verbs.add_parser("restore", help="put it back where it is lost; the platform stopped")
+    again.add_argument("file", type=Path, metavar="FILE")
+    for command, run in ((made, _vault_backup), (again, _vault_restore)):
+        command.add_argument(
+            "--passphrase-file", type=Path, required=True, metavar="FILE",
+            help="its first line, of at least 16 characters, seals and opens the copy",
+        )  # fmt: skip
+        _data(command)
+        command.set_defaults(run=run)
+
+
+def _vault_backup(arguments: argparse.Namespace) -> int:
+    from infra.vault_backup import backup, passphrase  # noqa: PLC0415 - as infra/cli.py
+
+    made = backup(arguments.data, arguments.to, passphrase(arguments.passphrase_file))
+    sys.stdout.write(
+        f"{arguments.to}: the vault of {made.origin} with {made.subjects} subjects, {made.time}\n"
+        "Keep it and its passphrase in two places, neither of them with the data folder.\n"
+    )
+    return 0
+
+
+def _vault_restore(arguments: argparse.Namespace) -> int:
+    from infra.vault_backup import passphrase, restore  # noqa: PLC0415 - as infra/cli.py
+
+    made = restore(arguments.file, arguments.data, passphrase(arguments.passphrase_file))
+    sys.stdout.write(
+        f"the vault of {made.origin} is back as of {made.time}, with {made.subjects} subjects.\n"
+        "What was made later is lost: `gridseal replay` names the entries that can't be opened.\n"
+    )
     return 0
 
 
