@@ -19,6 +19,8 @@ NO_CODES = {
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "device-day",  # a kind of row
+    "dso-client", "dso-server",  # commands
+    "trust-set", "trust-show",  # commands of the control socket
     "gridseal-shares",  # how members of a consumer group are dealt theirs
     "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day
     "intake-writer",  # a thread

@@ -56,7 +56,7 @@ def harmonise(
     sender: Subject,
     commit_parts: CommitParts,
     received_us: int | None = None,
-    trust: Trust = NO_TRUST,
+    trust: Trust | None = NO_TRUST,
 ) -> Harmonised:
     """What one raw message means.
 
@@ -67,7 +67,7 @@ def harmonise(
     cover `raw`.
     received_us: when it was accepted, for what the standard gives no time (`_UNTIMED`); None
     where nobody knows, and then that is refused. trust: whose signatures are believed, of formats
-    that have their own (`_SIGNED`).
+    that have their own (`_SIGNED`); None judges no signer, for people who look at a message.
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """

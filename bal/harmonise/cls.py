@@ -53,13 +53,16 @@ def harmonise(
     sender: Subject,
     commit_parts: CommitParts,
     received_us: int | None,
-    trust: Trust,
+    trust: Trust | None,
 ) -> Harmonised:
-    """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
-    if received_us is None:
+    """Records, parts and findings of one message; see `bal.harmonise.harmonise`.
+
+    trust: None judges no chain of certificates: that is for people who look at a message.
+    """
+    if received_us is None and trust is not None:
         raise Rejected("cms-signer-unknown", "nobody says when it was received", clause=CLAUSE)
     signed = cms.read(raw)
-    signer = cms_signature.check(raw, signed, trust, received_us)
+    signer = cms_signature.check(raw, signed, trust, received_us or 0)
     content = raw[signed.start : signed.end]
     items = der_json.read(content)
     if not items:
@@ -67,7 +70,11 @@ def harmonise(
     report = Report(content)
     for item in items:
         _check_gateway(item, signer)
-    _doubt_signature(signer, received_us, report)
+    if trust is None:
+        text = "whether the signer is trusted only a platform knows"
+        report.doubt("cms-chain-unjudged", text, 1, clause="RFC 5280 §6.1", severity="info")
+    elif received_us is not None:
+        _doubt_signature(signer, received_us, report)
     subjects = [_subject(item, resolve, report) for item in items]
     pieces = [_Piece(signed.start + item.start, signed.start + item.end) for item in items]
     parts, whose = origins(
@@ -120,7 +127,7 @@ def _check_gateway(item: Item, signer: Signer) -> None:
 def _doubt_signature(signer: Signer, received_us: int, report: Report) -> None:
     if signer.signed_us > received_us + SIGNED_AHEAD_US_MAX:
         text = "the signing-time is more than ten minutes after the receipt"
-        report.doubt("cms-signed-ahead", text, 1, field="signing-time", clause="RFC 5652 §11.3")
+        report.doubt("cms-signed-ahead", text, 1, field="signingTime", clause="RFC 5652 §11.3")
     if signer.crl_old:
         text = "the revocation list of a CA of the signer's was due to be replaced before"
         report.doubt("cms-crl-old", text, 1, clause="RFC 5280 §5.1.2.5")

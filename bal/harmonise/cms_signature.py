@@ -55,13 +55,13 @@ class Signer(NamedTuple):
 
     name: str  # common name of the certificate's subject
     fingerprint: str  # SHA-256 of the certificate, 64 hex digits
-    anchor: str  # of the trust anchor that its chain ends at
+    anchor: str  # of the trust anchor that its chain ends at; "" where no chain is judged
     signed_us: int  # as the signer says
     crl_old: bool  # the revocation list of one of the chain should have been replaced by then
 
 
-def check(raw: bytes, signed: Signed, trust: Trust, at_us: int) -> Signer:
-    """Who signed `raw`; at_us: when it was received.
+def check(raw: bytes, signed: Signed, trust: Trust | None, at_us: int) -> Signer:
+    """Who signed `raw`; at_us: when it was received. trust: None judges no chain (inspection).
 
     Raises Rejected: cms-algorithm, cms-attribute-missing, cms-digest-mismatch, cms-malformed,
     cms-signature-invalid, cms-signer-expired, cms-signer-revoked, cms-signer-unknown,
@@ -72,6 +72,8 @@ def check(raw: bytes, signed: Signed, trust: Trust, at_us: int) -> Signer:
         certificates = [x509.load_der_x509_certificate(one) for one in signed.certificates]
         leaf = _leaf(signed.signer, certificates)
         _check_signature(signed.signer, leaf)
+        if trust is None:
+            return Signer(_common_name(leaf), _fingerprint(leaf), "", signed_us, crl_old=False)
         at = _EPOCH + timedelta(microseconds=at_us)
         chain, crl_old = _chain(leaf, certificates, loaded(trust), at)
         return Signer(_common_name(leaf), _fingerprint(leaf), _fingerprint(chain[-1]), signed_us,

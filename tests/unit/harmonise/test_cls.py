@@ -236,6 +236,18 @@ def test_without_trust_or_time_nobody_is_known() -> None:
     assert refused(GOOD, at_us=None) == "cms-signer-unknown"
 
 
+def test_whoever_only_looks_judges_no_signer() -> None:
+    """`gridseal inspect` has neither trust nor a time of receipt; the signature has to hold."""
+    stranger = PKI.message(CONTENT, issue(GATEWAY))
+    for raw, codes in ((stranger, ["cms-chain-unjudged"]), (GOOD, ["cms-chain-unjudged"])):
+        found = cls.harmonise(
+            raw, resolve=resolve, platform=PLATFORM, sender=SENDER, commit_parts=commit_parts,
+            received_us=None, trust=None,
+        )  # fmt: skip
+        assert [one.code for one in found.findings] == codes
+        assert len(found.records) == 1
+
+
 def test_it_is_judged_by_the_time_of_its_receipt() -> None:
     short = PKI.sub.issue(GATEWAY, end=AT + timedelta(minutes=1))
     raw = PKI.message(CONTENT, short)
