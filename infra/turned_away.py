@@ -38,7 +38,7 @@ class TurnedAway:
         self._archive, self._registry, self._size = archive, registry, size
         self._now_us = now_us
         self._waiting: deque[StoredFinding] = deque()
-        self._thread = ThreadPoolExecutor(1, "turned-away")
+        self._thread = ThreadPoolExecutor(1, "turned_away")
 
     def note(self, credential: str, form: str, error: Rejected) -> None:
         """Have it noted that a message of `credential` was refused."""

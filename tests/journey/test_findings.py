@@ -1,12 +1,20 @@
 """A bad message: its sender learns of it by receipt, the operator by GET /v1/findings, for good."""
 
 import json
+import sqlite3
+from contextlib import closing
 from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
 
+from bal.found import FindingsQuery, StoredFinding
+from infra.fsck import fsck
 from tests.journey.conftest import Caller, Running, cim
+from tests.journey.roles_platform import RolesRunning
+from tests.journey.small_platform import Small
 from tests.journey.test_one_reading import connect, wait_for
 
 GOOD, NO_OFFSET = "2026-01-15T11:00:00+01:00", "2026-01-15T11:15:00"
@@ -98,3 +106,56 @@ def test_a_message_refused_whole_is_found_and_stays_after_a_kill(
     assert findings(operator, code="no-meter-reading") == before
     assert findings(operator, code="xml-malformed") == [early]
     platform.check()
+
+
+def listed(small: Small) -> list[StoredFinding]:
+    query = FindingsQuery(None, size=1 << 40, limit=1_000, newest_first=False)
+    return small.stores.archive.findings(query)
+
+
+def test_it_is_made_again_from_log_and_archive(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.start()
+    small.enrol("headend")
+    doubtful = [bad(), bad().replace(b"meter-1", b"meter-3"), b"<a/>", cim(("m", NO_OFFSET, "1"))]
+    for raw in doubtful:
+        small.take("headend", raw)
+    small.take("headend", doubtful[0])  # again: nothing is listed twice
+    before = listed(small)
+    assert [one.finding.code for one in before] == [
+        "reading-type-unmapped", "time-without-offset", "reading-type-unmapped",
+        "time-without-offset", "no-meter-reading", "time-without-offset",
+    ]  # fmt: skip
+    assert len({one.device for one in before}) == 5  # one item is of no device
+    assert {one.group for one in before if one.device} == {"grid"}
+    small.close()
+    rmtree(tmp_path / "scd")
+    with closing(sqlite3.connect(tmp_path / "archive" / "archive.db")) as db:
+        db.execute("DELETE FROM finding")
+        db.commit()
+    again = Small(tmp_path)
+    assert listed(again) == before
+    again.start()
+    again.close()
+    assert fsck(tmp_path).differences == []
+
+
+@pytest.mark.xdist_group("roles")
+@pytest.mark.slow
+def test_roles_list_it_too(tmp_path: Path) -> None:
+    roles = RolesRunning(tmp_path)
+    roles.start()
+    try:
+        caller = roles.client("operator", "messages.write findings.read", "--all-devices")
+        for raw, status in ((bad(), 200), (b"<a>", 422)):
+            answer = caller.request("POST", "/v1/messages?format=cim", content=raw)
+            assert answer.status_code == status
+        wait_for(lambda: len(findings(caller)) == 3)
+        unlogged = findings(caller, code="xml-malformed")
+        assert [one["batch"] for one in unlogged] == [""]
+        of_log = [one for one in findings(caller, order="log") if one["batch"]]
+        assert {one["message"] for one in of_log} == {sha256(bad()).hexdigest()}
+        assert roles.cli("findings", "--data", roles.data).count("\n") == 3
+        caller.forget()
+    finally:
+        roles.kill()
