@@ -14,7 +14,7 @@ from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
 from bal.harmonise.record import Origin
 from bal.harmonise.report import Report
-from bal.harmonise.xml_tree import Document, unmapped
+from bal.harmonise.xml_tree import Document, Node, unmapped
 from bal.model import Draft, Harmonised, Subject
 
 CLAUSE_LINK = "RFC 4287 §4.2.7"
@@ -22,6 +22,7 @@ CLAUSE_ID = "RFC 4287 §4.2.6"
 
 AUTHORITY, TYPE = "espi", "usage-point"
 
+_SPACE = " \t\r\n"
 _DATA = SUMMARIES | {"IntervalBlock"}  # what is made records of
 _OF_A_POINT = _DATA | {"UsagePoint", "MeterReading"}
 _OF_NOBODY = frozenset({"ReadingType", "LocalTimeParameters"})  # shared by several
@@ -92,8 +93,10 @@ class _Feed:
         self._resolve = resolve
         self._links = Links(found)
         self._points: dict[int, Entry] = {}  # by entry: the UsagePoint, or itself without Atom
+        self._above: dict[int, list[Entry]] = {}  # by MeterReading or summary: UsagePoints
         self._subjects: dict[int, Subject | None] = {}  # by UsagePoint
         self._local: dict[int, LocalTime | None] = {}  # by UsagePoint
+        self._contexts: dict[int, Context] = {}  # by MeterReading
         self._busy: set[int] = set()  # UsagePoints that have data, good or bad
         for one in found:
             if one.kind in _OF_A_POINT:
@@ -110,7 +113,7 @@ class _Feed:
                 return
         points = reading
         if one.linked and one.kind != "UsagePoint":
-            points = self._links.usage_points(reading[0])
+            points = self._usage_points(reading[0])
         if len(points) != 1:
             self._lost(one, "UsagePoint", len(points))
             return
@@ -118,10 +121,16 @@ class _Feed:
         if one.kind in _DATA:
             self._busy.add(id(points[0]))
 
+    def _usage_points(self, of: Entry) -> list[Entry]:
+        """Asked once: a MeterReading may have many blocks, and many links."""
+        if id(of) not in self._above:
+            self._above[id(of)] = self._links.usage_points(of)
+        return self._above[id(of)]
+
     def _lost(self, one: Entry, parent: str, count: int) -> None:
         """A link that leads nowhere, or to several."""
         code = "link-ambiguous" if count else "link-broken"
-        where = f"to {count} of them" if count else f"to no {parent} in this message"
+        where = "to several of them" if count else f"to no {parent} in this message"
         text = f"the links of this {one.kind}, looked for its {parent}, lead {where}"
         if one.kind in _DATA:
             error = Rejected(code, text, field="link")
@@ -157,17 +166,16 @@ class _Feed:
     def _context(self, one: Entry) -> Context:
         if not one.linked:
             return Context([], electric=True, local=None)
-        point = self._points[id(one)]
         [reading] = self._links.meter_readings(one)
-        types = [node for entry in self._links.reading_types(reading) for node in entry.resources]
-        kinds = [
-            text.strip()
-            for node in point.resources
-            for category in node.all("ServiceCategory")
-            for text in category.texts("kind")
-        ]
-        electric = all(kind == "0" for kind in kinds)  # ServiceKind
-        return Context(types, electric, self._local_time(point))
+        found = self._contexts.get(id(reading))
+        if found is None:
+            entries_of = self._links.reading_types(reading)
+            types = [node for entry in entries_of for node in entry.resources[:2]]
+            point = self._points[id(one)]
+            electric = all(_electric(node) for node in point.resources)
+            found = Context(types[:2], electric=electric, local=self._local_time(point))
+            self._contexts[id(reading)] = found
+        return found
 
     def _local_time(self, point: Entry) -> LocalTime | None:
         if id(point) not in self._local:
@@ -195,6 +203,12 @@ class _Feed:
                 error = Rejected("no-reading", "no IntervalBlock and no summary belongs to it")
                 line = point.node.line
                 self._report.refuse(error, line, field="UsagePoint", clause=CLAUSE_SUMMARY)
+
+
+def _electric(point: Node) -> bool:
+    """Of electricity, or of a service that is not said (ServiceKind)."""
+    kinds = [text for category in point.all("ServiceCategory") for text in category.texts("kind")]
+    return all(kind.strip(_SPACE) == "0" for kind in kinds)
 
 
 def _names(point: Entry) -> MeterNames:

@@ -83,7 +83,10 @@ def _identifier(text: str) -> str:
 
 
 class Links:
-    """Which entries of one feed belong together; each answer has every entry it may be."""
+    """Which entries of one feed belong together.
+
+    Each answer has the entries that it may be, at most two: with more than one it is open.
+    """
 
     def __init__(self, all_entries: Iterable[Entry]) -> None:
         of_kind: dict[str, list[Entry]] = defaultdict(list)
@@ -142,6 +145,11 @@ def _by_self(several: list[Entry]) -> dict[str, list[Entry]]:
 
 
 def _reached(among: dict[str, list[Entry]], hrefs: Iterable[str]) -> list[Entry]:
-    """Each once, in the order of the message."""
-    found = {id(one): one for href in hrefs for one in among.get(href, ())}
-    return sorted(found.values(), key=lambda one: one.start)
+    """The first two, each once."""
+    found: dict[int, Entry] = {}
+    for href in hrefs:
+        for one in among.get(href, ()):
+            found[id(one)] = one
+            if len(found) > 1:
+                return list(found.values())
+    return list(found.values())

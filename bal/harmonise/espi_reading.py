@@ -44,12 +44,21 @@ _PLACES = {  # code → field, clause, where it is not the reading as a whole
 }
 
 
-class Context(NamedTuple):
-    """What the links of a feed say about an IntervalBlock."""
+class Context:
+    """What the links of a feed say about the IntervalBlocks of one MeterReading."""
 
-    types: list[Node]  # the ReadingTypes that its MeterReading leads to: one, if all is well
-    electric: bool  # the UsagePoint is of electricity
-    local: LocalTime | None
+    def __init__(self, types: list[Node], *, electric: bool, local: LocalTime | None) -> None:
+        """types: the ReadingTypes that it leads to: one, if all is well.
+
+        electric: the UsagePoint is of electricity.
+        """
+        self.types = types
+        self.electric = electric
+        self.local = local
+        self.type = types[0] if len(types) == 1 else None
+        self.sent = None if self.type is None else espi_type.sent_type(self.type)
+        self.quality = [] if self.type is None else self.type.texts("defaultQuality")
+        self.kept = list(_flat(types))  # in `verbatim`
 
 
 class _Read(NamedTuple):
@@ -69,14 +78,12 @@ class Blocks:
         self._of = of
         self._report = report
         self._origin = origin
-        self._type = of.types[0] if len(of.types) == 1 else None
-        self._sent = None if self._type is None else espi_type.sent_type(self._type)
-        self._kept_type = list(_flat(of.types))
 
     def take(self, block: Node) -> list[Draft]:
         """Its readings, in order; what is wrong with the others goes to the report."""
         drafts: list[Draft] = []
-        places = BlockPlaces(block, 0 if self._sent is None else self._sent.shared.length_s)
+        sent = self._of.sent
+        places = BlockPlaces(block, 0 if sent is None else sent.shared.length_s)
         several = block.all("IntervalReading")
         for reading in several:
             try:
@@ -112,17 +119,16 @@ class Blocks:
         return record.reading(slot, self._origin, text, one.codes.rank, told)
 
     def _read(self, reading: Node, places: BlockPlaces) -> _Read:
-        sent = self._sent
-        if self._type is not None and any(reading.all(name) for name in espi_type.OF_READING):
-            sent = espi_type.sent_type(self._type, reading)
+        sent, of_type = self._of.sent, self._of.type
+        if of_type is not None and any(reading.all(name) for name in espi_type.OF_READING):
+            sent = espi_type.sent_type(of_type, reading)
         codes, unlisted = self._quality(reading)
         return _Read(reading, sent, places.period(reading), codes, unlisted)
 
     def _quality(self, reading: Node) -> tuple[Quality, bool]:
         """Its codes, else the ReadingType's defaultQuality; and whether one is not ESPI's."""
         sent = [text for one in reading.all("ReadingQuality") for text in one.texts("quality")]
-        if not sent and self._type is not None:
-            sent = self._type.texts("defaultQuality")
+        sent = sent or self._of.quality
         found = [espi_type.quality_code(text) for text in sent]
         try:
             codes = quality(tuple(code for code, _ in found))
@@ -139,7 +145,7 @@ class Blocks:
             if len(several := one.node.all(name)) > 1
         ]
         if len(self._of.types) > 1:
-            text = f"its MeterReading's links lead to {len(self._of.types)} ReadingTypes"
+            text = "its MeterReading's links lead to several ReadingTypes"
             doubts.append(("reading-ambiguous", text))
         if not one.node.all("value"):
             doubts.append(("value-missing", "the reading has no value"))
@@ -168,7 +174,7 @@ class Blocks:
         for node in one.node.all("timePeriod"):
             for bound in ("start", "duration"):
                 kept.setdefault(bound, []).extend(node.texts(bound))
-        kept["readingType"] = self._kept_type
+        kept["readingType"] = self._of.kept
         kept = {member: texts for member, texts in kept.items() if texts}
         record.check_verbatim(kept)
         notation = "" if one.sent is None else espi_type.notation(one.sent, one.period.seconds())

@@ -134,21 +134,33 @@ class BlockPlaces:
 
     def __init__(self, block: Node, length_s: int) -> None:
         """length_s: the ReadingType's intervalLength; 0 where there is none."""
-        self._block = block
         self._length_s = length_s
         without = [one for one in block.all("IntervalReading") if not one.all("timePeriod")]
         self._position = {id(one): at for at, one in enumerate(without)}
+        self._whole: Period | Rejected = sep2_period.missing("IntervalReading/timePeriod")
+        several = block.all("interval")
+        if without and several:
+            try:
+                self._whole = interval(several[0])
+            except Rejected as error:
+                self._whole = error
 
     def period(self, reading: Node) -> Period:
-        """Its own timePeriod; else its place in the block's interval; else that interval."""
+        """Its own timePeriod; else its place in the block's interval; else that interval.
+
+        Raises Rejected: time-missing, time-malformed, time-out-of-range.
+        """
         own = reading.all("timePeriod")
+        if len(own) == 1:
+            return interval(own[0])
         if own:
             periods = [interval(one) for one in own]
             return Period(min(one.begin for one in periods), max(one.end for one in periods))
-        several = self._block.all("interval")
-        if not several:
-            raise sep2_period.missing("IntervalReading/timePeriod")
-        whole = interval(several[0])
+        whole = self._whole
+        if isinstance(whole, Rejected):
+            raise Rejected(
+                whole.code, whole.text, field=whole.field, line=whole.line, clause=whole.clause
+            )
         count, length_s, seconds = len(self._position), self._length_s, whole.seconds()
         if length_s and count * length_s == seconds:
             begin_s = whole.begin.us // _US_PER_S + self._position[id(reading)] * length_s

@@ -54,7 +54,7 @@ class _Piece(NamedTuple):
     customer."""
 
     node: Node
-    point: Node
+    point_ids: list[str]  # texts of the UsagePoint's usagePointId
     start: int
     end: int
 
@@ -106,11 +106,11 @@ def _points(root: Node) -> list[Node]:
 
 
 def _pieces(point: Node) -> list[_Piece]:
-    several = point.all("MeterReading")
+    several, ids = point.all("MeterReading"), point.texts("usagePointId")
     starts = [point.start, *(node.start for node in several[1:])]
     ends = [*(node.start for node in several[1:]), point.end]
     bounds = zip(several, starts, ends, strict=True) if several else ()
-    return [_Piece(node, point, start, end) for node, start, end in bounds]
+    return [_Piece(node, ids, start, end) for node, start, end in bounds]
 
 
 def _tell(document: Document, report: Report) -> None:
@@ -138,7 +138,7 @@ def _subject(piece: _Piece, resolve: Resolve, report: Report) -> Subject | None:
 
 def _names(piece: _Piece) -> MeterNames:
     """The meter's id; the usage point's where no Meter is named; none where there is neither."""
-    meters, points = _meter_ids(piece.node), piece.point.texts("usagePointId")
+    meters, points = _meter_ids(piece.node), piece.point_ids
     if len(meters) > 1 or (not meters and len(points) > 1):
         raise Rejected("meter-ambiguous", f"{len(meters or points)} names of one device")
     if meters:  # DIN 43863-5 has capital letters; the digits of its other form are hexadecimal
