@@ -265,10 +265,11 @@ def _texts(verbatim: object) -> Iterator[tuple[str, str]]:
 
 def _of_frame(frame: PhasorFrame, place: Place | None) -> Iterator[Seen]:
     """Each channel of a frame by itself."""
+    said = frame.quality if frame.quality != ("0.0.0",) else ()
     for one in jcs.decode(frame.data)["readings"]:
         what, unit = channel(one["component"], one["measurand"], one["phase"])
         code = f"{one['measurand']}.{one['phase']}.{one['component']}"
         yield Seen(
             "phasors", code, what, frame.time_us, frame.time_us, one["data"], unit,
-            (), Rank.MEASURED, (), (), place,
+            said, Rank.MEASURED, (), (), place,
         )  # fmt: skip

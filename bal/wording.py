@@ -3,7 +3,7 @@
 import re
 
 from bal.harmonise import der_words, reading_type
-from bal.harmonise.phasors import MEASURANDS
+from bal.harmonise.phasors import FURTHER, MEASURANDS
 from bal.harmonise.reading_type_tables import PREFIXES
 from bal.harmonise.reading_type_words import sentence
 from bal.model import Rank
@@ -18,6 +18,8 @@ _PHASES = {
     "A": "phase A", "B": "phase B", "C": "phase C", "N": "neutral", "AB": "phase A to B",
     "BC": "phase B to C", "CA": "phase C to A", "AN": "phase A to neutral",
     "BN": "phase B to neutral", "CN": "phase C to neutral", "ABC": "all three phases",
+    "zero": "zero sequence", "positive": "positive sequence", "negative": "negative sequence",
+    "unstated": "phase not stated", "none": "of no phase",
 }  # fmt: skip
 _CHANNELS = {
     "voltmagnitude": "voltage, magnitude (RMS, to ground)",
@@ -28,6 +30,9 @@ _CHANNELS = {
     "reactivepower": "reactive power",
     "apparentpower": "apparent power",
     "frequency": "frequency",
+    "rocof": "rate of change of frequency",
+    "analog": "analog value",
+    "digital": "digital status word",
 }
 
 # IEC 61968-9 annex D: system.category.index
@@ -84,7 +89,7 @@ def register(code: str, base: str = "", unit: str = "") -> str:
 
 def channel(component: str, measurand: str, phase: str) -> tuple[str, str]:
     """What a channel of a phasor frame is, and its unit."""
-    known = MEASURANDS.get(measurand)
+    known = MEASURANDS.get(measurand) or FURTHER.get(measurand)
     what = _CHANNELS.get(measurand, measurand)
     return f"{what}, {_PHASES.get(phase, phase)}, at {component}", known.unit if known else ""
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from bal.c37118.splitter import split
 from bal.c37118.writer import config_frames
 from bal.errors import Rejected, Stop
 from field.pdc import MESSAGE_BYTES_MAX, Concentrator, Messages, Source, source_of
+from infra.cli import main
 from tests.c37118_streams import config, pmu
 from tests.pmu_server import PmuServer, frames_of
 
@@ -209,3 +211,29 @@ def test_sources_that_are_none(url: str) -> None:
     with pytest.raises(Stop, match="a source is"):
         source_of(url)
     assert source_of("udp://:4713") == Source("udp", "", 4713)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--source", "tcp://:1", "--idcode", "60"], "a source is"),
+        (["--source", "tcp://a:1", "--idcode", "0"], "an IDCODE is 1 to 65534"),
+        (["--source", "tcp://a:1", "--idcode", "60"], "client.json"),
+    ],
+)
+def test_wrong_use_says_what_is_right(
+    words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pdc", *words, "--files", str(tmp_path)]) in {1, 3}
+    assert text in capsys.readouterr().err
+
+
+def test_captures_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "capture.pcap"
+    assert main(["replay-capture", str(file)]) == 1
+    file.write_bytes(b"\xd4\xc3\xb2\xa1" + bytes(20))
+    assert main(["replay-capture", str(file)]) == 0
+    assert "0 packets, 0 streams" in capsys.readouterr().out
+    assert main(["replay-capture", str(file), "--files", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "capture-empty" in told

@@ -13,7 +13,7 @@ from rdflib import RDF, XSD, BNode, Graph, Literal, Namespace, URIRef
 
 from bal.harmonise import quantity, record
 from bal.harmonise.instant import parse
-from bal.harmonise.phasors import MEASURANDS, window_record
+from bal.harmonise.phasors import FURTHER, MEASURANDS, window_record
 from bal.harmonise.quality import quality
 from bal.harmonise.reading_type import _QUANTITIES
 from bal.model import Digest, Harmonised, Rank, Subject
@@ -179,7 +179,7 @@ def test_the_shapes_tell_a_record_that_is_none(take: Take, damage: tuple[bytes, 
 
 def window(subject: Callable[[str], Subject]) -> bytes:
     """A second of phasor frames of every measurand."""
-    channels = [(f"Süd {measurand}", measurand, "A") for measurand in MEASURANDS]
+    channels = [(f"Süd {measurand}", measurand, "A") for measurand in MEASURANDS | FURTHER]
     begin_us = parse("2026-01-15T10:00:00Z").us
     root, evidence = Digest(bytes(32)), Digest(bytes(range(32)))
     device = subject("device").pseudonym
@@ -200,7 +200,7 @@ def test_a_window_of_phasors(subject: Callable[[str], Subject]) -> None:
     objects = Namespace("https://sargon-n5geh.netlify.app/ontology/1.0/object_properties/")
     channels = set(found.objects(device, objects.has_channel))
     assert channels == set(found.objects(here, SAREF.observes))
-    assert len(channels) == len(MEASURANDS)
+    assert len(channels) == len(MEASURANDS | FURTHER)
     for channel in channels:
         assert (channel, RDF.type, SARGON.Channel) in found
         assert (channel, RDF.type, SAREF.Property) in found
