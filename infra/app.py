@@ -25,6 +25,7 @@ from bal.collect.guard import Limits
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Anchor, Close
 from bal.pipeline import FLUSH_FORMAT, OPERATOR, Worker
+from bal.provide.dataset import DatasetFacts
 from bal.times import rfc3339
 from infra.addresses import busy, host_in_url
 from infra.anchorer import Anchorer
@@ -240,8 +241,9 @@ class Platform:
             self.stores.vault,
             self.stores.registry,
             self.services,
-            self.clock,
-            self.services.command,
+            self.stores.book,
+            clock=self.clock,
+            put=self.services.command,
         )
         self.ready: dict[str, Any] = {
             "http": self.services.issuer,
@@ -324,8 +326,11 @@ class Platform:
         listener = listen(http)
         http_port = listener.getsockname()[1]
         self.services.issuer = f"https://{host_in_url(http[0])}:{http_port}"
+        told = self.config.dataset
         app = create_app(
-            self.services, limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes)
+            self.services,
+            limits=HttpLimits(message_bytes_max=self.config.limits.message_bytes),
+            dataset=DatasetFacts(told.title, told.licence, told.publisher),
         )
         self._http = HttpServer(app, keys / "server.crt", keys / "server.key")
         try:

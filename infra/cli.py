@@ -65,14 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_day(commands)
     _add_device(commands)
     _add_client(commands)
-    from infra import dso_cli, inspect_cli, operate_cli, simulate_cli, subject_cli, verify_cli
+    from infra import cli_parts
 
-    verify = commands.add_parser("verify", help="check receipts; trusts nothing of the platform")
-    verify_cli.add_arguments(verify)
-    verify.set_defaults(run=verify_cli.run)
-    simulate = commands.add_parser("simulate", help="send a day of a real grid to any platform")
-    simulate_cli.add_arguments(simulate)
-    simulate.set_defaults(run=simulate_cli.run)
     for name, text, run in (
         ("policy", "print the policy file of a platform", _policy),
         ("status", "print where a running platform stands", _status),
@@ -84,12 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fsck", "replay"}:
             command.add_argument("--json", action="store_true", help="findings as JSON")
         command.set_defaults(run=run)
-    from infra import pdc_cli
-    from infra.roles import cli as roles_cli
-    from infra.servers import cli as servers_cli
-
-    for more in (dso_cli, inspect_cli, operate_cli, pdc_cli, roles_cli, servers_cli, subject_cli):
-        more.add_commands(commands)
+    cli_parts.add_commands(commands)
     return parser
 
 

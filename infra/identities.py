@@ -14,12 +14,13 @@ from bal.closing import DEVICE_DAY
 from bal.derive.local_day import date_at, local_day
 from bal.errors import Rejected
 from bal.model import DeviceInfo, Pseudonym, ReadingsQuery
-from bal.ports import Clock
+from bal.ports import Book, Clock
 from bal.provide.device_days import parse_request
 from bal.registry import Registry
 from bal.times import rfc3339
 from infra.commands import Command, Commands, Made, Seen
 from infra.enrolment_list import identity_of
+from infra.gaps import Gaps
 from infra.services import PlatformServices
 from infra.sqlite_vault import Epoch, SqliteVault
 
@@ -36,6 +37,8 @@ class Identities:
         vault: SqliteVault,
         registry: Registry,
         services: PlatformServices,
+        book: Book,
+        *,
         clock: Clock,
         put: Callable[[str, str, bytes], Awaitable[None]],
     ) -> None:
@@ -43,6 +46,7 @@ class Identities:
         self._vault, self._registry, self._services = vault, registry, services
         self._clock = clock
         self._commands = Commands(put)
+        self._gaps = Gaps(book, services.record, registry, vault, self._recorded)
 
     def handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
         """By the name of the command."""
@@ -54,6 +58,7 @@ class Identities:
             "subject-page": self._page,
             "subject-days": self._days,
             "subject-day": self._day,
+            "gaps": self._gaps.page,
         }
 
     # -- epochs -----------------------------------------------------------------------------
@@ -152,6 +157,19 @@ class Identities:
         # Nothing shows whether one came; given again it is recorded twice, which does no harm.
         await self._commands.once(key, asked, lambda: (command, None), lambda _: Seen.OVER)
         return [self._epoch_json(one) for one in known]
+
+    async def _recorded(self, devices: list[str], why: str) -> None:
+        """A look-up of names for asking their sources again."""
+        command: Command = {
+            "command": "lookup",
+            "by": "rerequest",
+            "devices": devices,
+            "purpose": "rerequest",
+            "time": rfc3339(self._clock.now_us()),
+            "why": why,
+        }
+        key = ("lookup", devices[0])
+        await self._commands.once(key, devices, lambda: (command, None), lambda _: Seen.OVER)
 
     def _by_name(self, asked: str) -> list[Epoch]:
         try:

@@ -223,7 +223,12 @@ class CollectorRole:
             front.services.command,
         )
         identities = Identities(
-            front.stores.vault, front.stores.registry, front.services, clock, front.services.command
+            front.stores.vault,
+            front.stores.registry,
+            front.services,
+            front.stores.book,
+            clock=clock,
+            put=front.services.command,
         )
         operator = Operator(
             ready=ready,

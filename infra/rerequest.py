@@ -1,0 +1,254 @@
+"""`gridseal rerequest`: asks the sources of a platform for what its closed days lack.
+
+What is found comes in like any message, by REST, under a client of its own; the next close of the
+day makes a new version of the device-day, which names the one with the gap (docs/rerequest.md).
+A source that has not got it is asked again, later each time.
+"""
+
+import logging
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+import requests
+
+from bal.errors import Stop
+from bal.harmonise import FORMATS
+from bal.harmonise.obis import of_reading_type
+from bal.times import instant_us
+from infra.files import open_sqlite
+
+logger = logging.getLogger("gridseal.rerequest")
+
+BACK_OFF_S = (900, 3_600, 4 * 3_600, 86_400)  # after each try that brought nothing; then the last
+TRIES_MAX = 14  # about ten days: then it is told, and no longer asked for
+ANSWER_BYTES_MAX = 4 * 1024 * 1024  # what a platform takes
+TIMEOUT_S = 30
+DSO_SERVER, DOCUMENT = "dso-server", "document"
+_ALLOWED = {"name", "kind", "url", "ca", "token_file", "senders", "format"}
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS asked(
+    source TEXT NOT NULL, device TEXT NOT NULL, register TEXT NOT NULL, begin_us INTEGER NOT NULL,
+    end_us INTEGER NOT NULL, tries INTEGER NOT NULL, next_us INTEGER NOT NULL, said TEXT NOT NULL,
+    PRIMARY KEY(source, device, register, begin_us)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Somebody who can be asked: the DSO Data Server, or whoever gives a document at a URL."""
+
+    name: str
+    kind: str  # dso-server, document
+    url: str  # of a document with {meter}, {from}, {to}, {register}, {obis} in it
+    ca: str  # file of the CA of its certificate; "" for the system's
+    token: str  # sent as Authorization: Bearer; "" for none
+    senders: frozenset[str]  # of whose devices it is asked; empty: of all
+    format: str  # of what it answers
+
+
+class Gap(NamedTuple):
+    """A stretch of a device's day without a measured value."""
+
+    device: str
+    identity: str
+    sender: str
+    register: str
+    begin: str  # RFC 3339
+    end: str
+
+
+class Tally(NamedTuple):
+    """What one round did."""
+
+    gaps: int
+    asked: int
+    answered: int
+    given_up: int
+
+
+def load(path: Path) -> list[Source]:
+    """The sources of a TOML file. Raises Stop("config-invalid") that names what is wrong."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        sources = [_source(item, path.parent) for item in data.get("source", [])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Stop("config-invalid", f"{path}: {error}") from error
+    if not sources:
+        raise Stop("config-invalid", f"{path} names no [[source]]")
+    return sources
+
+
+def _source(item: Mapping[str, Any], folder: Path) -> Source:
+    if unknown := sorted(set(item) - _ALLOWED):
+        raise ValueError(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(_ALLOWED))}")
+    kind, url = item["kind"], item["url"]
+    if kind not in {DSO_SERVER, DOCUMENT}:
+        raise ValueError(f"kind is {DSO_SERVER} or {DOCUMENT}, not {kind}")
+    if not url.startswith("https://"):
+        raise ValueError(f"{url}: a source is asked over https")
+    form = "cim" if kind == DSO_SERVER else item["format"]
+    if form not in FORMATS:
+        raise ValueError(f"format is one of {', '.join(FORMATS)}, not {form}")
+    token = ""
+    if "token_file" in item:
+        token = (folder / item["token_file"]).read_text(encoding="ascii").strip()
+    ca = str(folder / item["ca"]) if "ca" in item else ""
+    return Source(item["name"], kind, url, ca, token, frozenset(item.get("senders", [])), form)
+
+
+# -- memory -------------------------------------------------------------------------------------
+
+
+class Asked:
+    """What was asked for, how often, and when it may be again; in a file of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._db: sqlite3.Connection = open_sqlite(path, _SCHEMA)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def due(self, source: str, gap: Gap, now_us: int) -> bool:
+        """Whether it may be asked for now."""
+        row = self._db.execute(
+            "SELECT tries, next_us FROM asked WHERE source = ? AND device = ? AND register = ?"
+            " AND begin_us = ?",
+            (source, gap.device, gap.register, instant_us(gap.begin)),
+        ).fetchone()
+        return row is None or (row[0] < TRIES_MAX and row[1] <= now_us)
+
+    def note(self, source: str, gap: Gap, now_us: int, said: str, later_s: int = 0) -> int:
+        """It was asked for; how often by now. later_s: what the source asks to be left alone."""
+        key = (source, gap.device, gap.register, instant_us(gap.begin))
+        row = self._db.execute(
+            "SELECT tries FROM asked WHERE source = ? AND device = ? AND register = ?"
+            " AND begin_us = ?",
+            key,
+        ).fetchone()
+        tries = 1 if row is None else row[0] + 1
+        wait_s = max(later_s, BACK_OFF_S[min(tries, len(BACK_OFF_S)) - 1])
+        self._db.execute(
+            "INSERT OR REPLACE INTO asked VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, instant_us(gap.end), tries, now_us + wait_s * 1_000_000, said),
+        )
+        return tries
+
+    def forget(self, before_us: int) -> None:
+        """Of gaps that are too old to be asked for."""
+        self._db.execute("DELETE FROM asked WHERE end_us < ?", (before_us,))
+
+
+# -- a round ------------------------------------------------------------------------------------
+
+
+class Later(Exception):
+    """The source has it not, or does not answer; with why, and when it wants to be asked again."""
+
+    def __init__(self, why: str, later_s: int = 0) -> None:
+        super().__init__(why)
+        self.later_s = later_s
+
+
+def one_round(
+    sources: Iterable[Source],
+    gaps: Iterable[Gap],
+    asked: Asked,
+    now_us: int,
+    submit: Callable[[str, bytes], str],
+) -> Tally:
+    """Ask for every gap that is due, one source after the other until one has it.
+
+    submit: hands a message of a format to the platform, and says what became of it.
+    """
+    sources = list(sources)
+    count = dict.fromkeys(("gaps", "asked", "answered", "given_up"), 0)
+    for gap in gaps:
+        count["gaps"] += 1
+        for source in sources:
+            if source.senders and gap.sender not in source.senders:
+                continue
+            if not asked.due(source.name, gap, now_us):
+                continue
+            count["asked"] += 1
+            try:
+                said, later_s = submit(source.format, fetch(source, gap)), 0
+                count["answered"] += 1
+            except Later as error:
+                said, later_s = str(error), error.later_s
+            if asked.note(source.name, gap, now_us, said, later_s) == TRIES_MAX:
+                count["given_up"] += 1
+                logger.warning(
+                    "%s: %s to %s of %s is no longer asked for: %s",
+                    source.name, gap.begin, gap.end, gap.device, said,
+                )  # fmt: skip
+            if said == "certified":
+                break
+    return Tally(**count)
+
+
+def fetch(source: Source, gap: Gap) -> bytes:
+    """What the source has of a gap, as a message of its format. Raises Later."""
+    meter = name_of(gap.identity)
+    if source.kind == DSO_SERVER:
+        named = {"meter": meter, "register": gap.register, "from": gap.begin, "to": gap.end}
+        url = f"{source.url.rstrip('/')}/v1/values"
+        if b'"values":[]' in _get(source, url, named).replace(b" ", b""):
+            raise Later("the source has no values of it yet")
+        return _get(source, url, {**named, "format": "cim", "limit": "10000"})
+    obis = of_reading_type(gap.register)
+    if obis is None and "{obis}" in source.url:
+        raise Later("the register has no OBIS code")
+    places = {
+        "meter": meter, "from": gap.begin, "to": gap.end, "register": gap.register,
+        "obis": obis.text if obis is not None else "",
+    }  # fmt: skip
+    url = source.url
+    for place, text in places.items():
+        url = url.replace(f"{{{place}}}", quote(text, safe=""))
+    body = _get(source, url, {})
+    if not body.strip():
+        raise Later("the source has nothing of it yet")
+    return body
+
+
+def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
+    headers = {"Authorization": f"Bearer {source.token}"} if source.token else {}
+    try:
+        with requests.get(
+            url, params=params, headers=headers, timeout=TIMEOUT_S, stream=True,
+            verify=source.ca or True, allow_redirects=False,
+        ) as answer:  # fmt: skip
+            if answer.status_code in {204, 404}:
+                raise Later("the source has nothing of it yet")
+            if answer.status_code != requests.codes.ok:
+                later_s = 0
+                with suppress(ValueError):
+                    later_s = min(86_400, int(answer.headers.get("Retry-After", "0")))
+                raise Later(f"the source answers {answer.status_code}", later_s)
+            body = answer.raw.read(ANSWER_BYTES_MAX + 1, decode_content=True)
+    except (requests.RequestException, OSError) as error:
+        raise Later(f"the source does not answer: {type(error).__name__}") from error
+    if len(body) > ANSWER_BYTES_MAX:
+        raise Later(f"the source's answer has more than {ANSWER_BYTES_MAX} bytes")
+    found: bytes = body
+    return found
+
+
+def name_of(identity: str) -> str:
+    """What a source knows a meter by: its mRID, or the last part of its name."""
+    return unquote(identity.split(":", 1)[1].rsplit("/", 1)[-1])
+
+
+def dates(now_us: int, days: int) -> Iterator[str]:
+    """The last dates (UTC), the newest first; of today nothing is closed yet in most zones."""
+    today = datetime.fromtimestamp(now_us // 1_000_000, UTC).date()
+    for back in range(days + 1):
+        yield (today - timedelta(days=back)).isoformat()

@@ -1,0 +1,119 @@
+"""`gridseal rerequest` on the command line: rounds for ever, or one."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from bal.errors import Stop
+from infra import log_output
+from infra.control import call
+from infra.files import make_folder
+from infra.rerequest import Asked, Gap, Later, dates, load, one_round
+from infra.system_clock import SystemClock
+
+ROUND_S = 300
+REFRESH_S = 60  # before a token ends
+SUBMIT_S = 30
+
+
+def add_commands(commands: Any) -> None:
+    """Add it to the command line."""
+    text = "ask sources again for what closed days lack, later each time, until it is there"
+    command = commands.add_parser("rerequest", help=text, description=f"{text}. docs/rerequest.md.")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    command.add_argument(
+        "--sources", type=Path, required=True, metavar="FILE", help="TOML: whom to ask"
+    )
+    command.add_argument(
+        "--client", type=Path, required=True, metavar="FILE",
+        help="JSON of `gridseal client add --json` with the scope messages.write",
+    )  # fmt: skip
+    command.add_argument(
+        "--state", type=Path, required=True, metavar="DIR", help="where it keeps what it asked for"
+    )
+    command.add_argument(
+        "--days", type=int, default=7, metavar="N", help="how far back: %(default)s days"
+    )
+    command.add_argument("--once", action="store_true", help="one round, then end")
+    command.set_defaults(run=_run)
+
+
+class Platform:
+    """The gateway of a platform, for one client."""
+
+    def __init__(self, data: Path, client: Path) -> None:
+        status = call(data, "status")
+        self._url, self._ca = str(status["http"]), str(status["ca"])
+        try:
+            known = json.loads(client.read_text(encoding="utf-8"))
+            self._auth = known["client_id"], known["client_secret"]
+        except (OSError, ValueError, KeyError) as error:
+            raise Stop("usage", f"--client {client}: {error}") from error
+        self._token, self._until_s = "", 0.0
+
+    def submit(self, form: str, raw: bytes) -> str:
+        """Hand a message in; `certified`, `accepted`, or the code of its refusal. Raises Later."""
+        try:
+            answer = requests.post(
+                f"{self._url}/v1/messages", params={"format": form}, data=raw, verify=self._ca,
+                headers={"Authorization": f"Bearer {self._bearer()}"}, timeout=SUBMIT_S,
+            )  # fmt: skip
+            said = answer.json()
+        except (requests.RequestException, ValueError) as error:
+            raise Later(f"the platform does not answer: {type(error).__name__}") from error
+        if answer.status_code >= 400:
+            raise Later(f"the platform refuses it: {said.get('type', answer.status_code)}")
+        return str(said.get("type", "accepted"))
+
+    def _bearer(self) -> str:
+        if time.monotonic() >= self._until_s:
+            answer = requests.post(
+                f"{self._url}/oauth/token", data={"grant_type": "client_credentials"},
+                auth=self._auth, verify=self._ca, timeout=SUBMIT_S,
+            )  # fmt: skip
+            if answer.status_code != requests.codes.ok:
+                raise Stop("usage", f"the platform gives this client no token: {answer.text}")
+            said = answer.json()
+            self._token = str(said["access_token"])
+            self._until_s = time.monotonic() + int(said["expires_in"]) - REFRESH_S
+        return self._token
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    log_output.begin("info")
+    sources, clock = load(arguments.sources), SystemClock()
+    if not 1 <= arguments.days <= 31:
+        raise Stop("usage", "--days is 1 to 31")
+    platform = Platform(arguments.data, arguments.client)
+    senders = sorted({name for source in sources for name in source.senders})
+    if any(not source.senders for source in sources):
+        senders = []
+    asked = Asked(make_folder(arguments.state) / "rerequest.db")
+    try:
+        while True:
+            now_us = clock.now_us()
+            asked.forget(now_us - (arguments.days + 2) * 86_400_000_000)
+            gaps = _gaps(arguments.data, dates(now_us, arguments.days), senders)
+            done = one_round(sources, gaps, asked, now_us, platform.submit)
+            sys.stdout.write(json.dumps(done._asdict()) + "\n")
+            sys.stdout.flush()
+            if arguments.once:
+                return 0
+            time.sleep(ROUND_S)
+    finally:
+        asked.close()
+
+
+def _gaps(data: Path, days: Iterator[str], senders: list[str]) -> Iterator[Gap]:
+    for day in days:
+        page: int | None = 0
+        while page is not None:
+            found = call(data, "gaps", date=day, page=page, senders=senders)
+            yield from (Gap(**one) for one in found["gaps"])
+            page = found["next"]

@@ -1,0 +1,235 @@
+"""Asking sources again: who is asked for what, how often, and what comes of it; real TLS."""
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from bal.errors import Stop
+from infra.certificates import create_ca, issue_server
+from infra.rerequest import (
+    ANSWER_BYTES_MAX,
+    BACK_OFF_S,
+    TRIES_MAX,
+    Asked,
+    Gap,
+    Later,
+    dates,
+    fetch,
+    load,
+    name_of,
+    one_round,
+)
+from infra.system_clock import SystemClock
+
+ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
+GAP = Gap(
+    "P" * 43, "name:a/b/M%2F1", "headend", ENERGY, "2026-01-15T10:00:00Z", "2026-01-15T10:30:00Z"
+)
+SECOND_US = 1_000_000
+
+
+class Answers(ThreadingHTTPServer):
+    """A source: what it is asked, and what it answers."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.asked: list[tuple[str, dict[str, list[str]], str]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Answers
+
+    def do_GET(self) -> None:
+        at = urlsplit(self.path)
+        named = parse_qs(at.query)
+        self.server.asked.append((at.path, named, self.headers.get("Authorization", "")))
+        status, headers, body = self.server.answers.pop(0)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Answers]:
+    certificate, key = issue_server(create_ca(tmp_path, SystemClock()), [], SystemClock())
+    for name, data in (("c.pem", certificate), ("k.pem", key)):
+        (tmp_path / name).write_bytes(data)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
+    server = Answers(context)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "token").write_text("secret\n")
+    path = tmp_path / "sources.toml"
+    path.write_text(text)
+    return path
+
+
+def dso(tmp_path: Path, source: Answers, more: str = "") -> Path:
+    url = f"https://127.0.0.1:{source.server_port}"
+    return written(
+        tmp_path,
+        f'[[source]]\nname = "dso"\nkind = "dso-server"\nurl = "{url}"\nca = "ca.crt"\n'
+        f'token_file = "token"\n{more}\n',
+    )
+
+
+def test_a_dso_server_is_asked_for_the_meter_and_the_stretch(
+    source: Answers, tmp_path: Path
+) -> None:
+    [one] = load(dso(tmp_path, source))
+    source.answers = [(200, {}, b'{"values": [{}], "next": null}'), (200, {}, b"<MeterReadings/>")]
+    assert fetch(one, GAP) == b"<MeterReadings/>"
+    named = {"meter": ["M/1"], "register": [ENERGY], "from": [GAP.begin], "to": [GAP.end]}
+    assert source.asked == [
+        ("/v1/values", named, "Bearer secret"),
+        ("/v1/values", {**named, "format": ["cim"], "limit": ["10000"]}, "Bearer secret"),
+    ]
+
+
+def test_a_document_is_asked_for_where_its_url_says(source: Answers, tmp_path: Path) -> None:
+    url = (
+        f"https://127.0.0.1:{source.server_port}/espi/{{meter}}?min={{from}}&max={{to}}&r={{obis}}"
+    )
+    [one] = load(
+        written(
+            tmp_path,
+            f'[[source]]\nname = "e"\nkind = "document"\nurl = "{url}"\nca = "ca.crt"\n'
+            'format = "espi"\n',
+        )
+    )
+    source.answers = [(200, {}, b"<feed/>")]
+    assert fetch(one, GAP) == b"<feed/>"
+    [(path, named, _)] = source.asked
+    assert path == "/espi/M%2F1"
+    assert (named["min"], named["max"]) == ([GAP.begin], [GAP.end])
+    assert named["r"][0].startswith("1-0:1.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "later_s"),
+    [
+        ((200, {}, b'{"values":[],"next":null}'), 0),
+        ((404, {}, b""), 0),
+        ((204, {}, b""), 0),
+        ((503, {"Retry-After": "7200"}, b""), 7_200),
+        ((503, {"Retry-After": "soon"}, b""), 0),
+        ((302, {"Location": "https://127.0.0.1:1/"}, b""), 0),
+        ((200, {}, b"x" * (ANSWER_BYTES_MAX + 1)), 0),
+    ],
+)
+def test_what_is_no_answer_is_asked_for_later(
+    source: Answers, tmp_path: Path, answer: tuple[int, dict[str, str], bytes], later_s: int
+) -> None:
+    [one] = load(dso(tmp_path, source))
+    source.answers = [answer]
+    with pytest.raises(Later) as why:
+        fetch(one, GAP)
+    assert why.value.later_s == later_s
+
+
+def test_a_source_that_is_not_ours_is_not_asked(source: Answers, tmp_path: Path) -> None:
+    text = dso(tmp_path, source).read_text().replace('ca = "ca.crt"\n', "")
+    [one] = load(written(tmp_path, text))
+    with pytest.raises(Later, match="SSLError"):
+        fetch(one, GAP)
+    assert source.asked == []
+
+
+def test_a_gap_is_asked_for_later_each_time_and_no_longer_in_the_end(
+    source: Answers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = load(dso(tmp_path, source))
+    nothing = (200, {}, b'{"values":[]}')
+    asked, now_us, waits = Asked(tmp_path / "asked.db"), 0, []
+    for _ in range(TRIES_MAX):
+        source.answers = [nothing]
+        assert one_round(sources, [GAP], asked, now_us, lambda *_: "").asked == 1
+        wait_s = 0
+        while one_round(sources, [], asked, now_us, lambda *_: "").gaps == 0 and not asked.due(
+            "dso", GAP, now_us + wait_s * SECOND_US
+        ):
+            wait_s += 300
+            if wait_s > 2 * BACK_OFF_S[-1]:
+                break
+        waits.append(wait_s)
+        asked.close()
+        asked = Asked(tmp_path / "asked.db")  # a restart forgets nothing
+        now_us += wait_s * SECOND_US
+    assert waits[:5] == [*BACK_OFF_S, BACK_OFF_S[-1]]
+    assert not asked.due("dso", GAP, now_us + 10**15)
+    assert "no longer asked for" in caplog.text
+    assert GAP.identity not in caplog.text
+    asked.close()
+
+
+def test_sources_are_asked_one_after_the_other_until_one_has_it(
+    source: Answers, tmp_path: Path
+) -> None:
+    one = dso(tmp_path, source, 'senders = ["other"]').read_text()
+    two = dso(tmp_path, source).read_text().replace('"dso"', '"two"', 1)
+    three = two.replace('"two"', '"three"', 1)
+    sources = load(written(tmp_path, one + two + three))
+    source.answers = [(200, {}, b'{"values":[{}]}'), (200, {}, b"<x/>")]
+    handed: list[tuple[str, bytes]] = []
+
+    def submit(form: str, raw: bytes) -> str:
+        handed.append((form, raw))
+        return "certified"
+
+    asked = Asked(tmp_path / "asked.db")
+    assert one_round(sources, [GAP], asked, 0, submit) == (1, 1, 1, 0)
+    assert handed == [("cim", b"<x/>")]
+    assert not asked.due("two", GAP, 0)
+    assert asked.due("three", GAP, 0)
+    asked.forget(10**18)
+    assert asked.due("two", GAP, 0)
+    asked.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no"),
+        ('[[source]]\nname = "a"\nkind = "x"\nurl = "https://a"', "kind is"),
+        ('[[source]]\nname = "a"\nkind = "dso-server"\nurl = "http://a"', "https"),
+        ('[[source]]\nname = "a"\nkind = "document"\nurl = "https://a"\nformat = "x"', "format is"),
+        (
+            '[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\nport = 1',
+            "unknown: port",
+        ),
+        ("source = 1", "sources.toml"),
+    ],
+)
+def test_a_file_of_sources_says_what_is_wrong_with_it(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Stop, match=said) as refused:
+        load(written(tmp_path, text))
+    assert refused.value.code == "config-invalid"
+
+
+def test_names_and_dates() -> None:
+    assert name_of("mrid:0a%2Fb") == "0a/b"
+    assert name_of("name://0001") == "0001"
+    assert list(dates(1_768_471_200_000_000, 2)) == ["2026-01-15", "2026-01-14", "2026-01-13"]
+    assert json.dumps(GAP)
