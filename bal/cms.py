@@ -153,6 +153,15 @@ def _attributes(attributes: Element) -> dict[str, Element]:
     return found
 
 
+def serial_number(certificate: bytes) -> int:
+    """Of a certificate in DER (RFC 5280 §4.1.2.2: positive). Raises Malformed."""
+    fields = der_tlv.children(_at_least(der_tlv.whole(certificate, der_tlv.SEQUENCE), 3)[0])
+    own = fields[1:] if fields and fields[0].tag == CONTEXT_0 else fields
+    if not own or der_tlv.integer(own[0]) <= 0:
+        raise Malformed("a certificate without a serial number above 0")
+    return der_tlv.integer(own[0])
+
+
 def algorithm(element: Element) -> Algorithm:
     """An AlgorithmIdentifier (RFC 5280 §4.1.1.2). Raises Malformed."""
     inside = der_tlv.children(_tagged(element, der_tlv.SEQUENCE))

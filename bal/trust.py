@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from bal.cms import serial_number
 from bal.errors import Rejected
 
 ANCHORS_MAX = 64
@@ -65,6 +66,7 @@ def check(anchors: Sequence[bytes], crls: Sequence[bytes]) -> Trust:
         raise Rejected("trust-invalid", text, field="anchors")
     for number, data in enumerate(trust.anchors, 1):
         try:
+            serial_number(data)
             certificate = x509.load_der_x509_certificate(data)
             basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
             usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)

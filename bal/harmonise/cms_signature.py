@@ -17,14 +17,23 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from bal import der_tlv
-from bal.cms import CONTENT_TYPE, DATA, MESSAGE_DIGEST, SIGNING_TIME, Algorithm, Signed, SignerInfo
+from bal.cms import (
+    CONTENT_TYPE,
+    DATA,
+    MESSAGE_DIGEST,
+    SIGNING_TIME,
+    Algorithm,
+    Signed,
+    SignerInfo,
+    serial_number,
+)
 from bal.cms import algorithm as read_algorithm
 from bal.der_tlv import Malformed
 from bal.errors import Rejected
 from bal.trust import UNREADABLE, Loaded, Trust, loaded
 
 CHAIN_MAX = 6  # certificates, the signer's and the anchor included
-RSA_BITS_MIN = 2_048
+RSA_BITS_MIN, RSA_BITS_MAX = 2_048, 8_192
 _ISSUED_MAX = 64  # signatures of certificates looked at for one message
 
 _PSS = "1.2.840.113549.1.1.10"
@@ -69,6 +78,8 @@ def check(raw: bytes, signed: Signed, trust: Trust | None, at_us: int) -> Signer
     """
     try:
         signed_us = _check_attributes(raw, signed)
+        for one in signed.certificates:
+            serial_number(one)  # before cryptography is asked, which only warns of negative ones
         certificates = [x509.load_der_x509_certificate(one) for one in signed.certificates]
         leaf = _leaf(signed.signer, certificates)
         _check_signature(signed.signer, leaf)
@@ -161,9 +172,10 @@ def _check_key(key: object) -> None:
     if isinstance(key, ec.EllipticCurvePublicKey):
         good = isinstance(key.curve, _CURVES)
     else:
-        good = isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN
+        good = isinstance(key, rsa.RSAPublicKey) and RSA_BITS_MIN <= key.key_size <= RSA_BITS_MAX
     if not good:
-        raise _algorithm(f"a key on another curve, or of less than {RSA_BITS_MIN} bits")
+        bits = f"{RSA_BITS_MIN} to {RSA_BITS_MAX} bits"
+        raise _algorithm(f"a key on another curve, or of RSA and not of {bits}")
 
 
 def _pss(parameters: bytes) -> tuple[hashes.HashAlgorithm, int]:

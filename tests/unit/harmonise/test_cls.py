@@ -19,6 +19,7 @@ from bal.der_tlv import Malformed
 from bal.errors import Rejected
 from bal.harmonise import cls
 from bal.model import Harmonised
+from bal.registry import Registry, trust_record
 from bal.trust import NO_TRUST, Trust
 from field import cls_writer
 from field.cls_writer import CONTEXT_0, OCTET_STRING, SEQUENCE, SET, tlv
@@ -454,3 +455,20 @@ def test_the_example_of_the_page_means_what_the_page_says() -> None:
         ("12345.6", "Wh", ["1.0.0"]), ("210", "Wh", ["0.0.0"]),
     ]  # fmt: skip
     assert found.findings == []
+
+
+def test_trust_comes_from_the_log() -> None:
+    registry = Registry()
+    assert registry.trust == NO_TRUST
+    for one in (PKI.trust(PKI.sub.crl(7)), PKI.trust(), NO_TRUST):
+        before = registry.version
+        registry.apply(trust_record(one, PLATFORM.pseudonym))
+        assert (registry.trust, registry.version) == (one, before + 1)
+
+
+@pytest.mark.parametrize("number", [b"\x02\x01\x00", b"\x02\x01\xff", b"\x05\x00", b""])
+def test_a_certificate_without_a_serial_number_is_none(number: bytes) -> None:
+    raw = tlv(SEQUENCE, tlv(SEQUENCE, tlv(CONTEXT_0, b"\x02\x01\x02"), number), b"\x05\x00\x05\x00")
+    with pytest.raises(Malformed):
+        cms.serial_number(raw)
+    assert cms.serial_number(PKI.gateway.der) == PKI.gateway.certificate.serial_number
