@@ -60,8 +60,7 @@ def harmonise(
 ) -> Harmonised:
     """What one raw message means.
 
-    form: cim (IEC 61968-9 MeterReadings), der (docs/spec/der-telemetry.md), pmu
-    (docs/spec/pmu.md: it gives frames instead of records) or sep2 (IEEE 2030.5).
+    form: one of FORMATS; those of phasors give frames instead of records.
     platform: the platform's own subject, of the bytes between devices; sender: the credential's
     own subject, of the bytes in which no device could be named. The parts are consecutive and
     cover `raw`.

@@ -126,6 +126,13 @@ def test_ieee_2030_5_is_xml_like_cim():
     assert refusal(b"{}", "sep2").code == "xml-malformed"
 
 
+def test_sunspec_is_json_in_which_a_value_may_be_nan():
+    guard(b'{"models":[{"ID":113,"W":NaN}]}', "sunspec")  # a point that the device has not got
+    assert refusal(b'{"models":[],"models":[]}', "sunspec").code == "json-duplicate-key"
+    assert refusal(b"[" * 80, "sunspec").code == "depth-exceeded"
+    assert refusal(b"<a/>", "sunspec").code == "json-malformed"
+
+
 # --- JSON ---
 
 
