@@ -1,8 +1,7 @@
 """From one raw message to records: pseudonymised, validated, in the exact bytes to be certified.
 
 A function of the message, its format, and what `resolve` answers: no history, no clock.
-docs/spec/record.md has the records; docs/spec/reading-type.md, docs/spec/der-telemetry.md,
-docs/spec/ieee-2030-5.md and docs/spec/pmu.md what is understood of the formats.
+docs/spec/record.md has the records; what is understood of a format is on its page in docs/spec/.
 """
 
 from collections.abc import Callable, Iterator, Mapping
