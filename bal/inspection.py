@@ -138,6 +138,7 @@ _FIRST = {  # what its messages begin with
     **dict.fromkeys(("cim", "espi", "sep2", "vde2418"), (b"<",)),
     **dict.fromkeys(("der", "pmu", "sunspec"), (b"{", b"[")),
     "c37118": (b"\xaa",),
+    "cls": (b"0",),  # a SEQUENCE
 }
 
 
@@ -191,11 +192,12 @@ def _made_up(name: str) -> Subject:
 def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -> None:
     """Records and frames by device, in the order of the message."""
     feeds = _line_feeds(raw)
+    parts = found.parts if is_text(raw) else ()
     places = {
         part.commitment: Place(
             bisect_left(feeds, part.start) + 1, bisect_left(feeds, part.end - 1) + 1
         )
-        for part in found.parts
+        for part in parts
     }
     devices: dict[Pseudonym, Device] = {}
 
@@ -210,6 +212,15 @@ def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -
     for frame in found.frames:
         device(frame.subject).seen += _of_frame(frame, places.get(frame.evidence))
     told.devices = list(devices.values())
+
+
+def is_text(raw: bytes) -> bool:
+    """Whether it has lines that a person may look at."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in raw
 
 
 def _line_feeds(raw: bytes) -> list[int]:

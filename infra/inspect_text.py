@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bal.harmonise import FORMATS
-from bal.inspection import NOBODY, Device, Inspected, Place, Seen
+from bal.inspection import NOBODY, Device, Inspected, Place, Seen, is_text
 from bal.model import Finding
 from bal.wording import period, quality
 
@@ -54,7 +54,7 @@ def _show(
     lines = raw.count(b"\n") + (not raw.endswith(b"\n"))
     how = "as told" if not guessed else "guessed from its content"
     console.print(Text(name, "bold"), soft_wrap=True)
-    size = f"{len(raw):,} bytes in {_many(lines, 'line')}"
+    size = f"{len(raw):,} bytes" + (f" in {_many(lines, 'line')}" if is_text(raw) else "")
     console.print(f"  format {told.form}, {how}: {FORMATS[told.form]}; {size}")
     shown = len(told.devices) if everything else DEVICES_SHOWN
     for device in told.devices[:shown]:
