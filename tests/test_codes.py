@@ -25,6 +25,7 @@ NO_CODES = {
     "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day
     "intake-writer",  # a thread
     "like-day",  # a rule by which a value is estimated
+    "usage-point",  # a type of names
     "utf-8",
 }  # fmt: skip
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
