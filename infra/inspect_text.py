@@ -173,7 +173,7 @@ def _quality(one: Seen, *, everything: bool) -> str:
     shown = sent if everything else sent[:TEXTS_SHOWN]
     more = [f"and {len(sent) - len(shown)} more texts"] if len(sent) > len(shown) else []
     told.append(f"sent: {', '.join([*shown, *more])}" if sent else "")
-    told += [f"see {code}" for code in one.findings]
+    told += [f"see {code}" for code in dict.fromkeys(one.findings)]
     return "; ".join(filter(None, told))
 
 

@@ -118,16 +118,30 @@ def test_what_is_refused_before_the_bus_is_told_with_its_line(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "form", "taken"),
+    ("file", "form"),
     [
-        ("d29_figure_1.xml", "cim", 2),
-        ("ieee2030_5/epri_DERStatus.xml", "sep2", 7),
-        ("ieee2030_5/bsgip_envoy_meter_mirroring_mirrormeterreading.xml", "sep2", 1),
+        ("d29_figure_1.xml", "cim"),
+        ("d29_figure_1_as_printed.xml", "cim"),
+        ("ieee2030_5/epri_DERStatus.xml", "sep2"),
+        ("ieee2030_5/bsgip_envoy_meter_mirroring_mirrormeterreading.xml", "sep2"),
+        ("greenbutton/gbsdk_Electric.xml", "espi"),
+        ("greenbutton/openespi_test_usage_data_01.xml", "espi"),
+        ("smgw/trudi_IF_Adapter_TRuDI_DatenTAF7.xml", "vde2418"),
     ],
 )
-def test_published_messages(shared_data: Path, file: str, form: str, taken: int) -> None:
-    told = guess((shared_data / file).read_bytes())
-    assert (told.form, told.taken, told.refused) == (form, taken, [])
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_published_messages(
+    shared_data: Path, run: Run, monkeypatch: pytest.MonkeyPatch, file: str, *, form: str,
+    columns: str,
+) -> None:  # fmt: skip
+    """Each is known by its content, and told within the terminal."""
+    monkeypatch.setenv("COLUMNS", columns)
+    code, told = run(m=(shared_data / file).read_bytes())
+    assert code == 0
+    assert f"  format {form}, guessed from its content" in told
+    assert "Refused" not in told
+    wide = [line for line in told.splitlines() if len(line) > int(columns) and "m:" not in line]
+    assert wide == []
 
 
 def test_published_phasors(shared_data: Path, run: Run) -> None:
