@@ -145,6 +145,15 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """[dataset]: what catalogues are told of the data (docs/semantics.md)."""
+
+    title: str = "Gridseal"  # what it is called
+    licence: str = ""  # IRI of the terms of use; "": nothing is said
+    publisher: str = ""  # IRI of who answers for the data; "": nothing is said
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; a missing table or key has its default."""
 
@@ -160,6 +169,7 @@ class Config:
     mosquitto: MosquittoConfig = field(default_factory=MosquittoConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
 
 
 def is_origin(text: str) -> bool:

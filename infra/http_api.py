@@ -12,21 +12,25 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bal.errors import Rejected, Stop, Unavailable
+from bal.provide.dataset import DatasetFacts
 from bal.provide.problem import Problem, of_rejected
+from bal.provide.rdf_context import read_context
 from infra import (
     http_device_days,
     http_findings,
     http_log,
     http_messages,
+    http_metadata,
     http_oauth,
     http_readings,
+    http_sparql,
 )
 from infra.http_gateway import Gateway, Limits, Refusal, problem_response
 from infra.http_guard import Guard
@@ -44,12 +48,15 @@ def create_app(
     limits: Limits | None = None,
     now_s: Callable[[], int] | None = None,
     context: Path | None = None,
+    dataset: DatasetFacts | None = None,
 ) -> FastAPI:
     """The gateway in front of `services`, as an ASGI application without a lifespan.
 
     now_s: seconds since 1970, the system's by default; context: the JSON-LD context file, by
-    default the one in the package `ontology`. Raises Stop("context-missing") without it.
+    default the one in the package `ontology`; dataset: what the operator says of the data. Raises
+    Stop("context-missing") without a context, Stop("config-invalid") where a fact is no IRI.
     """
+    pinned = _context(context)
     gateway = Gateway(services, limits or Limits())
     if now_s is not None:
         gateway.now_s = now_s
@@ -65,7 +72,9 @@ def create_app(
     for router in (
         http_oauth.routes(gateway),
         http_messages.routes(gateway),
-        http_readings.routes(gateway, _context(context)),
+        http_readings.routes(gateway, pinned),
+        _metadata(gateway, pinned, dataset or DatasetFacts()),
+        http_sparql.routes(gateway, read_context(pinned)),
         http_findings.routes(gateway),
         http_device_days.routes(gateway),
         http_log.routes(gateway),
@@ -119,6 +128,13 @@ _ANSWERS = {
     Stop: _stop,
     HTTPException: _http_exception,
 }
+
+
+def _metadata(gateway: Gateway, pinned: bytes, dataset: DatasetFacts) -> APIRouter:
+    try:
+        return http_metadata.routes(gateway, read_context(pinned), dataset)
+    except ValueError as error:
+        raise Stop("config-invalid", "dataset: licence and publisher are IRIs") from error
 
 
 def _context(path: Path | None) -> bytes:

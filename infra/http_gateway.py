@@ -27,6 +27,7 @@ READS: Final = LaneLimits(threads_max=8, waiting_max=128, per_caller_max=4, wait
 FILES: Final = LaneLimits(threads_max=4, waiting_max=128, per_caller_max=3)  # of the log
 TOKENS: Final = LaneLimits(threads_max=2, waiting_max=256)  # given out, looked at
 PROBES: Final = LaneLimits(threads_max=2, waiting_max=16)  # health and metrics
+QUERIES: Final = LaneLimits(threads_max=2, waiting_max=16, per_caller_max=1, wait_s=15.0)
 RPC: Final = LaneLimits(threads_max=2, waiting_max=16, wait_s=30.0)
 
 
@@ -58,6 +59,10 @@ class Limits:
     tokens: LaneLimits = TOKENS
     probes: LaneLimits = PROBES
     rpc: LaneLimits = RPC
+    queries: LaneLimits = QUERIES
+    query_bytes_max: int = 32_768  # of SPARQL, in a body
+    query_devices_max: int = 5_000  # in the graph that a query is asked of
+    query_rows_max: int = 10_000  # rows or triples
     body_read_s: float = 30.0
     certified_wait_s: float = 5.0
     pending_max: int = 10_000  # accepted notes remembered for GET /v1/messages/{hex}

@@ -13,10 +13,11 @@ from bal.errors import Stop
 from bal.model import PHASORS, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.provide import accept, cim_out, rdf
 from bal.provide import cursor as cursors
+from bal.provide.nquads import Writer
 from bal.provide.parameters import check_known, decimal, parameters
 from bal.provide.policy import ClientInfo, group_of, may_read, readable_groups
 from bal.provide.problem import Problem
-from bal.provide.rdf_context import Context, read_context
+from bal.provide.rdf_context import read_context
 from bal.provide.readings import (
     devices_json,
     devices_page,
@@ -49,7 +50,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
     """
     router = APIRouter()
     services, limits = gateway.services, gateway.limits
-    pinned = read_context(context)
+    writer = Writer(read_context(context))
 
     @router.get("/v1/readings", **operation("get_readings"))
     async def get_readings(request: Request) -> Response:
@@ -62,7 +63,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
                 request.scope["query_string"],
                 caller.client,
                 form,
-                pinned,
+                writer,
             )
 
     @router.get("/v1/receipts/{index}", **operation("get_receipt"))
@@ -98,7 +99,7 @@ def routes(gateway: Gateway, context: bytes) -> APIRouter:
 
 
 def _readings(
-    gateway: Gateway, raw_query: bytes, client: ClientInfo, form: str, context: Context
+    gateway: Gateway, raw_query: bytes, client: ClientInfo, form: str, writer: Writer
 ) -> Response:
     services = gateway.services
     asked = parse_request(raw_query, gateway.limits.readings_page_max)
@@ -126,9 +127,11 @@ def _readings(
     # The other forms have no place for paging, which stands in the headers.
     found = viewed(page.rows, _commitments(services, [row.index for row in page.rows]))
     if form == accept.JSON_LD:
-        body = rdf.json_ld(found, context)
+        body = rdf.json_ld(found, writer.context)
     elif form == accept.TURTLE:
-        body = rdf.turtle(found, context)
+        body = rdf.turtle(found, writer.context)
+    elif form == accept.N_QUADS:
+        body = writer.page(found)
     else:
         body = cim_out.meter_readings(found)
     return Response(body, 200, {**headers, "Content-Type": form})

@@ -147,6 +147,29 @@ SCHEMAS: Json = {
         {"items": _list(ref("Item")), "next": _CURSOR, "as_of_size": COUNT},
     ),
     "Graph": _object("@context @graph", {"@context": {}, "@graph": _list({"type": "object"})}),
+    "Queries": _object(
+        "items",
+        {
+            "items": _list(
+                _object(
+                    "name title parameters query",
+                    {
+                        **dict.fromkeys(("name", "title", "query"), TEXT),
+                        "parameters": _list(
+                            _object(
+                                "name sort optional",
+                                {
+                                    "name": TEXT,
+                                    "sort": {"enum": ["text", "device"]},
+                                    "optional": {"type": "boolean"},
+                                },
+                            )
+                        ),
+                    },
+                )
+            )
+        },
+    ),
     "Frames": {
         "type": "array",
         "items": _object(

@@ -13,6 +13,7 @@ from bal.errors import Rejected
 
 PARAMETERS_MAX = 32
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_LINES = {ord(one): " " for one in "\t\n\r"}
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,6}))?"
@@ -21,9 +22,10 @@ _INSTANT = re.compile(
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: the offset is taken off by hand
 
 
-def parameters(raw: bytes) -> dict[str, str]:
+def parameters(raw: bytes, with_lines: Collection[str] = ()) -> dict[str, str]:
     """The parameters of a query string or form body, in order, each at most once.
 
+    with_lines: those whose values may have several lines, and tabs.
     Raises Rejected: query-malformed, not-utf8, parameter-repeated, control-character.
     """
     try:
@@ -44,7 +46,8 @@ def parameters(raw: bytes) -> dict[str, str]:
         if name in found:
             raise Rejected("parameter-repeated", "Given more than once.", field=shown(name))
         _check_characters(name, name)
-        _check_characters(name, value)
+        lines = _LINES if name in with_lines else {}
+        _check_characters(name, value.translate(lines))
         found[name] = value
     return found
 

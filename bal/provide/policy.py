@@ -9,7 +9,8 @@ from typing import Literal
 SCOPES = {
     "messages.write": "hand in messages and ask what became of them",
     "readings.read": "read certified records and their receipts",
-    "devices.read": "list devices by pseudonym",
+    "devices.read": "list devices by pseudonym, and ask the metadata graph by named queries",
+    "metadata.query": "ask the metadata graph by queries of one's own",
     "findings.read": "list what was refused or doubtful in messages",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bal.provide.dataset import DatasetFacts
 from infra.addresses import host_in_url
 from infra.certificates import issue_server, load_ca
 from infra.files import write_new
@@ -51,9 +52,11 @@ class GatewayRole:
             self._front = front
             host, port = host_in_url(self._http_at[0]), listener.getsockname()[1]
             front.services.issuer = self._issuer or f"https://{host}:{port}"
+            told = made.config.dataset
             app = create_app(
                 front.services,
                 limits=Limits(message_bytes_max=made.config.limits.message_bytes),
+                dataset=DatasetFacts(told.title, told.licence, told.publisher),
             )
             self._gateway = app.state.gateway
             await asyncio.to_thread(front.start, tuple, lambda _, __: None)
