@@ -23,7 +23,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from bal.errors import Rejected
-from bal.harmonise import cim_xml
+from bal.harmonise import cim_odd, cim_xml
 from bal.harmonise.cim_xml import MeterReading, Said, Sent
 
 MESSAGE_MIN = 4_096  # bytes; below it learning costs more than it saves
@@ -33,6 +33,7 @@ AROUND_KEPT_MAX = 32  # surroundings of which shapes are kept
 AROUND_KEPT_LENGTH_MAX = 8_192  # characters; longer ones hardly come again
 GAP_MAX = 4_096  # characters of white space between two elements
 CAPTURES_MAX = 48  # in one shape
+ODD_MAX = 32  # elements in one message that are read by themselves, as no pattern fits them
 VAIN_MAX = 16  # elements without a like one behind them, until that is no longer expected
 
 _START = re.compile(r"<((?:[A-Za-z_][\w.-]*:)?MeterReading)[\s/>]", re.ASCII)
@@ -85,7 +86,7 @@ def read(raw: bytes) -> list[MeterReading] | None:
     line = _lines(text)
     shapes = _shapes_kept(head, tail)
     found: list[MeterReading] = []
-    at, vain, learnt_here = start, 0, 0
+    at, vain, learnt_here, odd = start, 0, 0, 0
     while at < stop:
         for shape in shapes:
             match = shape.match(text, at)
@@ -101,12 +102,18 @@ def read(raw: bytes) -> list[MeterReading] | None:
             end = text.find(end_tag, at, stop) + len(end_tag)
             sample = text[at:end] if end - at <= ELEMENT_MAX else ""
             learnt = _learn(head, sample, tail) if learnt_here < SHAPES_MAX else None
-            if learnt is None or learnt.match(text, at) is None:
+            if learnt is not None and learnt.match(text, at) is not None:
+                shapes.insert(0, learnt)
+                del shapes[SHAPES_MAX:]
+                learnt_here += 1
+                continue
+            odd += 1
+            one = cim_odd.read(head, sample, tail, at, line(at)) if odd <= ODD_MAX else None
+            if one is None:
                 return None
-            shapes.insert(0, learnt)
-            del shapes[SHAPES_MAX:]
-            learnt_here += 1
-    return found
+            found.append(one)
+            at = _after_gap(text, end)
+    return cim_odd.alike(found) if odd else found or None
 
 
 _kept: dict[tuple[str, str], list[_Shape]] = {}  # head and tail → what was learnt between them

@@ -233,11 +233,11 @@ class _Reader:
 
     def _events(self, element: etree._Element) -> list[SentEvent]:
         """EndDeviceEvents is one event; or the element around several EndDeviceEvent."""
-        self.chosen = self.around.has_events = True
-        within = [child for child in element if self._names[child.tag] == "EndDeviceEvent"]
         if not len(element):
             self._ignored.append("EndDeviceEvents")
             return []
+        self.chosen = self.around.has_events = True
+        within = [child for child in element if self._names[child.tag] == "EndDeviceEvent"]
         return [cim_event.read(one) for one in within or [element]]
 
     def _block(self, block: etree._Element) -> list[Sent]:

@@ -230,15 +230,25 @@ def test_an_event_of_nobody_is_refused(take: Take) -> None:
     assert [(one.code, one.line) for one in found.refused] == [("meter-unnamed", 20)]
 
 
-def test_a_regular_message_with_an_event_in_it_is_read_alike() -> None:
-    head, tail = message("\n").decode().split("\n")
-    for events in (OUTAGE, "<EndDeviceEvents/>"):
-        inside = [READING, READING + events]
-        raw = "".join(f"{head}{inside[n % 7 == 3]}{tail}" for n in range(40))
-        raw = f"<m>{raw}</m>"
-        found = cim_scan.read(raw.encode())
-        assert found is None or found == cim_xml.read(raw.encode())
-        assert [len(one.events) for one in cim_xml.read(raw.encode())].count(1) in {0, 6}
+@pytest.mark.parametrize("gap", ["", "\n", "\n\n  "])
+@pytest.mark.parametrize("odd", [OUTAGE, OUTAGE + "\n" + OUTAGE, "<EndDeviceEvents/>"])
+@pytest.mark.parametrize("every", [1, 3, 7, 60])
+def test_a_regular_message_with_events_in_it_is_read_alike(
+    take: Take, gap: str, odd: str, every: int
+) -> None:
+    meters = [
+        f"<MeterReading><Meter><mRID>{n:04d}</mRID></Meter>{READING}"
+        f"{odd if n % every == every - 1 else ''}</MeterReading>"
+        for n in range(60)
+    ]
+    for first in (0, 59):  # the odd one last, or first
+        raw = f"<m>{gap}{gap.join(meters[first:] + meters[:first])}{gap}</m>".encode()
+        found = cim_scan.read(raw)
+        read = cim_xml.read(raw)
+        assert found == read or (found is None and every == 1)
+        events = sum(len(one.events) for one in read)
+        assert len(take(raw).records) == 60 + events
+        assert (events > 0) == ("<EndDeviceEvents/>" not in odd)
 
 
 names = st.sampled_from(

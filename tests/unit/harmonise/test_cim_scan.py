@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.errors import Rejected
-from bal.harmonise import cim_scan, cim_tree, cim_xml
+from bal.harmonise import cim_odd, cim_scan, cim_tree, cim_xml
 
 KWH = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
 
@@ -87,6 +87,12 @@ def test_of_two_texts_of_a_type_the_code_counts_whichever_way_it_is_read() -> No
     assert notations == [KWH, KWH, "id"]
 
 
+def test_a_message_in_which_no_element_ends_is_left_to_the_exact_way() -> None:
+    raw = document([element(1)]).replace(b"</MeterReading>", b"</MeterReadin>")
+    assert cim_scan.read(raw) is None
+    assert exact(raw) == "xml-malformed"
+
+
 def test_a_shape_is_learnt_once_for_messages_with_the_same_around(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -94,6 +100,7 @@ def test_a_shape_is_learnt_once_for_messages_with_the_same_around(
     first, second = ([element(n + add, f"{n}") for n in range(20)] for add in (0, 30))
     assert cim_scan.read(document(first, "\n")) is not None
     monkeypatch.setattr(cim_scan, "_learn", lambda *_: None)
+    monkeypatch.setattr(cim_odd, "read", lambda *_: None)
     raw = document(second, "\n  ")
     assert cim_scan.read(raw) is None  # the white space behind the last element is another
     raw = document(second, "\n")
