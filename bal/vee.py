@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from bal.derive.fold import KINDS, series_days
 from bal.derive.local_day import local_day
 from bal.derive.vee import Derived, derive_day, templates_of
-from bal.derive.vee_day import day_of, needs_earlier, span_of
+from bal.derive.vee_day import Day, day_of, needs_earlier, span_of
 from bal.derive.vee_estimate import LIKE_WEEKS, LikeDay, like_day, needs_like_days
 from bal.derive.vee_rules import VeeRules
 from bal.model import DeviceInfo, Pseudonym, StoredRecord
@@ -35,19 +35,19 @@ class Shard:
         """name: of the shard; known: as of `fold.series_days`, by device."""
         self._rows, self._day, self._prefix, self._rules = rows, day, prefix, rules
         self._name, self._known = name, known
-        self._own: dict[Pseudonym, tuple[DeviceInfo, Sequence[StoredRecord]]] = {}
+        self._own: dict[Pseudonym, tuple[DeviceInfo, Sequence[StoredRecord]]] = {}  # that wait
         self._found: list[Derived] = []
 
     def take(self, info: DeviceInfo, rows: Sequence[StoredRecord], until_us: int) -> None:
         """A device's rows, of all kinds; those that end after `until_us` are another day's."""
-        span, known = span_of(self._day, info.zone), self._known.get(info.device, {})
-        kept = [row for row in rows if span.begin_us <= row.begin_us and row.end_us <= until_us]
-        day = day_of(kept, span, known)
+        begin_us = local_day(self._day, info.zone)[0]
+        kept = [row for row in rows if begin_us <= row.begin_us and row.end_us <= until_us]
+        day = self._day_of(info, kept)
         wanting = any(needs_like_days(one, self._rules) for one in day.series)
         if wanting or needs_earlier(day):
             self._own[info.device] = (info, kept)
         else:
-            self._found += self._derive(info, kept, {}, {})
+            self._derive(info, kept, day, {}, {})
 
     def derived(self) -> list[Derived]:
         """All that the shard's devices lead to, in order of device, kind, register and time."""
@@ -57,27 +57,23 @@ class Shard:
             for device, (info, rows) in self._own.items():
                 days, templates = like.get(device, ({}, {}))
                 more = [*earlier.get(device, ()), *rows]
-                self._found += self._derive(info, more, days, templates)
+                self._derive(info, more, self._day_of(info, more), days, templates)
             self._own.clear()
         return sorted(self._found, key=lambda one: one[:5])
+
+    def _day_of(self, info: DeviceInfo, rows: Sequence[StoredRecord]) -> Day:
+        return day_of(rows, span_of(self._day, info.zone), self._known.get(info.device, {}))
 
     def _derive(
         self,
         info: DeviceInfo,
         rows: Sequence[StoredRecord],
+        day: Day,
         like: Mapping[str, Sequence[LikeDay]],
         templates: Mapping[str, bytes],
-    ) -> list[Derived]:
-        findings, estimates = derive_day(
-            info.device,
-            rows,
-            span_of(self._day, info.zone),
-            self._rules,
-            known=self._known.get(info.device, {}),
-            like=like,
-            templates={**templates, **templates_of(rows)},
-        )
-        return [*findings, *estimates]
+    ) -> None:
+        for some in derive_day(info.device, rows, day, self._rules, like=like, templates=templates):
+            self._found += some
 
     def _earlier(self) -> dict[Pseudonym, list[StoredRecord]]:
         """What registers showed on the day before, of the devices that wait."""

@@ -18,7 +18,7 @@ from bal.derive.vee_checks import (
     check_repeated,
     check_spike,
 )
-from bal.derive.vee_day import Day, Span, day_of, is_own
+from bal.derive.vee_day import Day, Span, is_own
 from bal.derive.vee_estimate import Estimate, LikeDay, estimates
 from bal.derive.vee_found import Found, at_most
 from bal.derive.vee_record import FINDING, estimate_record, finding_record, superseded_by
@@ -84,28 +84,29 @@ def findings_of(day: Day, rules: VeeRules) -> dict[Slot, list[Found]]:
 def derive_day(
     device: Pseudonym,
     rows: Sequence[StoredRecord],
-    span: Span,
+    day: Day,
     rules: VeeRules,
     *,
-    known: Mapping[str, int],
     like: Mapping[str, Sequence[LikeDay]],
     templates: Mapping[str, bytes],
 ) -> tuple[list[Derived], list[Derived]]:
     """New findings and estimates of one device on one local day, each in order of slot.
 
     rows: the device's, of every kind, of the day and of the one before where it is needed
-    (`vee_day.needs_earlier`); known: as of `fold.series_days`; like: by register the same weekdays
-    of the four weeks before, where they are needed (`vee_estimate.needs_like_days`); templates: by
-    register a reading with a value, as `templates_of` has it.
+    (`vee_day.needs_earlier`); day: `vee_day.day_of` them; like: by register the same weekdays of
+    the four weeks before, where they are needed (`vee_estimate.needs_like_days`); templates: by
+    register a reading with a value, as `templates_of` has it, where the rows have none.
     """
-    day = day_of(rows, span, known)
     findings = _findings(device, day, rows, rules)
     found: list[Derived] = []
+    own: dict[str, bytes] | None = None
     for series in day.series:
-        template = templates.get(series.register)
-        if template is not None and rules.estimate:
-            wanted = estimates(series, like.get(series.register, ()), rules)
-            found += _estimates(device, series.register, template, wanted, rows)
+        wanted = estimates(series, like.get(series.register, ()), rules)
+        if wanted:
+            own = templates_of(rows) if own is None else own
+            template = own.get(series.register, templates.get(series.register))
+            if template is not None:
+                found += _estimates(device, series.register, template, wanted, rows)
     return findings, found
 
 

@@ -14,7 +14,7 @@ from bal import jcs
 from bal.derive.fold import KINDS, UNITS, SeriesDay, series_days
 from bal.derive.local_day import clock_change, local_day
 from bal.model import Rank, StoredRecord
-from bal.slots import EMPTY_SLOT, Slot, is_slot_length, thousandfold
+from bal.slots import EMPTY_SLOT, NO_INDEX, Slot, is_slot_length, thousandfold
 
 OWN_MARK = b'"derived":{'  # in what derive made; a quote within a text would be escaped
 
@@ -62,7 +62,9 @@ class Series(NamedTuple):
     slot_s: int
     span: Span
     slots: list[Slot]
-    intervals: Sequence[Interval]  # all versions, in order of (begin, index)
+    # all versions, in order of (begin, index); empty where each has its slot for itself, as most
+    # days have it: nothing overlaps then, or comes twice, or is beside the grid
+    intervals: Sequence[Interval]
     counts: Sequence[Shown]  # of the register that counts the same, in order of time
 
     def slot_begin_us(self, number: int) -> int:
@@ -96,16 +98,14 @@ def day_of(rows: Iterable[StoredRecord], span: Span, known: Mapping[str, int]) -
     Counted are intervals that begin in the day, and instants of it: after its begin and up to its
     end, and of registers the last one until its begin, too, from which the day counts on.
     """
-    intervals: dict[str, list[Interval]] = {}
+    spans: dict[str, list[StoredRecord]] = {}
     counted: dict[str, dict[int, tuple[tuple[int, int], Shown]]] = {}
     instants: list[tuple[StoredRecord, str, int]] = []
     kept = [row for row in rows if row.kind in KINDS and not is_own(row)]
     for row in kept:
         if row.begin_us < row.end_us:
             if span.begin_us <= row.begin_us < span.end_us:
-                found = _interval(row)
-                if found is not None:
-                    intervals.setdefault(row.register, []).append(found)
+                spans.setdefault(row.register, []).append(row)
         elif row.end_us <= span.end_us:
             unit, milli, exact = _number(row)
             if milli is None:
@@ -123,8 +123,8 @@ def day_of(rows: Iterable[StoredRecord], span: Span, known: Mapping[str, int]) -
     }
     folded = {day.register: day for day in series_days(kept, *span[:2], known)}
     series = [
-        _series(register, folded.get(register), span, intervals.get(register, ()), counts)
-        for register in sorted(folded.keys() | intervals.keys())
+        _series(register, folded.get(register), span, spans.get(register, ()), counts)
+        for register in sorted(folded.keys() | spans.keys())
     ]
     return Day(span, [one for one in series if one is not None], counts, instants)
 
@@ -144,10 +144,13 @@ def _series(
     register: str,
     day: SeriesDay | None,
     span: Span,
-    intervals: Sequence[Interval],
+    rows: Sequence[StoredRecord],
     counts: Mapping[str, Sequence[Shown]],
 ) -> Series | None:
     """None where the intervals are none that a day could be cut into."""
+    filled = 0 if day is None else sum(slot.log_index != NO_INDEX for slot in day.slots)
+    # as many slots as rows: each row has its own
+    intervals = [] if filled == len(rows) else list(filter(None, map(_interval, rows)))
     if day is None:  # none lies in the grid: the clock of the meter may be off
         lengths = Count((one.end_us - one.begin_us, one.begin_us) for one in intervals)
         most = Count(length for length, _ in lengths)

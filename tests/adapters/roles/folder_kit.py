@@ -7,7 +7,7 @@ none of.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from random import Random
 from bal import jcs
 from bal.certify.log import Sequencer
 from bal.closing import DERIVED
+from bal.derive.vee_rules import VeeRules
 from bal.model import Pseudonym
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.ports import Clock, Intake
@@ -175,7 +176,8 @@ class Played:
         k = sequencing.last_close() + 1
         assert len(stores.book.closes()) == k - 1
         now_us = self.clock.now_us()
-        closed = stores.day_sources().close(day, k, stores.stored.size(), now_us)
+        sources = replace(stores.day_sources(), vee=VeeRules())
+        closed = sources.close(day, k, stores.stored.size(), now_us)
         sequencing.commit_close(closed, running_rules())
         assert sequencing.heads.taken[f"{DERIVED}/0"] == k - 1
 

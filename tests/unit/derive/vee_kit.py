@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from bal.derive.fold import series_days
-from bal.derive.vee import Derived, derive_day, findings_of, templates_of
+from bal.derive.vee import Derived, derive_day, findings_of
 from bal.derive.vee_day import Day, Series, Span, day_of, span_of
 from bal.derive.vee_estimate import LikeDay, like_day
 from bal.derive.vee_rules import VeeRules
@@ -119,10 +119,8 @@ def derived(
     **known: Any,
 ) -> tuple[list[Derived], list[Derived]]:
     """As the close of a day derives."""
-    return derive_day(
-        DEVICE, rows, span, rules,
-        known=known, like={QUARTERS: like}, templates=templates_of(rows),
-    )  # fmt: skip
+    day = day_of(rows, span, known)
+    return derive_day(DEVICE, rows, day, rules, like={QUARTERS: like}, templates={})
 
 
 def stored(made: Iterable[Derived], first: int) -> list[StoredRecord]:
