@@ -18,7 +18,7 @@ from bal.registry import (
 )
 from bal.subjects import Subjects, draft
 from bal.times import instant_us, year
-from bal.trust import check, of_texts
+from bal.trust import of_texts
 
 
 def command_drafts(
@@ -47,7 +47,7 @@ def command_drafts(
     if command["command"] == "lookup":
         return platform, [draft(platform, "lookup", _lookup_record(command, platform.pseudonym))]
     if command["command"] == "trust":
-        trust = check(*of_texts(command["anchors"], command["crls"]))
+        trust = of_texts(command["anchors"], command["crls"])
         record = trust_record(trust, platform.pseudonym)
         return platform, [draft(platform, "trust", record)]
     if command["command"] not in {"grant", "withdraw"}:

@@ -16,7 +16,8 @@ from bal.ports import Clock, Vault
 from bal.provide.policy import SCOPES
 from bal.registry import Client, Registry, Sender
 from bal.subjects import identity_of_name
-from bal.trust import Trust, as_texts, check, of_texts
+from bal.trust import Trust, as_texts, of_texts
+from bal.trust_check import check
 from infra.certificates import Authority, check_name, fingerprint, issue_device
 from infra.commands import Command, Commands, Made, Seen
 from infra.enrolment_list import check_group, check_zone, read_list

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bal.errors import Stop
-from bal.trust import Trust, as_texts, loaded, of_texts
+from bal.trust import Trust, as_texts, of_texts
+from bal.trust_check import loaded
 
 _PEM = b"-----BEGIN "
 

@@ -5,19 +5,28 @@ docs/spec/record.md has the records; what is understood of a format is on its pa
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from bal.errors import Rejected
-from bal.harmonise import c37118, cim, cls, der, espi, pmu, sep2, sunspec, vde2418
+from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec, vde2418
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Finding, Harmonised, Subject
 from bal.trust import NO_TRUST, Trust
 
 __all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise", "turned_away"]
 
+
+def _cls(raw: bytes, **more: Any) -> Harmonised:
+    """Imported late: cryptography's X.509 takes 40 ms, and sockets with it, for one format."""
+    from bal.harmonise import cls  # noqa: PLC0415
+
+    return cls.harmonise(raw, **more)
+
+
 _READERS: dict[str, Callable[..., Harmonised]] = {
     "c37118": c37118.harmonise,
     "cim": cim.harmonise,
-    "cls": cls.harmonise,
+    "cls": _cls,
     "der": der.harmonise,
     "espi": espi.harmonise,
     "pmu": pmu.harmonise,

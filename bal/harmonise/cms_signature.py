@@ -30,7 +30,8 @@ from bal.cms import (
 from bal.cms import algorithm as read_algorithm
 from bal.der_tlv import Malformed
 from bal.errors import Rejected
-from bal.trust import UNREADABLE, Loaded, Trust, loaded
+from bal.trust import Trust
+from bal.trust_check import UNREADABLE, Loaded, loaded
 
 CHAIN_MAX = 6  # certificates, the signer's and the anchor included
 RSA_BITS_MIN, RSA_BITS_MAX = 2_048, 8_192

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from bal import trust
+from bal import trust_check
 from bal.trust import Trust
 from field import cls_writer
 
@@ -99,7 +99,7 @@ class Pki:
     gateway: Holder
 
     def trust(self, *crls: bytes) -> Trust:
-        return trust.check([self.root.der], crls)
+        return trust_check.check([self.root.der], crls)
 
     def message(self, content: bytes, signer: Holder | None = None, *above: Holder) -> bytes:
         """`content` as the gateway, or another, sends it."""

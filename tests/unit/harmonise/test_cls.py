@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bal import cms, der_tlv, jcs, trust
+from bal import cms, der_tlv, jcs, trust, trust_check
 from bal.der_tlv import Malformed
 from bal.errors import Rejected
 from bal.harmonise import cls
@@ -274,7 +274,7 @@ def test_revocation() -> None:
 
 def test_a_sub_ca_may_be_an_anchor_of_its_own() -> None:
     raw = cls_writer.message(CONTENT, [PKI.gateway.certificate], PKI.gateway.key, AT)
-    assert len(take(raw, trust.check([PKI.sub.der], [])).records) == 1
+    assert len(take(raw, trust_check.check([PKI.sub.der], [])).records) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_sub_ca_may_be_an_anchor_of_its_own() -> None:
 )  # fmt: skip
 def test_trust_that_is_none(anchors: list[bytes], crls: list[bytes], field: str) -> None:
     with pytest.raises(Rejected, match="trust-invalid") as error:
-        trust.check(anchors, crls)
+        trust_check.check(anchors, crls)
     assert error.value.field == field
 
 
