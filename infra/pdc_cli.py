@@ -54,7 +54,7 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Follow the stream; 0 when all that came has a receipt, 1 when not. Raises Stop, Rejected."""
-    from field.pdc import source_of  # noqa: PLC0415 - as infra/cli.py
+    from field.pdc_line import source_of  # noqa: PLC0415 - as infra/cli.py
 
     source = source_of(arguments.source)
     if not 0 < arguments.idcode < 0xFFFF:

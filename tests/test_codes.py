@@ -21,6 +21,7 @@ NO_CODES = {
     "device-day",  # a kind of row
     "dso-client", "dso-server",  # commands
     "trust-set", "trust-show",  # commands of the control socket
+    "replay-capture",  # a command of the command line
     "gridseal-shares",  # how members of a consumer group are dealt theirs
     "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day
     "intake-writer",  # a thread

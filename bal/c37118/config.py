@@ -295,5 +295,5 @@ def _text(name: bytes) -> str:
     try:
         text = name.decode()
     except UnicodeDecodeError:
-        text = name.decode("latin-1")
+        text = name.decode("latin1")
     return text.strip(" \0")

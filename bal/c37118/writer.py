@@ -96,7 +96,7 @@ def _pmu_3(pmu: Pmu) -> bytes:
     made += [pack(">ff", one.scale, one.offset) for one in pmu.analogs]
     made += [pack(">HH", one.normal, one.valid) for one in pmu.digitals]
     place = pack(">fff", pmu.latitude_deg, pmu.longitude_deg, pmu.elevation_m)
-    service = pack(">cii", pmu.service.encode("latin-1"), pmu.window_us, pmu.delay_us)
+    service = pack(">cii", pmu.service.encode("latin1"), pmu.window_us, pmu.delay_us)
     return b"".join(made) + place + service + pack(">HH", pmu.fnom, pmu.changes)
 
 

@@ -11,7 +11,8 @@ from bal.c37118.frame import CFG_2, CFG_3, SEND_CFG_2, SEND_CFG_3, TURN_ON
 from bal.c37118.splitter import split
 from bal.c37118.writer import config_frames
 from bal.errors import Rejected, Stop
-from field.pdc import MESSAGE_BYTES_MAX, Concentrator, Messages, Source, source_of
+from field.pdc import MESSAGE_BYTES_MAX, Concentrator, Messages
+from field.pdc_line import Source, source_of
 from infra.cli import main
 from tests.c37118_streams import config, pmu
 from tests.pmu_server import PmuServer, frames_of
