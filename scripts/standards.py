@@ -19,6 +19,7 @@ _NAMED = re.compile(
     r"(?P<standard>RFC \d{3,5}|IEC \d{5}(?:-\d+)*|IEEE \d[\d.]*\d|EIP-\d+|WHATWG URL"
     r"|MQTT (?:3\.1\.1|5(?:\.0)?)(?![\d.]*\d)|OWASP ASVS|SAREF4GRID|SAREF4ENER|SARGON|QUDT"
     r"|SunSpec (?:Information Model Reference|Device Information Model Specification)"
+    r"|NAESB REQ\.21|VDE AR 2418-6|PTB-A 50\.8"
     r"|OWL-Time|(?:C2SP )?(?:tlog-(?:tiles|checkpoint|cosignature|witness|policy|proof)"
     r"|signed-note)(?![\w@-]))"
     r"(?P<clause>,? §{1,2}\w+(?:[.-]\w+)*| Annex [A-Z])?"
