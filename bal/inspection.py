@@ -102,6 +102,7 @@ def inspect(
             sender=subjects.resolve(NOBODY),
             commit_parts=commit_parts,
             received_us=received_us,
+            trust=None,  # whom a platform trusts nobody knows here
         )
     except Rejected as error:
         told.whole = True
