@@ -18,6 +18,7 @@ from bal import cms, der_tlv, jcs, trust, trust_check
 from bal.der_tlv import Malformed
 from bal.errors import Rejected
 from bal.harmonise import cls
+from bal.inspection import guess
 from bal.model import Harmonised
 from bal.registry import Registry, trust_record
 from bal.trust import NO_TRUST, Trust
@@ -247,6 +248,12 @@ def test_whoever_only_looks_judges_no_signer() -> None:
         )  # fmt: skip
         assert [one.code for one in found.findings] == codes
         assert len(found.records) == 1
+
+
+def test_inspect_explains_it() -> None:
+    told = guess(GOOD)
+    assert (told.form, told.values, told.refused) == ("cls", 1, [])
+    assert [one.code for one in told.findings] == ["cms-chain-unjudged"]
 
 
 def test_it_is_judged_by_the_time_of_its_receipt() -> None:
