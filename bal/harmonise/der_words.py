@@ -72,15 +72,15 @@ _WHAT = {
     "VarNeg": "reactive power that is received", "VarAbsorbed": "reactive power that is received",
     "Wh": "energy", "Ah": "charge", "A": "current", "V": "voltage", "PF": "power factor",
     "PFNeg": "power factor with reactive power received", "Nom": "nominal voltage",
-    "PFOverExcited": "power factor, over-excited", "PFUnderExcited": "power factor, under-excited",
+    "PFOverExcited": "power factor, overexcited", "PFUnderExcited": "power factor, underexcited",
     "ChargeRateW": "active power of charging", "DischargeRateW": "active power of discharging",
     "ChargeRateVA": "apparent power of charging",
     "DischargeRateVA": "apparent power of discharging", "ChargeA": "current of charging",
     "DischargeA": "current of discharging", "StateOfCharge": "state of charge",
 }  # fmt: skip
 _BOUNDS = {
-    "Max": "highest", "Min": "lowest", "OverExcited": "over-excited",
-    "UnderExcited": "under-excited", "V": "",
+    "Max": "highest", "Min": "lowest", "OverExcited": "overexcited",
+    "UnderExcited": "underexcited", "V": "",
 }  # fmt: skip
 
 

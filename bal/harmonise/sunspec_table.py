@@ -16,7 +16,7 @@ from bal.harmonise.states import States
 
 COMMON = 1
 
-_UNITS: dict[str, tuple[Quantity, int]] = {  # → quantity, power of ten to its base unit
+_UNITS: dict[str, tuple[Quantity, int]] = {  # → quantity, power of ten; *: rated or set
     "A": (q.CURRENT, 0),
     "V": (q.VOLTAGE, 0),
     "W": (q.ACTIVE_POWER, 0),
@@ -36,13 +36,13 @@ _UNITS: dict[str, tuple[Quantity, int]] = {  # → quantity, power of ten to its
     "DC-Wh": (q.DC_ENERGY, 0),
     "Ah": (q.CHARGE, 0),
     "S": (q.SUSCEPTANCE, 0),
-    "rated-A": (q.RATED_CURRENT, 0),
-    "rated-V": (q.RATED_VOLTAGE, 0),
-    "rated-W": (q.RATED_ACTIVE_POWER, 0),
-    "rated-VA": (q.RATED_APPARENT_POWER, 0),
-    "rated-var": (q.RATED_REACTIVE_POWER, 0),
-    "rated-Wh": (q.RATED_ACTIVE_ENERGY, 0),
-    "rated-cos": (q.RATED_POWER_FACTOR, 0),
+    "A*": (q.RATED_CURRENT, 0),
+    "V*": (q.RATED_VOLTAGE, 0),
+    "W*": (q.RATED_ACTIVE_POWER, 0),
+    "VA*": (q.RATED_APPARENT_POWER, 0),
+    "var*": (q.RATED_REACTIVE_POWER, 0),
+    "Wh*": (q.RATED_ACTIVE_ENERGY, 0),
+    "cos*": (q.RATED_POWER_FACTOR, 0),
 }
 
 
@@ -162,74 +162,74 @@ _DER_AC |= _states(
 _DER_AC |= _states("bitfield32", Alrm=s.DER_ALARMS, DERMode=s.DER_MODES, ThrotSrc=s.THROTTLING)
 
 _NAMEPLATE = _points("""
-    WRtg          uint16  WRtg_SF          rated-W    rtgMaxW
-    VARtg         uint16  VARtg_SF         rated-VA   rtgMaxVA
-    VArRtgQ1      int16   VArRtg_SF        rated-var  rtgMaxVar.Q1
-    VArRtgQ2      int16   VArRtg_SF        rated-var  rtgMaxVar.Q2
-    VArRtgQ3      int16   VArRtg_SF        rated-var  rtgMaxVar.Q3
-    VArRtgQ4      int16   VArRtg_SF        rated-var  rtgMaxVar.Q4
-    ARtg          uint16  ARtg_SF          rated-A    rtgMaxA
-    PFRtgQ1       int16   PFRtg_SF         rated-cos  rtgMinPF.Q1
-    PFRtgQ2       int16   PFRtg_SF         rated-cos  rtgMinPF.Q2
-    PFRtgQ3       int16   PFRtg_SF         rated-cos  rtgMinPF.Q3
-    PFRtgQ4       int16   PFRtg_SF         rated-cos  rtgMinPF.Q4
-    WHRtg         uint16  WHRtg_SF         rated-Wh   rtgMaxWh
+    WRtg          uint16  WRtg_SF          W*    rtgMaxW
+    VARtg         uint16  VARtg_SF         VA*   rtgMaxVA
+    VArRtgQ1      int16   VArRtg_SF        var*  rtgMaxVar.Q1
+    VArRtgQ2      int16   VArRtg_SF        var*  rtgMaxVar.Q2
+    VArRtgQ3      int16   VArRtg_SF        var*  rtgMaxVar.Q3
+    VArRtgQ4      int16   VArRtg_SF        var*  rtgMaxVar.Q4
+    ARtg          uint16  ARtg_SF          A*    rtgMaxA
+    PFRtgQ1       int16   PFRtg_SF         cos*  rtgMinPF.Q1
+    PFRtgQ2       int16   PFRtg_SF         cos*  rtgMinPF.Q2
+    PFRtgQ3       int16   PFRtg_SF         cos*  rtgMinPF.Q3
+    PFRtgQ4       int16   PFRtg_SF         cos*  rtgMinPF.Q4
+    WHRtg         uint16  WHRtg_SF         Wh*   rtgMaxWh
     AhrRtg        uint16  AhrRtg_SF        Ah         rtgMaxAh
-    MaxChaRte     uint16  MaxChaRte_SF     rated-W    rtgMaxChargeRateW
-    MaxDisChaRte  uint16  MaxDisChaRte_SF  rated-W    rtgMaxDischargeRateW
+    MaxChaRte     uint16  MaxChaRte_SF     W*    rtgMaxChargeRateW
+    MaxDisChaRte  uint16  MaxDisChaRte_SF  W*    rtgMaxDischargeRateW
 """) | _states("enum16", DERTyp=s.DER_TYPE)
 
 _CAPACITY = _points("""
-    WMaxRtg          uint16  W_SF    rated-W    rtgMaxW
-    WOvrExtRtg       uint16  W_SF    rated-W    rtgOverExcitedW
-    WOvrExtRtgPF     uint16  PF_SF   rated-cos  rtgOverExcitedPF
-    WUndExtRtg       uint16  W_SF    rated-W    rtgUnderExcitedW
-    WUndExtRtgPF     uint16  PF_SF   rated-cos  rtgUnderExcitedPF
-    VAMaxRtg         uint16  VA_SF   rated-VA   rtgMaxVA
-    VarMaxInjRtg     uint16  Var_SF  rated-var  rtgMaxVar
-    VarMaxAbsRtg     uint16  Var_SF  rated-var  rtgMaxVarAbsorbed
-    WChaRteMaxRtg    uint16  W_SF    rated-W    rtgMaxChargeRateW
-    WDisChaRteMaxRtg uint16  W_SF    rated-W    rtgMaxDischargeRateW
-    VAChaRteMaxRtg   uint16  VA_SF   rated-VA   rtgMaxChargeRateVA
-    VADisChaRteMaxRtg uint16 VA_SF   rated-VA   rtgMaxDischargeRateVA
-    VNomRtg          uint16  V_SF    rated-V    rtgVNom
-    VMaxRtg          uint16  V_SF    rated-V    rtgMaxV
-    VMinRtg          uint16  V_SF    rated-V    rtgMinV
-    AMaxRtg          uint16  A_SF    rated-A    rtgMaxA
-    PFOvrExtRtg      uint16  PF_SF   rated-cos  rtgMinPFOverExcited
-    PFUndExtRtg      uint16  PF_SF   rated-cos  rtgMinPFUnderExcited
+    WMaxRtg          uint16  W_SF    W*    rtgMaxW
+    WOvrExtRtg       uint16  W_SF    W*    rtgOverExcitedW
+    WOvrExtRtgPF     uint16  PF_SF   cos*  rtgOverExcitedPF
+    WUndExtRtg       uint16  W_SF    W*    rtgUnderExcitedW
+    WUndExtRtgPF     uint16  PF_SF   cos*  rtgUnderExcitedPF
+    VAMaxRtg         uint16  VA_SF   VA*   rtgMaxVA
+    VarMaxInjRtg     uint16  Var_SF  var*  rtgMaxVar
+    VarMaxAbsRtg     uint16  Var_SF  var*  rtgMaxVarAbsorbed
+    WChaRteMaxRtg    uint16  W_SF    W*    rtgMaxChargeRateW
+    WDisChaRteMaxRtg uint16  W_SF    W*    rtgMaxDischargeRateW
+    VAChaRteMaxRtg   uint16  VA_SF   VA*   rtgMaxChargeRateVA
+    VADisChaRteMaxRtg uint16 VA_SF   VA*   rtgMaxDischargeRateVA
+    VNomRtg          uint16  V_SF    V*    rtgVNom
+    VMaxRtg          uint16  V_SF    V*    rtgMaxV
+    VMinRtg          uint16  V_SF    V*    rtgMinV
+    AMaxRtg          uint16  A_SF    A*    rtgMaxA
+    PFOvrExtRtg      uint16  PF_SF   cos*  rtgMinPFOverExcited
+    PFUndExtRtg      uint16  PF_SF   cos*  rtgMinPFUnderExcited
     ReactSusceptRtg  uint16  S_SF    S          rtgReactiveSusceptance
-    WMax             uint16  W_SF    rated-W    setMaxW
-    WMaxOvrExt       uint16  W_SF    rated-W    setOverExcitedW
-    WOvrExtPF        uint16  PF_SF   rated-cos  setOverExcitedPF
-    WMaxUndExt       uint16  W_SF    rated-W    setUnderExcitedW
-    WUndExtPF        uint16  PF_SF   rated-cos  setUnderExcitedPF
-    VAMax            uint16  VA_SF   rated-VA   setMaxVA
-    VarMaxInj        uint16  Var_SF  rated-var  setMaxVar
-    VarMaxAbs        uint16  Var_SF  rated-var  setMaxVarAbsorbed
-    WChaRteMax       uint16  W_SF    rated-W    setMaxChargeRateW
-    WDisChaRteMax    uint16  W_SF    rated-W    setMaxDischargeRateW
-    VAChaRteMax      uint16  VA_SF   rated-VA   setMaxChargeRateVA
-    VADisChaRteMax   uint16  VA_SF   rated-VA   setMaxDischargeRateVA
-    VNom             uint16  V_SF    rated-V    setVNom
-    VMax             uint16  V_SF    rated-V    setMaxV
-    VMin             uint16  V_SF    rated-V    setMinV
-    AMax             uint16  A_SF    rated-A    setMaxA
-    PFOvrExt         uint16  PF_SF   rated-cos  setMinPFOverExcited
-    PFUndExt         uint16  PF_SF   rated-cos  setMinPFUnderExcited
+    WMax             uint16  W_SF    W*    setMaxW
+    WMaxOvrExt       uint16  W_SF    W*    setOverExcitedW
+    WOvrExtPF        uint16  PF_SF   cos*  setOverExcitedPF
+    WMaxUndExt       uint16  W_SF    W*    setUnderExcitedW
+    WUndExtPF        uint16  PF_SF   cos*  setUnderExcitedPF
+    VAMax            uint16  VA_SF   VA*   setMaxVA
+    VarMaxInj        uint16  Var_SF  var*  setMaxVar
+    VarMaxAbs        uint16  Var_SF  var*  setMaxVarAbsorbed
+    WChaRteMax       uint16  W_SF    W*    setMaxChargeRateW
+    WDisChaRteMax    uint16  W_SF    W*    setMaxDischargeRateW
+    VAChaRteMax      uint16  VA_SF   VA*   setMaxChargeRateVA
+    VADisChaRteMax   uint16  VA_SF   VA*   setMaxDischargeRateVA
+    VNom             uint16  V_SF    V*    setVNom
+    VMax             uint16  V_SF    V*    setMaxV
+    VMin             uint16  V_SF    V*    setMinV
+    AMax             uint16  A_SF    A*    setMaxA
+    PFOvrExt         uint16  PF_SF   cos*  setMinPFOverExcited
+    PFUndExt         uint16  PF_SF   cos*  setMinPFUnderExcited
 """) | _states("enum16", NorOpCatRtg=s.NORMAL, AbnOpCatRtg=s.ABNORMAL) | _states(
     "bitfield16", IntIslandCatRtg=s.ISLANDING, IntIslandCat=s.ISLANDING
 ) | _states("bitfield32", CtrlModes=s.CONTROL_MODES)  # fmt: skip
 
 _STATUS = _points("""
     ActWh    acc64   -          Wh         activeEnergyExport
-    VArAval  int16   VArAval_SF rated-var  statVarAvail
-    WAval    uint16  WAval_SF   rated-W    statWAvail
+    VArAval  int16   VArAval_SF var*  statVarAvail
+    WAval    uint16  WAval_SF   W*    statWAvail
 """) | _states("bitfield16", PVConn=s.CONNECTED, StorConn=s.CONNECTED, ECPConn=s.ECP)  # fmt: skip
 
 _STORAGE = _points("""
-    WChaMax   uint16  WChaMax_SF   rated-W   setMaxChargeRateW
-    VAChaMax  uint16  VAChaMax_SF  rated-VA  setMaxChargeRateVA
+    WChaMax   uint16  WChaMax_SF   W*   setMaxChargeRateW
+    VAChaMax  uint16  VAChaMax_SF  VA*  setMaxChargeRateVA
     ChaState  uint16  ChaState_SF  soc       stateOfCharge
     StorAval  uint16  StorAval_SF  Ah        statAhAvail
     InBatV    uint16  InBatV_SF    V         voltage.DC
@@ -237,9 +237,9 @@ _STORAGE = _points("""
 
 _BATTERY = _points("""
     AHRtg         uint16  AHRtg_SF          Ah        rtgMaxAh
-    WHRtg         uint16  WHRtg_SF          rated-Wh  rtgMaxWh
-    WChaRteMax    uint16  WChaDisChaMax_SF  rated-W   rtgMaxChargeRateW
-    WDisChaRteMax uint16  WChaDisChaMax_SF  rated-W   rtgMaxDischargeRateW
+    WHRtg         uint16  WHRtg_SF          Wh*  rtgMaxWh
+    WChaRteMax    uint16  WChaDisChaMax_SF  W*   rtgMaxChargeRateW
+    WDisChaRteMax uint16  WChaDisChaMax_SF  W*   rtgMaxDischargeRateW
     DisChaRte     uint16  DisChaRte_SF      %         selfDischargeRate
     SoCMax        uint16  SoC_SF            %         rtgMaxStateOfCharge
     SoCMin        uint16  SoC_SF            %         rtgMinStateOfCharge
@@ -250,14 +250,14 @@ _BATTERY = _points("""
     SoH           uint16  SoH_SF            %         stateOfHealth
     NCyc          uint32  -                 n         cycles
     V             uint16  V_SF              V         voltage.DC
-    VMax          uint16  V_SF              rated-V   rtgMaxV.DC
-    VMin          uint16  V_SF              rated-V   rtgMinV.DC
+    VMax          uint16  V_SF              V*   rtgMaxV.DC
+    VMin          uint16  V_SF              V*   rtgMinV.DC
     CellVMax      uint16  CellV_SF          V         voltage.cellMax
     CellVMin      uint16  CellV_SF          V         voltage.cellMin
     CellVAvg      uint16  CellV_SF          V         voltage.cellAverage
     A             int16   A_SF              A         current.DC
-    AChaMax       uint16  AMax_SF           rated-A   setMaxChargeA
-    ADisChaMax    uint16  AMax_SF           rated-A   setMaxDischargeA
+    AChaMax       uint16  AMax_SF           A*   setMaxChargeA
+    ADisChaMax    uint16  AMax_SF           A*   setMaxDischargeA
     W             int16   W_SF              DC-W      power.DC
 """) | _states(
     "enum16", ChaSt=s.CHARGE, LocRemCtl=s.CONTROL, Typ=s.BATTERY_TYPE, State=s.BATTERY,
@@ -265,8 +265,8 @@ _BATTERY = _points("""
 ) | _states("bitfield32", Evt1=s.BATTERY_EVENTS, Evt2=None, EvtVnd1=None, EvtVnd2=None)  # fmt: skip
 
 _CAPACITY_OF_STORAGE = _points("""
-    WHRtg    uint16  WH_SF   rated-Wh  rtgMaxWh
-    WHAvail  uint16  WH_SF   rated-Wh  statWhAvail
+    WHRtg    uint16  WH_SF   Wh*  rtgMaxWh
+    WHAvail  uint16  WH_SF   Wh*  statWhAvail
     SoC      uint16  Pct_SF  soc       stateOfCharge
     SoH      uint16  Pct_SF  %         stateOfHealth
 """) | _states("enum16", Sta=s.OK)  # fmt: skip
