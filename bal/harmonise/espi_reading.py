@@ -24,11 +24,13 @@ CLAUSE_SUMMARY = "NAESB REQ.21 ESPI UsageSummary, ElectricPowerQualitySummary"
 CLAUSE_QUALITY = "NAESB REQ.21 ESPI QualityOfReading"
 
 INT48_MAX = 1 << 47  # Int48
+LINE_ITEMS_MAX = 32  # of a bill, in one event
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
 _SPACE = " \t\r\n"
 _ONCE = ("value", "timePeriod", "cost", "tou", "cpp", "consumptionTier")
 _KEPT = ("value", "cost", "tou", "cpp", "consumptionTier")  # in `verbatim`
+_LINE_ITEMS = "costAdditionalDetailLastPeriod"
 _PERIODS = ("billingPeriod", "summaryInterval")  # of a summary
 
 _Doubts = list[tuple[str, str]]  # code and text of what is doubtful about one reading
@@ -225,13 +227,13 @@ def summary(node: Node, report: Report, origin: Origin) -> Draft | None:
     """
     assert node.name in SUMMARIES
     try:
-        return _summary(node, origin)
+        return _summary(node, report, origin)
     except Rejected as error:
         report.refuse(error, node.line, field=node.name, clause=CLAUSE_SUMMARY)
         return None
 
 
-def _summary(node: Node, origin: Origin) -> Draft:
+def _summary(node: Node, report: Report, origin: Origin) -> Draft:
     periods = [interval(one) for name in _PERIODS for one in node.all(name)]
     if not periods:
         times = node.texts("statusTimeStamp")
@@ -241,8 +243,16 @@ def _summary(node: Node, origin: Origin) -> Draft:
         periods = [Period(at, at)]
     kept: dict[str, list[str]] = {}
     for member in node.children:
-        kept.setdefault(member.name, []).extend(
-            _flat([member]) if member.children else [member.text]
+        text = " ".join(_flat([member])) if member.children else member.text
+        kept.setdefault(member.name, []).append(text)
+    told: list[Finding] = []
+    if len(kept.get(_LINE_ITEMS, ())) > LINE_ITEMS_MAX:
+        del kept[_LINE_ITEMS]
+        text = f"more than {LINE_ITEMS_MAX} items of a bill are kept as evidence only"
+        told.append(
+            report.doubt(
+                "element-not-mapped", text, node.line, field=_LINE_ITEMS, clause=CLAUSE_SUMMARY
+            )
         )
     record.check_verbatim(kept)
     found = [espi_type.quality_code(text)[0] for text in node.texts("qualityOfReading")]
@@ -254,7 +264,7 @@ def _summary(node: Node, origin: Origin) -> Draft:
         quality=quality(tuple(found)),
         begin=min(one.begin for one in periods),
         end=max(one.end for one in periods),
-        findings=(),
+        findings=told,
     )
 
 

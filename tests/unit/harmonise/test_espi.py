@@ -132,7 +132,9 @@ def test_the_sdk_feed_is_two_bills_of_energy_delivered(take: Take, shared_data: 
     assert [one["code"] for one in first["findings"]] == ["interval-length-differs"]  # of 30 days
     assert (summary["event"], summary["begin"], summary["end"]) == ("summary", april, may)
     assert summary["verbatim"]["billLastPeriod"] == ["38882000"]
-    assert "value=4702205" in summary["verbatim"]["overallConsumptionLastPeriod"]
+    assert summary["verbatim"]["overallConsumptionLastPeriod"] == [
+        "powerOfTenMultiplier=0 uom=72 value=4702205"
+    ]
 
 
 def test_the_test_feed_is_a_day_of_quarter_hours(take: Take, shared_data: Path) -> None:
@@ -458,6 +460,15 @@ def test_a_summary_without_a_period_stands_at_its_status(take: Take) -> None:
     [kept] = records(one(statusTimeStamp=START, billToDate=5))
     assert (kept["time"], kept["verbatim"]["billToDate"]) == ("2026-01-15T10:00:00Z", ["5"])
     assert refused(one(billToDate=5)) == ["time-missing"]
+
+
+@pytest.mark.parametrize(("items", "told"), [(32, []), (33, ["element-not-mapped"])])
+def test_a_long_bill_is_kept_without_its_items(take: Take, items: int, told: list[str]) -> None:
+    detail = xml("costAdditionalDetailLastPeriod", amount=1, note="tax") * items
+    bill = resource("UsageSummary", detail, statusTimeStamp=START)
+    found = take(feed(point(), entry(bill, "x", up="UP/1/US")), "espi")
+    [one] = records(found)
+    assert (codes(found), "costAdditionalDetailLastPeriod" in one["verbatim"]) == (told, not told)
 
 
 def test_elements_that_espi_has_not_are_told(take: Take) -> None:
