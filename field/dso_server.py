@@ -79,7 +79,11 @@ class Importer:
                 export = dso_import.read(raw, centre)
             except Rejected as error:
                 failure = error
-                log.warning("%s: %s is not taken: %s", centre.name, path.name, error)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not stop all centres
+                text = f"the export can't be read: a defect ({type(error).__name__})"
+                failure = Rejected("mapper-failed", text)
+            if failure is not None:
+                log.warning("%s: %s is not taken: %s", centre.name, path.name, failure)
             taken = self._store.take_export(
                 centre.name, path.name, digest, export,
                 now_us=self._clock.now_us(), failure=failure,

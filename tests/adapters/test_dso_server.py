@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from bal.errors import Rejected
+from field import dso_import
 from field.dso_api import app
 from field.dso_centre import load
 from field.dso_cim import read
+from field.dso_import import Export
 from field.dso_publisher import fill_outbox, next_slot_us, send_outbox
 from field.dso_server import Importer
 from field.dso_store import DsoStore, Query
@@ -143,6 +145,21 @@ def test_a_file_that_is_none_is_told_and_costs_no_other(ground: Ground) -> None:
     assert (bad["name"], bad["failure"].split(":")[0]) == ("0.csv", "not-utf8")
     assert (good["taken"], good["refused"]) == (1, 1)
     assert [(one["line"], one["code"]) for one in good["refusals"]] == [(3, "value-not-decimal")]
+
+
+def test_a_defect_of_ours_costs_one_file(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(raw: bytes, centre: object) -> Export:
+        if b"0.21" in raw:
+            raise ZeroDivisionError
+        return good(raw, centre)  # type: ignore[arg-type]
+
+    good = dso_import.read
+    monkeypatch.setattr(dso_import, "read", broken)
+    ground.put("1.csv", "M;2026-01-15T12:15;0.21;")
+    ground.put("2.csv", "M;2026-01-15T12:30;0.1;")
+    assert ground.importer.look() == 1
+    failed = [one["failure"] for one in ground.store.exports(0, 9)]
+    assert failed == ["mapper-failed: the export can't be read: a defect (ZeroDivisionError)", ""]
 
 
 # --- to the platform ----------------------------------------------------------------------------
