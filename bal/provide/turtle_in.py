@@ -45,6 +45,11 @@ def records_of_turtle(data: bytes, context: Context) -> list[Viewed]:
         parser.loadStream(BytesIO(data))
     except (BadSyntax, *_ON_BAD_INPUT):
         raise Rejected("turtle-malformed", "not Turtle", clause="W3C RDF 1.1 Turtle §6.5") from None
+    return records_of_graph(graph, context)
+
+
+def records_of_graph(graph: Graph, context: Context) -> list[Viewed]:
+    """The records of which a graph speaks. Raises Rejected: view-malformed, view-contradicts."""
     said: dict[str, list[Statement]] = {}
     shared: set[Statement] = set()
     for subject, predicate, value in graph:
