@@ -36,6 +36,7 @@ FORMAT = "c37118"
 MESSAGE_BYTES_MAX = 64 * 1024
 MESSAGE_AGE_S = 1.0
 CONFIG_TIMEOUT_S = 5.0
+LISTEN_TIMEOUT_S = 150.0  # the same of one that is not asked: most send it once a minute
 SILENT_S = 10.0  # without a frame, after which the source is asked anew; more at a slow rate
 ASK_AGAIN_S = 10.0  # between two requests for a configuration that is said to change
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 30.0
@@ -193,12 +194,13 @@ class Concentrator:
     async def _configure(self, line: Line) -> None:
         """Ask until a configuration is there. Raises Unavailable where none comes."""
         loop = asyncio.get_running_loop()
+        patience_s = self._config_timeout_s if self._source.host else LISTEN_TIMEOUT_S
         asked = (SEND_CFG_3, SEND_CFG_2) if self._wants_3 else (SEND_CFG_2,)
         for attempt, command in enumerate([*asked, SEND_CFG_2, SEND_CFG_2]):
             if attempt == 0:
                 self._command(line, TURN_OFF)
             self._command(line, command)
-            end_s = loop.time() + self._config_timeout_s
+            end_s = loop.time() + patience_s
             while self._messages.config is None and (left_s := end_s - loop.time()) > 0:
                 with suppress(TimeoutError):
                     await self._next(line, left_s)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -9,9 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from infra import capture_cli, log_output
 
+log = logging.getLogger("gridseal.field")
+
+DRAIN_S = 10.0  # at the end, for receipts
+PAUSE_S = 5.0
 EPILOG = """
 first enrol the sender, with the right to speak for the stream's PMUs, where the platform runs:
   gridseal device enrol pdc-1 --subjects any --group grid --data DATA --out pdc-1
@@ -78,21 +83,31 @@ async def _follow(arguments: argparse.Namespace, source: Any) -> int:
 
     client = FieldClient.from_folder(arguments.files, url=arguments.to)
     client.on_receipt = hear
-    async with client:
-        following = Concentrator(
-            source, arguments.idcode, client.publish, time.time, config=arguments.config
-        )
-        task = asyncio.create_task(following.run())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        if arguments.seconds is not None:
-            loop.call_later(arguments.seconds, task.cancel)
-        with suppress(asyncio.CancelledError):
-            await task
+    following = Concentrator(
+        source, arguments.idcode, client.publish, time.time, config=arguments.config
+    )
+    loop = asyncio.get_running_loop()
+    connecting = asyncio.create_task(_connect(client))
+    task = asyncio.create_task(following.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    if arguments.seconds is not None:
+        loop.call_later(arguments.seconds, task.cancel)
+    try:
+        await asyncio.wait({connecting, task}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()  # a refusal ends it
+        await asyncio.wait({task})
         with suppress(TimeoutError):
-            await client.drain(10)
+            await client.drain(DRAIN_S if connecting.done() else 0)
+    finally:
+        connecting.cancel()
+        task.cancel()
+        await asyncio.wait({connecting, task})
         left = client.waiting
+        await client.close()
+    if not task.cancelled():
+        task.result()  # what ended it by itself
     counts = following.counts
     damage = ", ".join(f"{code} {number}" for code, number in sorted(counts.damage.items()))
     sys.stdout.write(
@@ -100,3 +115,15 @@ async def _follow(arguments: argparse.Namespace, source: Any) -> int:
         f" damaged: {damage or 'none'}; refused: {refused}; without a receipt: {left}\n"
     )
     return int(left > 0)
+
+
+async def _connect(client: Any) -> None:
+    """Until it is connected: what comes meanwhile is kept on disk. Raises Rejected."""
+    while True:
+        try:
+            await client.connect()
+        except Unavailable as error:
+            log.warning("the platform is away; what comes is kept: %s", error)
+            await asyncio.sleep(PAUSE_S)
+        else:
+            return
