@@ -237,14 +237,6 @@ class Platform:
             self.clock,
             self.services.command,
         )
-        identities = Identities(
-            self.stores.vault,
-            self.stores.registry,
-            self.services,
-            self.stores.book,
-            clock=self.clock,
-            put=self.services.command,
-        )
         self.ready: dict[str, Any] = {
             "http": self.services.issuer,
             "mqtt": mqtt_url,
@@ -258,13 +250,28 @@ class Platform:
             "ca": str((keys / "ca.crt").resolve()),
         }
         kept = {**self.ready, "depth": self.config.anchor.depth}
-        operator = Operator(
+        handlers = self._operator(gateway).handlers()
+        self._control = ControlServer(self.folder.root, handlers)
+        await self._control.start()
+        replace_file(self.folder.root / "ready.json", json.dumps(kept).encode())
+        return self.ready
+
+    def _operator(self, gateway: Gateway) -> Operator:
+        """What the control socket serves."""
+        return Operator(
             ready=self.ready,
             facts=self.facts,
-            ca=keys / "ca.crt",
+            ca=self.folder.keys / "ca.crt",
             depth=self.config.anchor.depth,
             enrolment=self.enrolment,
-            identities=identities,
+            identities=Identities(
+                self.stores.vault,
+                self.stores.registry,
+                self.services,
+                self.stores.book,
+                clock=self.clock,
+                put=self.services.command,
+            ),
             mqtt=self.mqtt,
             broker=self.broker,
             accounts=self.accounts,
@@ -276,10 +283,6 @@ class Platform:
             clock=self.clock,
             health=self._health,
         )
-        self._control = ControlServer(self.folder.root, operator.handlers())
-        await self._control.start()
-        replace_file(self.folder.root / "ready.json", json.dumps(kept).encode())
-        return self.ready
 
     async def _start_broker(self) -> None:
         """Collect from a Mosquitto, too, where the configuration names one."""

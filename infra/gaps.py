@@ -50,19 +50,19 @@ class Gaps:
         date_, number, senders = request["date"], int(request["page"]), set(request["senders"])
         if not 0 <= number < PAGES:
             raise Rejected("parameter-invalid", f"pages are 0 to {PAGES - 1}", field="page")
-        found = await to_thread(self._found, date_, number, senders)
+        closes = [close for close in self._book.closes() if close.date == date_]
+        if not closes:
+            return {"gaps": [], "next": None}
+        found = await to_thread(self._found, date_, closes[-1].k, number, senders)
         if found:
             devices = sorted({one.info.device for one in found})
             await self._record(list(devices), f"values of {date_} are missing")
         items = await to_thread(lambda: [self._json(one) for one in found])
         return {"gaps": items, "next": number + 1 if number + 1 < PAGES else None}
 
-    def _found(self, date_: str, number: int, senders: set[str]) -> list[_Gap]:
-        closes = [close for close in self._book.closes() if close.date == date_]
-        if not closes:
-            return []
+    def _found(self, date_: str, k: int, number: int, senders: set[str]) -> list[_Gap]:
         found: list[_Gap] = []
-        for entry in self._book.entries(date_, closes[-1].k, first_byte=number):
+        for entry in self._book.entries(date_, k, first_byte=number):
             info = self._registry.device(entry.device)
             if info is None or info.state != "active" or (senders and info.sender not in senders):
                 continue

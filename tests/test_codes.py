@@ -21,6 +21,9 @@ NO_CODES = {
     "device-day",  # a kind of row
     "dso-client", "dso-server",  # commands
     "trust-set", "trust-show",  # commands of the control socket
+    "subject-day", "subject-days", "subject-exchange", "subject-hold", "subject-move",
+    "subject-page", "subject-show",
+    "move-in", "move-out",  # of the command line
     "replay-capture",  # a command of the command line
     "gridseal-shares",  # how members of a consumer group are dealt theirs
     "frames-lost", "head-end", "not-a-number",  # kinds of faults and senders in a simulated day

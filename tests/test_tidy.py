@@ -349,7 +349,7 @@ def gridseal_lines() -> list[tuple[str, tuple[str, ...], set[str]]]:
     for page, line in commands():
         if "gridseal " in line:
             words = line.split("gridseal ", 1)[1].split()
-            two = 2 if words[0] in {"device", "client", "day", "servers"} else 1
+            two = 2 if words[0] in {"client", "day", "device", "servers", "subject", "trust", "vault"} else 1
             options = {word for word in words if re.match(r"--[a-z]", word)}
             found.append((page, tuple(words[:two]), options))
     return found
