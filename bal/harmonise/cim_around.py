@@ -72,12 +72,11 @@ class Around:
     def _define(self, element: etree._Element) -> None:
         names, code = cim_tree.definition(element)
         for name in names:
-            if code is None or self.codes.get(name, code) != code:
+            if code is None or name in self.conflicting or self.codes.get(name, code) != code:
                 self.conflicting.add(name)
+                self.codes.pop(name, None)
             else:
                 self.codes[name] = code
-        for name in self.conflicting:
-            self.codes.pop(name, None)
 
 
 def check(around: Around, report: Report) -> None:

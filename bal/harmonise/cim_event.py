@@ -6,6 +6,7 @@ the device or a person.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from lxml import etree
@@ -36,6 +37,7 @@ _WITHIN = {  # element with texts of its own → those, and the member each beco
         "remark": "statusRemark",
     },
 }
+_QUALITY = quality(())  # an event has none of its own
 _SPACE = " \t\r\n"
 
 
@@ -119,15 +121,15 @@ class Events:
         ]
         if not codes or not any(codes):
             doubts.append(("event-type-missing", "the event has no EndDeviceEventType", _TYPE))
-        known = not doubts and event_type.is_known(codes[0])
-        if not doubts and not known:
+        means = "" if doubts else _means(codes[0][: event_type.CODE_LENGTH_MAX + 1])
+        if not doubts and not means:
             why = "a number of the code is in no table here"
             if not event_type.is_code(codes[0]):
                 why = "the type is not of the form type.domain.subdomain.eventOrAction"
             doubts.append(("event-type-unmapped", why, _TYPE))
             name = "unmapped"
         else:
-            name = "occurrence" if known else "incomplete"
+            name = "occurrence" if means else "incomplete"
         if any(one.cut for one in times):
             cut = "a time is finer than a microsecond; the rest is cut off"
             doubts.append(("time-cut", cut, _TIME))
@@ -140,11 +142,11 @@ class Events:
             origin,
             notation=codes[0] if len(codes) == 1 else "",
             verbatim=kept,
-            quality=quality(()),
+            quality=_QUALITY,
             begin=min(times),
             end=max(times),
             findings=self._findings(doubts, sent.line),
-            means=(event_type.sentence(codes[0]),) if known else (),
+            means=(means,) if means else (),
         )
 
     def _findings(self, doubts: Sequence[tuple[str, str, str]], line: int) -> list[Finding]:
@@ -154,6 +156,12 @@ class Events:
             )
             for code, said, name in doubts
         ]
+
+
+@lru_cache(maxsize=1024)
+def _means(code: str) -> str:
+    """A code in words; "" where it is none, or a number of it is not known."""
+    return event_type.sentence(code) if event_type.is_known(code) else ""
 
 
 def _withhold(

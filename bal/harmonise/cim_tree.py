@@ -13,6 +13,7 @@ from bal.harmonise import reading_type_words
 
 TAGS_KEPT_MAX = 4_096
 TAG_KEPT_LENGTH_MAX = 1_024  # characters, the namespace's included
+GIVEN_MAX = 128  # texts of one type that are looked at
 
 Name = tuple[str | None, str | None, str | None]
 """Authority, type and name of one Names element, as sent; None where the element is absent."""
@@ -121,7 +122,9 @@ def reference(element: etree._Element) -> Reference:
         if parts:
             return Reference((_composed(parts, kind),), chosen=True)
         return Reference((element.text or "",), chosen=False)
-    codes = dict.fromkeys(one for one in given if kind.code.fullmatch(one.strip(_SPACE)))
+    codes = dict.fromkeys(
+        one for one in given[:GIVEN_MAX] if kind.code.fullmatch(one.strip(_SPACE)) is not None
+    )
     return Reference(tuple(codes) or (given[0],), chosen=True)
 
 
@@ -131,9 +134,9 @@ def definition(element: etree._Element) -> tuple[list[str], str | None]:
     given = [one.strip(_SPACE) for one in _given(element)]
     parts = _parts(element, kind)
     said = [*given, *([_composed(parts, kind)] if parts else [])]
-    codes = list(dict.fromkeys(one for one in said if kind.code.fullmatch(one) is not None))
+    codes = {one for one in said if kind.code.fullmatch(one) is not None}
     names = [one for one in given if one and one not in codes]
-    return names, codes[0] if len(codes) == 1 else None
+    return names, codes.pop() if len(codes) == 1 else None
 
 
 def _given(element: etree._Element) -> Iterator[str]:
