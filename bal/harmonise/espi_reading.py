@@ -1,6 +1,5 @@
 """The readings of IntervalBlocks, and the summaries, of ESPI as records."""
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,11 +22,8 @@ CLAUSE_READING_TYPE = "NAESB REQ.21 ESPI ReadingType"
 CLAUSE_SUMMARY = "NAESB REQ.21 ESPI UsageSummary, ElectricPowerQualitySummary"
 CLAUSE_QUALITY = "NAESB REQ.21 ESPI QualityOfReading"
 
-INT48_MAX = 1 << 47  # Int48
 LINE_ITEMS_MAX = 32  # of a bill, in one event
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
-_SPACE = " \t\r\n"
 _ONCE = ("value", "timePeriod", "cost", "tou", "cpp", "consumptionTier")
 _KEPT = ("value", "cost", "tou", "cpp", "consumptionTier")  # in `verbatim`
 _LINE_ITEMS = "costAdditionalDetailLastPeriod"
@@ -110,7 +106,7 @@ class Blocks:
         if one.sent is None or mapped is None:
             doubts = [("reading-type-unmapped", "the reading type has no meaning here")]
             return self._event("unmapped", one, doubts)
-        value = _integer(reading.texts("value")[0])
+        value = espi_type.int48(reading.texts("value")[0], CLAUSE_READING)
         period = self._as_meant(one.period, one.sent)
         shape = record.shape(
             "reading", mapped.register, mapped.notation, mapped.quantity, one.codes.json
@@ -205,19 +201,6 @@ def _doubts(one: _Read, period: Period) -> _Doubts:
     if one.unlisted:
         doubts.append(("quality-malformed", "a ReadingQuality is none of ESPI's; kept as sent"))
     return doubts
-
-
-def _integer(text: str) -> str:
-    """`text` without the space around it, if it is an Int48."""
-    stripped = text.strip(_SPACE)
-    if _INTEGER.fullmatch(stripped) is None or abs(int(stripped)) > INT48_MAX:
-        raise Rejected(
-            "value-not-integer",
-            f"the value is no integer from {-INT48_MAX} to {INT48_MAX}",
-            field="value",
-            clause=CLAUSE_READING,
-        )
-    return stripped
 
 
 def summary(node: Node, report: Report, origin: Origin) -> Draft | None:

@@ -4,16 +4,22 @@ ESPI takes its enumerations from IEC 61968-9 and sends them as elements; docs/sp
 says which element is which field.
 """
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from bal.errors import Rejected
 from bal.harmonise import reading_type, sep2_type
 from bal.harmonise.sep2_type import UINT32_MAX, MappedType, SentType, number
 from bal.harmonise.xml_tree import Node
 
 MULTIPLIER_MAX = 12  # UnitMultiplierKind: pico to tera
 UINT16_MAX, INT16_MAX = (1 << 16) - 1, (1 << 15) - 1
+INT48_MAX = 1 << 47  # the schema's Int48 reaches from -2^47 to 2^47, both included
 TERM_MAX = 999_999  # of an interharmonic or argument: the digits that the code has room for
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
+_SPACE = " \t\r\n"
 
 MEMBERS = {  # element of ReadingType → lowest and highest value; an absent one is 0
     "accumulationBehaviour": (0, UINT16_MAX),
@@ -138,3 +144,19 @@ def quality_code(text: str) -> tuple[str, bool]:
     if value in QUALITIES:
         return QUALITIES[value], True
     return (f"espi:{value}", True) if value in KEPT_QUALITIES else (text, False)
+
+
+def int48(text: str, clause: str) -> str:
+    """`text` without the space around it, if it is an Int48.
+
+    Raises Rejected("value-not-integer") for anything else; clause: of the reading.
+    """
+    stripped = text.strip(_SPACE)
+    if _INTEGER.fullmatch(stripped) is None or abs(int(stripped)) > INT48_MAX:
+        raise Rejected(
+            "value-not-integer",
+            f"the value is no integer from {-INT48_MAX} to {INT48_MAX}",
+            field="value",
+            clause=clause,
+        )
+    return stripped

@@ -1,11 +1,10 @@
 """The readings of one value list of VDE AR 2418-6 as records."""
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from bal.errors import Rejected
-from bal.harmonise import instant, record, vde2418_status, vde2418_type
+from bal.harmonise import espi_type, instant, record, vde2418_status, vde2418_type
 from bal.harmonise.instant import Instant
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
@@ -23,11 +22,8 @@ CLAUSE_READING_TYPE = "VDE AR 2418-6 ReadingType"
 CLAUSE_PERIOD = "VDE AR 2418-6 DateTimeInterval"
 CLAUSE_STATUS = "VDE AR 2418-6 statusPTB, statusFNN"
 
-INT48_MAX = 1 << 47  # espi:Int48
 OFF_TARGET_MAX_S = 60  # a value captured further from its target time stands where it was captured
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,39}")
-_SPACE = " \t\r\n"
 _US_PER_S = 1_000_000
 _ONCE = ("value", "timePeriod", "targetTime", "statusPTB", "statusFNN")
 _KEPT = ("value", "targetTime", "statusPTB", "statusFNN")  # in `verbatim`
@@ -123,7 +119,7 @@ class Lists:
                 f"by its status, {one.status.counts}, the value is invalid and stands for nothing"
             )
             return self._event("invalid", one, [("value-invalid", text)], of.notation)
-        value = _integer(node.texts("value")[0])
+        value = espi_type.int48(node.texts("value")[0], CLAUSE_READING)
         begin, end, doubts = _stands(one, of)
         if one.status.counts == TEMPORARY:
             text = "the status says that the value is no measured one; taken as a substitute value"
@@ -247,16 +243,3 @@ def _stands(one: _Read, of: ListType) -> tuple[Instant, Instant, _Doubts]:
             doubts.append(("captured-off-target", text))
             begin = end = target
     return begin, end, doubts
-
-
-def _integer(text: str) -> str:
-    """`text` without the space around it, if it is an Int48."""
-    stripped = text.strip(_SPACE)
-    if _INTEGER.fullmatch(stripped) is None or abs(int(stripped)) > INT48_MAX:
-        raise Rejected(
-            "value-not-integer",
-            f"the value is no integer from {-INT48_MAX} to {INT48_MAX}",
-            field="value",
-            clause=CLAUSE_READING,
-        )
-    return stripped
