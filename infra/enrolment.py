@@ -81,7 +81,7 @@ class Enrolment:
         command: dict[str, object] = {
             "command": "enrol",
             "name": name,
-            "subject": self._vault.pseudonyms([own])[own],
+            "subject": self._present([own])[own],
             "certificate": fingerprint(certificate),
             "password": sha256(password.encode()).hexdigest(),
             "subjects": subjects,
@@ -324,6 +324,16 @@ class Enrolment:
             for info in found
         ]
 
+    def _present(self, identities: Sequence[Identity]) -> dict[Identity, Pseudonym]:
+        """The newest subject epoch of each that is in force; a new one where there is none."""
+        found = self._vault.pseudonyms(identities)
+        for identity, pseudonym in found.items():
+            if self._registry.device(pseudonym) is None:  # or of a move that came to nothing
+                epochs = self._vault.epochs(identity)
+                known = [one for one in epochs if self._registry.device(one) is not None]
+                found[identity] = known[0] if known else pseudonym
+        return found
+
     def _devices(
         self, name: str, subjects: str, listed: str, group: str, zone: str
     ) -> list[dict[str, str]]:
@@ -335,7 +345,7 @@ class Enrolment:
             return []
         else:
             raise Rejected("subjects-invalid", "subjects are self, any or a file", field="subjects")
-        pseudonyms = self._vault.pseudonyms([row[0] for row in wanted])
+        pseudonyms = self._present([row[0] for row in wanted])
         found = [_device(pseudonyms[row[0]], *row[1:]) for row in wanted]
         for item in found:
             info = self._registry.device(Pseudonym(item["device"]))

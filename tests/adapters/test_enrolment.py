@@ -11,6 +11,7 @@ from bal.errors import Rejected
 from bal.model import Pseudonym, RawMessage
 from bal.pipeline import Worker
 from bal.registry import Registry
+from bal.subjects import identity_of_name
 from infra.certificates import create_ca, load_ca
 from infra.enrolment import Enrolment
 from infra.files import make_folder
@@ -29,7 +30,7 @@ class Desk:
         clock = SystemClock()
         keys = make_folder(folder / "keys")
         create_ca(keys, clock)
-        vault = SqliteVault(make_folder(folder / "vault"), clock)
+        self.vault = vault = SqliteVault(make_folder(folder / "vault"), clock)
         self.registry = Registry()
         self.worker = Worker(vault, self.registry)
         self.enrolment = Enrolment(load_ca(keys), vault, self.registry, clock, self._put)
@@ -302,3 +303,12 @@ def test_what_was_undone_since_is_a_new_command(desk: Desk, bus: str) -> None:
         desk.enrol("m", "any")  # asked for otherwise: the one before is not gone on with
     assert desk.registry.senders["m"].state == "active"
     assert desk.registry.senders["m"].subjects == ("self" if bus == "late" else "any")
+
+
+def test_a_move_that_came_to_nothing_makes_no_second_device(desk: Desk) -> None:
+    desk.enrol("meter-1")
+    (device,) = [one["device"] for one in desk.enrolment.devices()]
+    desk.vault.begin(identity_of_name("meter-1"), "K-2")  # and the command was lost
+    desk.revoke("meter-1")
+    desk.enrol("meter-1")
+    assert [one["device"] for one in desk.enrolment.devices()] == [device]
