@@ -17,6 +17,7 @@ SOURCES = ("bal", "contracts", "dsotp", "field", "infra", "market")
 SUFFIXES = (".py", ".sol")
 _NAMED = re.compile(
     r"(?P<standard>RFC \d{3,5}|IEC \d{5}(?:-\d+)*|IEEE \d[\d.]*\d|EIP-\d+|WHATWG URL"
+    r"|IEEE C37\.118\.\d(?:-2011)?"
     r"|MQTT (?:3\.1\.1|5(?:\.0)?)(?![\d.]*\d)|OWASP ASVS|SAREF4GRID|SAREF4ENER|SARGON|QUDT"
     r"|SunSpec (?:Information Model Reference|Device Information Model Specification)"
     r"|NAESB REQ\.21|VDE AR 2418-6|PTB-A 50\.8"
@@ -49,7 +50,7 @@ def claims(text: str) -> set[tuple[str, str]]:
     """(standard, clause) of each mention; the clause is "" where the whole is meant."""
     found = set()
     for match in _NAMED.finditer(text):
-        standard = match["standard"]
+        standard = match["standard"].removesuffix("-2011")
         if standard.startswith(("tlog-", "signed-note")):
             standard = f"C2SP {standard}"
         clause = (match["clause"] or "").lstrip(" ,").replace("§§", "§")

@@ -1,4 +1,8 @@
-"""Frames of IEEE C37.118.2, written and read, and read as an independent decoder reads them."""
+"""Frames written and read, and read as an independent decoder reads them.
+
+IEEE C37.118.2 §6.2 (what all have), IEEE C37.118.2 §6.2.2 (times), IEEE C37.118.2 §6.3 (data),
+IEEE C37.118.2 §6.4 (configuration 1 and 2), IEEE C37.118.2 §6.5 (configuration 3).
+"""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,7 @@
-"""What a message of C37.118 frames means (docs/spec/c37118.md)."""
+"""What a message of C37.118 frames means (docs/spec/c37118.md).
+
+IEEE C37.118.2 §6.2.2 (time quality, leap seconds), IEEE C37.118.2 §6.3 (STAT, values).
+"""
 
 import json
 from collections.abc import Callable, Sequence
