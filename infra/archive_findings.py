@@ -24,6 +24,8 @@ CREATE TABLE finding(
 CREATE INDEX finding_device ON finding(device);
 CREATE INDEX finding_sender ON finding(sender);
 CREATE INDEX finding_code ON finding(code);
+CREATE INDEX finding_severity ON finding(severity);
+CREATE INDEX finding_grp ON finding(grp);
 CREATE INDEX finding_received ON finding(received_us);
 CREATE INDEX finding_turned_away ON finding(place) WHERE lane < 0;
 """
@@ -36,6 +38,8 @@ _COLUMNS = (
     "first, lane, place, number, epoch, count, received_us, format, sender, device, grp,"
     " code, severity, said"
 )
+_BY_RARITY = ("device", "sender", "code", "severity")
+_SHORT_US, _LAST_US = 3_600_000_000, 1 << 62
 _PLACE = "(first, lane, place, number, epoch)"
 
 
@@ -88,21 +92,24 @@ def select(db: sqlite3.Connection, query: FindingsQuery) -> list[StoredFinding]:
     """At most `query.limit` items, in the order that the query asks for."""
     wheres: list[str] = ["first + count <= ?"]
     values: list[object] = [query.size]
+    asked = [(column, getattr(query, column)) for column in _BY_RARITY]
+    named = [(column, value) for column, value in asked if value is not None]
+    for number, (column, value) in enumerate(named):
+        # By the index of the rarest, whose rows stand in the order asked for. SQLite knows nothing
+        # of how rare they are; a + keeps it from another index.
+        wheres.append(f"{'+' if number else ''}{column} = ?")
+        values.append(value)
     if query.groups is not None:  # an item of no device has no group, and is in none of these
-        wheres.append(f"grp IN ({','.join('?' * len(query.groups))}) AND device <> ''")
+        only = not named and len(query.groups) == 1
+        places = ",".join("?" * len(query.groups))
+        wheres.append(f"{'' if only else '+'}grp IN ({places}) AND +device <> ''")
         values += sorted(query.groups)
-    for column, value in (
-        ("device", query.device),
-        ("sender", query.sender),
-        ("code", query.code),
-        ("severity", query.severity),
-    ):
-        if value is not None:
-            wheres.append(f"{column} = ?")
-            values.append(value)
-    for condition, at_us in (("received_us >= ?", query.from_us), ("received_us < ?", query.to_us)):
+    # Of a short time all are looked for and sorted; of a long one they are met on the way.
+    period_us = (query.to_us or _LAST_US) - (query.from_us or 0)
+    plus = "+" if named or query.groups is not None or period_us > _SHORT_US else ""
+    for sign, at_us in ((">=", query.from_us), ("<", query.to_us)):
         if at_us is not None:
-            wheres.append(condition)
+            wheres.append(f"{plus}received_us {sign} ?")
             values.append(at_us)
     if query.after is not None:
         sign = "<" if query.newest_first else ">"
