@@ -11,7 +11,6 @@ from bal.edits import check_edit
 from bal.model import Close, Rank, ReadingsQuery, StoredRecord
 from infra.fsck import fsck
 from infra.replay import replay
-from infra.rules import rules_parts
 from tests.journey.small_platform import Small
 
 DAY = "2026-01-15"
@@ -50,7 +49,8 @@ def begun(root: Path, *messages: bytes, vee: VeeRules | None = None) -> Small:
 
 
 def shown(small: Small, size: int, **asked: Any) -> list[StoredRecord]:
-    query = ReadingsQuery(groups=None, as_of_size=size, limit=10_000, **asked)
+    asked = {"groups": None, "as_of_size": size, "limit": 10_000, **asked}
+    query = ReadingsQuery(**asked)
     return small.stores.customer_db.readings(query).rows
 
 
@@ -98,6 +98,10 @@ def test_a_gap_a_spike_and_a_register_that_begins_anew(tmp_path: Path) -> None:
     assert slots(small, second)[10:12] == [(1, 50_000), (1, 50_000)]
     assert second.prefix > first.index
     assert small.close_day(DAY) == second  # nothing is new
+    groups = [frozenset({"grid"}), frozenset({"other"})]  # of whom who asks may read
+    seen = [len(shown(small, second.index, kind="finding", groups=one)) for one in groups]
+    assert seen == [3, 0]
+    assert not [one for one in shown(small, second.index) if one.kind == "finding"]  # unasked
     rows = shown(small, second.index + 1, kind="reading", register=QUARTERS)
     assert len(rows) == 96
     estimates = [row for row in rows if row.rank == Rank.ESTIMATED]
@@ -176,10 +180,6 @@ def test_what_is_derived_is_made_again_from_the_log(tmp_path: Path) -> None:
     small.close_day(DAY)
     small.close()
     check(tmp_path, 3)
-
-
-def test_the_version_of_the_checks_is_among_the_rules() -> None:
-    assert set(rules_parts()) == {"mapper", "context", "tzdata", "vee"}
 
 
 def test_an_operator_puts_a_value_in_the_place_of_a_spike(tmp_path: Path) -> None:

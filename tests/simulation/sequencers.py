@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 from bal.certify.log import Sequencer, genesis, rules
 from bal.closing import ClosedDay
+from bal.derive.vee_rules import VeeRules
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.model import Close
 from infra.deriver import DaySources, Deriver
@@ -112,7 +113,7 @@ class SequencerProcess(Process):
         self._tick_us: int | None = None
         book, servers = self.servers.book, self.servers
         self._deriver = Deriver(  # its thread is not started
-            DaySources(servers.db, servers.vault, book, servers.registry.at),
+            DaySources(servers.db, servers.vault, book, servers.registry.at, VeeRules(estimate=0)),
             zones=servers.registry.zones,
             stored_size=servers.stored.size,
             commit=self._commit_close,
