@@ -36,10 +36,11 @@ def test_the_document_is_openapi_3_1(api):
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     operations = [op for path in document["paths"].values() for op in path.values()]
-    assert len({op["operationId"] for op in operations}) == len(operations) == 16
+    assert len({op["operationId"] for op in operations}) == len(operations) == 21
     assert {(o["operationId"]) for o in operations if "oauth2" in str(o.get("security"))} == {
         "post_message", "get_message", "get_readings", "get_receipt", "get_devices",
         "get_device_day", "get_frames", "get_findings",
+        "get_metadata_graph", "get_queries", "get_sparql", "post_sparql",
     }  # fmt: skip
 
 
