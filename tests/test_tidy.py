@@ -343,13 +343,16 @@ def help_of(*subcommand: str) -> str:
     return done.stdout
 
 
+VERBS_BELOW = {"client", "day", "device", "servers", "subject", "vault"}  # commands of commands
+
+
 def gridseal_lines() -> list[tuple[str, tuple[str, ...], set[str]]]:
     """(page, subcommand, options) of every `gridseal …` line in the pages."""
     found = []
     for page, line in commands():
         if "gridseal " in line:
             words = line.split("gridseal ", 1)[1].split()
-            two = 2 if words[0] in {"client", "day", "device", "servers", "subject", "trust", "vault"} else 1
+            two = 2 if words[0] in VERBS_BELOW else 1
             options = {word for word in words if re.match(r"--[a-z]", word)}
             found.append((page, tuple(words[:two]), options))
     return found

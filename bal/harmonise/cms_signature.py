@@ -128,7 +128,7 @@ def _time_us(element: der_tlv.Element) -> int:
     text = element.content.decode("ascii", "replace")
     form = {der_tlv.UTC_TIME: 13, der_tlv.GENERALIZED_TIME: 15}.get(element.tag)
     if len(text) != form or not text[:-1].isdigit() or not text.isascii() or text[-1] != "Z":
-        raise Malformed("signing-time")
+        raise Malformed("the signing-time is of another form")
     if element.tag == der_tlv.UTC_TIME:
         text = ("20" if text[0] < "5" else "19") + text
     year, *rest = int(text[:4]), *(int(text[at : at + 2]) for at in range(4, 14, 2))
