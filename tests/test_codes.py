@@ -15,7 +15,8 @@ PACKAGES = ("bal", "contracts", "field", "infra", "market", "dsotp")
 ERRORS = ("Rejected", "Stop", "Finding", "Verdict", "VerifyError", "differ", "doubt", "_alarm")
 NO_CODES = {
     "anchor-within",  # a word of the policy file
-    "client-add", "client-list", "client-revoke", "day-close", "reading-edit",  # commands of the control socket
+    "client-add", "client-list", "client-revoke", "day-close",  # commands of the control socket
+    "reading-edit",  # another
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "device-day",  # a kind of row
