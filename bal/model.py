@@ -247,7 +247,7 @@ class DeviceInfo:
     kind: str  # meter, pmu, der; battery, pv, wind: a der of which more is known
     sender: str  # credential that named it first
     state: str  # active, revoked
-    since_us: int = 0  # of a subject epoch behind another: what ends later is its; 0: from the first
+    since_us: int = 0  # of a later subject epoch: what ends later is its; 0: from the first
     until_us: int = 0  # of an epoch that ended: what begins earlier is its; 0: none has
     follows: str = ""  # pseudonym of the epoch before, whose earlier readings are
 
