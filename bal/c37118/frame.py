@@ -10,7 +10,7 @@ from bal.errors import Rejected
 DATA, HEADER, CFG_1, CFG_2, COMMAND, CFG_3 = range(6)
 KINDS = ("data", "header", "configuration 1", "configuration 2", "command", "configuration 3")
 SYNC = 0xAA
-VERSION_2005, VERSION_2011, VERSION_MAX = 1, 2, 3  # bits 3-0
+VERSION_2005, VERSION_2011 = 1, 2  # bits 3-0
 
 HEAD_SIZE = 14
 SIZE_MIN = HEAD_SIZE + 2  # with CHK

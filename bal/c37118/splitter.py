@@ -4,14 +4,19 @@ What is no frame is passed over up to the next whole one, and told as one piece 
 first reason. A frame counts as one when SYNC, FRAMESIZE and CHK hold.
 """
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
-from bal.c37118.frame import CFG_3, SIZE_MIN, SYNC, VERSION_MAX, is_whole
+from bal.c37118.frame import SIZE_MIN, is_whole
 
 _CREDIT_MAX = 1 << 23  # bytes whose sums may be taken in vain; a wrong FRAMESIZE costs up to 65,535
 _CREDIT_PER_BYTE = 16
 _PEEK_MIN = 256  # bytes waiting for a frame's end, before it is asked whether there is one
+
+
+# SYNC with a kind and a version that there are, or perhaps its first half at the end
+_BEGIN = re.compile(rb"\xaa(?:[\x01-\x03\x11-\x13\x21-\x23\x31-\x33\x41-\x43\x51-\x53]|\Z)")
 
 
 class Piece(NamedTuple):
@@ -82,11 +87,9 @@ class Splitter:
         """What begins here: "" and its size of a frame; else a code and how far to go on."""
         buffer = self._buffer
         left = len(buffer) - at
-        if buffer[at] != SYNC:
-            following = buffer.find(SYNC, at)
-            return "sync-lost", (left if following < 0 else following - at)
-        if left >= 2 and not _is_sync(buffer[at + 1]):
-            return "sync-lost", 1
+        begin = _BEGIN.search(buffer, at)
+        if begin is None or begin.start() > at:
+            return "sync-lost", left if begin is None else begin.start() - at
         if left < 4:
             return ("frame-incomplete", 1) if is_end else ("wait", 0)
         size = buffer[at + 2] << 8 | buffer[at + 3]
@@ -107,13 +110,12 @@ class Splitter:
         if left < self._peek_at:
             return False
         self._peek_at = 2 * left
-        here = buffer.find(SYNC, at + 1)
-        while 0 <= here <= len(buffer) - SIZE_MIN:
+        begin = _BEGIN.search(buffer, at + 1)
+        while begin is not None and (here := begin.start()) <= len(buffer) - SIZE_MIN:
             size = buffer[here + 2] << 8 | buffer[here + 3]
-            fits = SIZE_MIN <= size <= len(buffer) - here
-            if fits and _is_sync(buffer[here + 1]) and self._is_frame(here, size):
+            if SIZE_MIN <= size <= len(buffer) - here and self._is_frame(here, size):
                 return True
-            here = buffer.find(SYNC, here + 1)
+            begin = _BEGIN.search(buffer, here + 1)
         return False
 
     def _is_frame(self, at: int, size: int) -> bool:
@@ -122,10 +124,6 @@ class Splitter:
         if not found:
             self._credit -= size
         return found
-
-
-def _is_sync(second: int) -> bool:
-    return second >> 4 <= CFG_3 and 0 < second & 0xF <= VERSION_MAX
 
 
 def split(raw: bytes) -> list[Piece]:
