@@ -15,7 +15,7 @@ from typing import Any
 from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
-from bal.harmonise import FORMATS, MeterNames, harmonise
+from bal.harmonise import FORMATS, MeterNames, event_type, harmonise
 from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
 from bal.wording import channel, register
 
@@ -264,8 +264,12 @@ def _meaning(said: Mapping[str, Any], code: str, base: str) -> str:
     if said.get("event") == "state":
         words = ", ".join(said.get("means", ["as its maker defines it"]))
         return f"{register(code)}: {words}"
+    if said.get("event") == "occurrence":
+        return ", ".join(said.get("means", ()))
     event = str(said.get("event", "event"))
     what = {"unmapped": "has no meaning here", "incomplete": "incomplete"}.get(event, event)
+    if event_type.is_code(code):
+        return f"{event_type.sentence(code)}; {what}, kept as sent"
     return f"{register(code) if code else 'a reading'}; {what}, kept as sent"
 
 

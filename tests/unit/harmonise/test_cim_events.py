@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml
+from bal.inspection import inspect
 from bal.model import Draft, Harmonised, Rank, Subject
 
 Take = Callable[..., Harmonised]
@@ -206,6 +207,15 @@ def test_a_text_that_names_the_device_is_withheld(take: Take) -> None:
 def test_a_type_may_be_given_in_place(take: Take, inside: str) -> None:
     [one] = map(record, take(message(event(inside, code=""))).records)
     assert one["notation"] == "3.26.0.85"
+
+
+def test_inspect_says_what_happened() -> None:
+    raw = message(READING + OUTAGE + event("", code="3.26.999.85"))
+    [device] = inspect(raw, "cim").devices
+    assert [one.meaning for one in device.seen][1:] == [
+        "electricity meter: power, failed",
+        "electricity meter: power, unknown subdomain 999, failed; has no meaning here, kept as sent",
+    ]
 
 
 def test_several_events_in_one_element(take: Take) -> None:
