@@ -15,7 +15,8 @@ from bal.ports import ArchiveItem
 from bal.times import rfc3339
 from infra.sqlite_archive import SqliteArchive
 
-Api, Platform = Any, Any  # of conftest.py
+Api = Any  # of conftest.py
+Platform = Any
 NOW_S = 1_768_471_200  # 2026-01-15T10:00:00Z
 EPOCH = "0123456789abcdef"
 HEAD_END, NORTH, SOUTH = "H" * 43, "N" * 43, "S" * 43
