@@ -16,9 +16,8 @@ from bal.derive.vee_record import FINDING
 from bal.errors import GridsealError, Stop, Unavailable
 from bal.harmonise.quality import quality
 from bal.model import PHASORS, TYPE_DEVICE_DAY, TYPE_PART, Pseudonym, Rank, StoredRecord
-from bal.subjects import SLOT_KINDS
 from bal.registry import KINDS, Registry
-from bal.subjects import PLATFORM_SHARD
+from bal.subjects import PLATFORM_SHARD, SLOT_KINDS
 from bal.times import rfc3339, year
 from infra.archive_seal import StoredPart
 from infra.audit import Audit, chunks
