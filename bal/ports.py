@@ -169,7 +169,7 @@ class Vault(Protocol):
         ...
 
     def epochs(self, identity: Identity) -> Sequence[Pseudonym]:
-        """All subject epochs of an identity, the newest first; the first of them is the open one."""
+        """All subject epochs of an identity, the newest first: that one is open."""
         ...
 
 

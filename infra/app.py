@@ -47,8 +47,8 @@ from infra.files import make_private, replace_file
 from infra.http_api import create_app
 from infra.http_gateway import Gateway
 from infra.http_gateway import Limits as HttpLimits
-from infra.identities import Identities
 from infra.http_server import HttpServer, listen
+from infra.identities import Identities
 from infra.intake_writer import IntakeWriter, on_bus
 from infra.key_signer import KeySigner
 from infra.log_signer import log_signer

@@ -184,7 +184,7 @@ def test_without_being_handed_chance_it_is_not_the_same_twice(tmp_path: Path) ->
     assert len(found) == 4
 
 
-# --- subject epochs (SQLite) -----------------------------------------------------------------------
+# --- subject epochs (SQLite) ----------------------------------------------------------------------
 
 
 def test_a_later_epoch_is_the_open_one_and_the_earlier_stay(opened: Callable[[], Adapter]) -> None:
