@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tools check format lint types imports deps house contracts bench bench-large soak fix clean
+.PHONY: help setup demo test tools check format lint types imports deps house contracts bench bench-large soak fuzz fix clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ soak: setup tools ## the long forms: faults of disks, servers and chains, simula
 	GRIDSEAL_SOAK=1 $(BIN)/pytest --timeout=21600 -n 2 --dist loadgroup tests/adapters/kafka tests/adapters/test_chain_faults.py tests/adapters/test_chain_lies.py tests/faults tests/journey/test_servers_die.py tests/journey/test_roles.py
 	$(BIN)/python -m tests.simulation --seed 1000 --seeds 100 --meters 100
 	$(BIN)/python -m tests.simulation --seed 5 --meters 100000
+
+fuzz: setup ## a million damaged inputs to each parser of outside bytes (N=…, TARGETS="cim der"); hours
+	@$(BIN)/python -m tests.fuzz --inputs $(or $(N),1000000) $(TARGETS)
 
 fix: setup ## format, mend what can be mended, write the generated pages anew
 	$(BIN)/ruff format .
