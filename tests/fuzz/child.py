@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from tests.fuzz import corpus, mutate
@@ -41,8 +42,7 @@ def _plain(given: argparse.Namespace, seeds: list[bytes]) -> None:
 
 
 def _atheris(given: argparse.Namespace, seeds: list[bytes]) -> None:
-    import atheris
-
+    atheris = import_module("atheris")  # not on every platform
     with atheris.instrument_imports(include=INSTRUMENTED):
         run = TARGETS[given.target]()
         judge = Judge(run, given.folder)
