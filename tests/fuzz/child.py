@@ -6,6 +6,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from random import Random
 
 from tests.fuzz import corpus, mutate
 from tests.fuzz.judge import Judge
@@ -62,11 +63,19 @@ def _atheris(given: argparse.Namespace, seeds: list[bytes]) -> None:
             os._exit(0)
         judge(data)
 
+    cut = mutate.tokens(seeds)
+
+    def change(data: bytes, size_max: int, seed: int) -> bytes:
+        if seed % 2:
+            return bytes(atheris.Mutate(data, size_max))
+        [tokens] = mutate.tokens([data])
+        return mutate.by_tokens(Random(seed), tokens, cut)[:size_max]
+
     flags = [
         f"-seed={given.seed}", f"-max_len={mutate.SIZE_MAX}", "-len_control=20", "-timeout=60",
         f"-rss_limit_mb={judge.limit_mib}", f"-artifact_prefix={given.folder}/", "-verbosity=0",
     ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *flags, str(grown), str(begun)], one)
+    atheris.Setup([sys.argv[0], *flags, str(grown), str(begun)], one, custom_mutator=change)
     atheris.Fuzz()
 
 

@@ -26,14 +26,18 @@ def inputs(corpus: Sequence[bytes], seed: int) -> Iterator[bytes]:
     """The corpus as it is, then one to six changes of one of it, without end."""
     random = Random(seed)
     yield from corpus
-    cut = [_TOKEN.findall(one) for one in corpus]
+    cut = tokens(corpus)
     while True:
         number = random.randrange(len(corpus))
         if random.random() < 0.5:
-            made = _bytes(random, corpus[number])
+            yield _bytes(random, corpus[number])[:SIZE_MAX]
         else:
-            made = _tokens(random, cut[number], cut[random.randrange(len(cut))])
-        yield made[:SIZE_MAX]
+            yield by_tokens(random, cut[number], cut)[:SIZE_MAX]
+
+
+def tokens(corpus: Sequence[bytes]) -> list[list[bytes]]:
+    """Each input cut where words, numbers and tags end."""
+    return [_TOKEN.findall(one) for one in corpus]
 
 
 def _bytes(random: Random, seed: bytes) -> bytes:
@@ -54,8 +58,9 @@ def _bytes(random: Random, seed: bytes) -> bytes:
     return bytes(raw)
 
 
-def _tokens(random: Random, seed: Sequence[bytes], other: Sequence[bytes]) -> bytes:
-    tokens = list(seed)
+def by_tokens(random: Random, seed: Sequence[bytes], others: Sequence[Sequence[bytes]]) -> bytes:
+    """One to six changes of an input's tokens, some of them taken from others."""
+    tokens, other = list(seed), others[random.randrange(len(others))]
     for _ in range(random.randint(1, 6)):
         at = random.randrange(len(tokens) + 1)
         kind = random.randrange(5)
