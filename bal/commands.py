@@ -6,6 +6,7 @@ from typing import Any
 from bal import jcs
 from bal.certify.commitment import commitment
 from bal.edits import edit_draft
+from bal.errors import Rejected
 from bal.model import TYPE_PART, DeviceInfo, Draft, Pseudonym, RawMessage, Subject
 from bal.registry import (
     Client,
@@ -17,7 +18,7 @@ from bal.registry import (
     trust_record,
 )
 from bal.subjects import Subjects, draft
-from bal.times import instant_us, year
+from bal.times import instant_us, rfc3339, year
 from bal.trust import of_texts
 
 
@@ -112,13 +113,18 @@ def _move_drafts(
     ends, begins = command["ends"], Pseudonym(command["begins"])
     at_us, follows = instant_us(command["at"]), command["follows"]
     old = _known(registry, ends)
+    former = _known(registry, follows) if follows else None  # of the meter that goes on
+    try:
+        check_move(registry, old, former, at_us)
+    except Rejected as error:  # another one came since this was asked for
+        raise ValueError(error.text) from error
     info = DeviceInfo(
         begins, old.group, subjects.next_shard(old.group, {}), old.zone, old.kind, old.sender,
-        "active", at_us, 0, follows,
+        "active" if former is None else former.state, at_us, 0, follows,
     )  # fmt: skip
     changed = [replace(old, until_us=at_us)]
-    if follows and follows != ends:  # the new meter was somebody else's
-        changed.append(replace(_known(registry, follows), until_us=at_us))
+    if former is not None and former.device != ends:  # the new meter was somebody else's
+        changed.append(replace(former, until_us=former.until_us or at_us))
     drafts = [
         draft(subjects.keyed(one.device, message_year), "device", device_record(one))
         for one in [*changed, info]
@@ -129,6 +135,23 @@ def _move_drafts(
             own = subjects.keyed(again.subject, message_year)
             drafts.append(draft(own, "sender", sender_record(again)))
     return subjects.keyed(begins, message_year), drafts
+
+
+def check_move(registry: Registry, old: DeviceInfo, former: DeviceInfo | None, at_us: int) -> None:
+    """Whether an epoch may begin. former: the last one of the meter that goes on.
+
+    Raises Rejected("epoch-order") for what would give a meter, or a metering point, two at a time.
+    """
+    followed = {follows for _, follows in list(registry.begins.values())}
+    if old.until_us or (former is not None and former.device in followed):
+        raise Rejected("epoch-order", "this subject epoch is over already", field="meter")
+    for one in (old,) if former is None else (old, former):
+        if at_us <= one.since_us:
+            text = f"the epoch began at {rfc3339(one.since_us)}; the next one begins later"
+            raise Rejected("epoch-order", text, field="date")
+        if one.until_us and at_us < one.until_us:
+            text = f"the epoch ended at {rfc3339(one.until_us)}; the next one begins no earlier"
+            raise Rejected("epoch-order", text, field="date")
 
 
 def _speaks_on(sender: Sender, ends: Pseudonym, begins: Pseudonym, *, same_meter: bool) -> Sender:

@@ -193,7 +193,7 @@ class Worker:
                 raise Rejected("sender-revoked", "the sender was revoked before this was read")
             if found is None:
                 found = self._harmonise(sender, message, platform, sender_subject, new_devices)
-            self._subjects.by_epoch(found.records, message_year)
+            found.refused += self._subjects.by_epoch(found.records, message.received_us)
             self._take_frames(message, found)
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)

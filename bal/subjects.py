@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bal.errors import Rejected, Unavailable
 from bal.harmonise import MeterNames
-from bal.model import DeviceInfo, Draft, Identity, Pseudonym, Rank, RawMessage, Subject
+from bal.model import DeviceInfo, Draft, Finding, Identity, Pseudonym, Rank, RawMessage, Subject
 from bal.ports import Vault
 from bal.registry import PLATFORM_GROUP, Registry, Sender, device_record
 from bal.times import year
@@ -167,8 +167,7 @@ class Subjects:
         if info is None:
             if sender.subjects != "any" or not names.identities():
                 raise _not_allowed()
-            identity = names.identities()[0]
-            pseudonym = self._vault.pseudonyms([identity])[identity]
+            pseudonym = self._first(names.identities()[0])
             info = fresh.get(pseudonym)
         assert pseudonym is not None
         message_year = year(message.received_us)
@@ -192,6 +191,14 @@ class Subjects:
                 clause="Gridseal docs/spec/registry.md, who may speak for whom",
             )
         return Subject(pseudonym, key, info.group, info.shard)
+
+    def _first(self, identity: Identity) -> Pseudonym:
+        """Of what the registry does not know: its first epoch, whatever the vault had since.
+
+        Else a replay, whose vault knows of later moves, would name it otherwise.
+        """
+        epochs = self._vault.epochs(identity)
+        return epochs[-1] if epochs else self._vault.pseudonyms([identity])[identity]
 
     def next_shard(self, group: str, fresh: dict[Pseudonym, DeviceInfo]) -> str:
         """The shard of one more device, `fresh` being those of the same batch."""
@@ -230,29 +237,51 @@ class Subjects:
     def stands(self, drafts: Sequence[Draft]) -> bool:
         """Whether none of these is from before the subject epoch that it was taken for."""
         begins = self._registry.begins
-        return not begins or not any(self._before(one, begins) for one in drafts)
+        return not begins or not any(self._before(one, begins, one.begin_us) for one in drafts)
 
-    def by_epoch(self, drafts: list[Draft], message_year: int) -> None:
+    def by_epoch(self, drafts: list[Draft], received_us: int) -> list[Finding]:
         """Give what devices said of a time before a subject epoch to the epoch of that time.
 
         A move does not stop late readings: they are his who lived there then
-        (docs/spec/registry.md, subject epochs).
+        (docs/spec/registry.md, subject epochs). What says no time is of when it was received.
+        Returns why what is taken out of `drafts` is refused: that epoch's keys are destroyed.
         """
         begins = self._registry.begins
+        refused: list[Finding] = []
         if not begins:
-            return
-        for number, one in enumerate(drafts):
-            if self._before(one, begins):
-                drafts[number] = self._moved(one, begins, message_year)
+            return refused
+        kept: list[Draft] = []
+        for one in drafts:
+            at_us = received_us if one.end_us == UNTIMED else one.begin_us
+            try:
+                kept.append(
+                    self._moved(one, begins, at_us, year(received_us))
+                    if self._before(one, begins, at_us)
+                    else one
+                )
+            except KeyError:  # of one reading: the others are none of its business
+                refused.append(
+                    Finding(
+                        "device-revoked",
+                        "refused",
+                        "it is of a subject epoch that was erased: nothing more is kept of it",
+                        field="Meter",
+                        clause="Gridseal docs/spec/registry.md, subject epochs",
+                    )
+                )
+        drafts[:] = kept
+        return refused
 
     @staticmethod
-    def _before(one: Draft, begins: Mapping[str, tuple[int, str]]) -> bool:
+    def _before(one: Draft, begins: Mapping[str, tuple[int, str]], at_us: int) -> bool:
         found = begins.get(one.subject.pseudonym)
-        return found is not None and one.kind in SLOT_KINDS and 0 <= one.begin_us < found[0]
+        return found is not None and one.kind in SLOT_KINDS and 0 <= at_us < found[0]
 
-    def _moved(self, one: Draft, begins: Mapping[str, tuple[int, str]], message_year: int) -> Draft:
+    def _moved(
+        self, one: Draft, begins: Mapping[str, tuple[int, str]], at_us: int, message_year: int
+    ) -> Draft:
         own = at = one.subject.pseudonym
-        while at in begins and one.begin_us < begins[at][0] and begins[at][1]:
+        while at in begins and at_us < begins[at][0] and begins[at][1]:
             at = Pseudonym(begins[at][1])
         info = self._registry.device(at)
         if at == own or info is None:  # a meter that nobody had before

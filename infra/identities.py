@@ -11,9 +11,10 @@ from datetime import date
 from typing import Any
 
 from bal.closing import DEVICE_DAY
+from bal.commands import check_move
 from bal.derive.local_day import date_at, local_day
 from bal.errors import Rejected
-from bal.model import DeviceInfo, Pseudonym, ReadingsQuery
+from bal.model import DeviceInfo, Identity, Pseudonym, ReadingsQuery
 from bal.ports import Book, Clock
 from bal.provide.device_days import parse_request
 from bal.registry import Registry
@@ -75,7 +76,7 @@ class Identities:
         old = self._current(meter)
         holder = _text("holder", request.get("holder", ""), HOLDER_MAX)
         at_us = _midnight_us(request["date"], old)
-        key = ("subject", meter)
+        key = ("subject", self._vault.identity(old.device) or old.device)  # however it was named
 
         def make() -> Made[dict[str, str]]:
             return self._made(old, new, holder, at_us)
@@ -85,25 +86,27 @@ class Identities:
     def _made(
         self, old: DeviceInfo, new: str | None, holder: str, at_us: int
     ) -> Made[dict[str, str]]:
-        if old.until_us:
-            raise Rejected("epoch-order", "this subject epoch is over already", field="meter")
-        if at_us <= old.since_us:
-            text = f"the epoch began at {rfc3339(old.since_us)}; the next one begins later"
-            raise Rejected("epoch-order", text, field="date")
-        (epoch,) = self._vault.who(old.device)
-        identity, follows = epoch.identity, str(old.device)
+        epochs = [one for one in self._vault.who(old.device) if one.pseudonym == old.device]
+        if not epochs:
+            raise Rejected("name-unknown", "the vault does not know this device", field="meter")
+        (epoch,) = epochs
+        identity = epoch.identity
+        former: DeviceInfo | None = old  # of the meter that goes on
         if new is not None:
             identity, holder = identity_of(new), epoch.holder
-            known = [one for one in self._vault.epochs(identity) if self._registry.device(one)]
-            follows = str(known[0]) if known else ""
             if identity == epoch.identity:
                 raise Rejected("identity-invalid", "that is the same meter", field="new")
+            former = self._newest(identity)
+        check_move(self._registry, old, former, at_us)
+        if former is not None and former.state != "active":
+            text = f"{former.device} is revoked: `gridseal device restore` takes it back first"
+            raise Rejected("device-revoked", text, field="meter" if new is None else "new")
         begins = self._vault.begin(identity, holder)
         command: Command = {
             "command": "move",
             "ends": old.device,
             "begins": begins,
-            "follows": follows,
+            "follows": "" if former is None else former.device,
             "at": rfc3339(at_us),
         }
         return command, {"ends": old.device, "begins": begins, "at": rfc3339(at_us)}
@@ -123,11 +126,16 @@ class Identities:
         found = self._registry.device(Pseudonym(asked))
         if found is not None:
             return found
-        for pseudonym in self._vault.epochs(identity_of(asked)):
-            info = self._registry.device(pseudonym)
-            if info is not None:
-                return info
-        raise Rejected("name-unknown", "no device has this identity or pseudonym", field="meter")
+        found = self._newest(identity_of(asked))
+        if found is None:
+            text = "no device has this identity or pseudonym"
+            raise Rejected("name-unknown", text, field="meter")
+        return found
+
+    def _newest(self, identity: Identity) -> DeviceInfo | None:
+        """The newest epoch in force of an identity."""
+        epochs = map(self._registry.device, self._vault.epochs(identity))
+        return next((info for info in epochs if info is not None), None)
 
     # -- look-ups ---------------------------------------------------------------------------
 

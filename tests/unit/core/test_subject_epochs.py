@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bal import jcs
-from bal.model import Draft, Pseudonym, Subject
+from bal.model import Draft, Pseudonym, Rank, Subject
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worked, Worker
 from bal.registry import Registry
 from bal.subjects import Subjects, identity_of_name
@@ -15,7 +15,7 @@ from bal.times import instant_us, rfc3339
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 from tests.journey.conftest import cim
-from tests.unit.core.test_subjects import Line
+from tests.unit.core.test_subjects import AT_US, Line
 
 METER = identity_of_name("m-1")
 MOVE = "2026-01-10T00:00:00Z"
@@ -95,6 +95,96 @@ def test_what_was_taken_before_the_move_is_made_again_the_same(line: Line) -> No
     assert [one.subject.pseudonym for one in again.drafts] == [first] * len(again.drafts)
 
 
+def test_what_named_a_meter_first_is_made_again_the_same_behind_a_move(line: Line) -> None:
+    """Replay begins without the device, of a vault that knows later epochs of it."""
+    line.enrol("headend", "any")
+    senders = dict(line.registry.senders)
+    taken = sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    move(line, MOVE, first, line.vault.begin(METER, "K-2"))
+    earlier = Registry()
+    earlier.senders.update(senders)
+    again = Worker(line.vault, earlier).process(taken.message)
+    assert [one.record for one in again.drafts] == [one.record for one in taken.drafts]
+
+
+def test_a_revoked_meter_stays_so_through_a_move(line: Line) -> None:
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    device = {"command": "device", "device": first, "state": "revoked"}
+    line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(device))
+    begins = line.vault.begin(METER, "K-2")
+    move(line, MOVE, first, begins)
+    assert [one.code for one in sent(line, "headend", BEHIND).refused] == ["device-revoked"]
+
+
+def test_an_epoch_has_one_successor(line: Line) -> None:
+    """The bus had a command that nobody waited for any more; it comes behind the next one."""
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    one, two = (line.vault.begin(METER, holder) for holder in ("K-2", "K-3"))
+    move(line, MOVE, first, one)
+    late = move(line, "2026-01-11T00:00:00Z", first, two)
+    assert [finding.code for finding in late.refused] == ["command-failed"]
+    assert line.registry.device(two) is None
+    ended = line.registry.device(first)
+    assert ended is not None
+    assert ended.until_us == instant_us(MOVE)
+
+
+def test_a_meter_that_was_taken_away_ended_then_wherever_it_goes(line: Line) -> None:
+    line.enrol("headend", "any")
+    line.take("headend", "cim", cim(*((f"m-{n}", BEFORE, "1.0") for n in (1, 2, 3))))
+    ids = [identity_of_name(f"m-{n}") for n in (1, 2, 3)]
+    found = line.vault.find(ids)
+    away = line.vault.begin(ids[1], "K-1")
+    move(line, MOVE, found[METER], away, follows=found[ids[1]])  # m-2 for m-1
+    again = line.vault.begin(METER, "K-3")
+    move(line, "2026-01-20T00:00:00Z", found[ids[2]], again, follows=found[METER])  # m-1 for m-3
+    ended, begun = line.registry.device(found[METER]), line.registry.device(again)
+    assert ended is not None
+    assert begun is not None
+    assert ended.until_us == instant_us(MOVE)
+    assert begun.follows == found[METER]
+
+
+def test_late_readings_of_who_was_erased_cost_no_other_reading(line: Line) -> None:
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    second = line.vault.begin(METER, "K-2")
+    move(line, MOVE, first, second)
+
+    class Erased:
+        def __getattr__(self, name: str) -> object:
+            return getattr(line.vault, name)
+
+        def salt_keys(self, wanted: list[Pseudonym], year: int) -> dict[Pseudonym, bytes]:
+            if first in wanted:
+                raise KeyError(first)
+            return line.vault.salt_keys(wanted, year)
+
+    message = sent(line, "headend", BEFORE, BEHIND).message
+    again = Worker(Erased(), line.registry).process(message)  # type: ignore[arg-type]
+    assert said(again) == [(second, BEHIND)]
+    assert [one.code for one in again.refused] == ["device-revoked"]
+
+
+def test_an_event_that_says_no_time_is_of_the_time_it_came(line: Line) -> None:
+    """The move lies ahead."""
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    second = line.vault.begin(METER, "K-2")
+    move(line, "2027-01-01T00:00:00Z", first, second)
+    of = Subject(second, bytes(32), "g", "g/0")
+    drafts = [Draft(of, "event", "", -1, -1, Rank.MEASURED, b"{}")]
+    Subjects(line.vault, line.registry).by_epoch(drafts, AT_US)
+    assert [one.subject.pseudonym for one in drafts] == [first]
+
+
 def test_a_process_that_remembers_the_former_pseudonym_takes_the_newer(
     line: Line, tmp_path: Path
 ) -> None:
@@ -149,6 +239,6 @@ def test_where_nobody_moved_nothing_is_looked_at(line: Line) -> None:
     subject = Subject(Pseudonym("p"), bytes(32), "g", "g/0")
     drafts = [Draft(subject, "reading", "", 0, 1, 2, b"{}")]  # type: ignore[arg-type]
     subjects = Subjects(line.vault, Registry())
-    subjects.by_epoch(drafts, 2026)
+    subjects.by_epoch(drafts, AT_US)
     assert subjects.stands(drafts)
     assert drafts[0].record == b"{}"
