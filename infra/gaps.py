@@ -5,7 +5,7 @@ behind a record of the log that says whose they were and what for, as every look
 """
 
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from bal.certify import device_day
@@ -20,7 +20,9 @@ SECOND_US = 1_000_000
 PAGES = 256  # of a date's book: the first byte of its keys
 
 
-class _Gap(NamedTuple):
+class MissingStretch(NamedTuple):
+    """A run of slots of a device's register, by the newest close."""
+
     info: DeviceInfo
     register: str
     begin_s: int
@@ -57,11 +59,11 @@ class Gaps:
         if found:
             devices = sorted({one.info.device for one in found})
             await self._record(list(devices), f"values of {date_} are missing")
-        items = await to_thread(lambda: [self._json(one) for one in found])
+        items = await to_thread(self.named, found)
         return {"gaps": items, "next": number + 1 if number + 1 < PAGES else None}
 
-    def _found(self, date_: str, k: int, number: int, senders: set[str]) -> list[_Gap]:
-        found: list[_Gap] = []
+    def _found(self, date_: str, k: int, number: int, senders: set[str]) -> list[MissingStretch]:
+        found: list[MissingStretch] = []
         for entry in self._book.entries(date_, k, first_byte=number):
             info = self._registry.device(entry.device)
             if info is None or info.state != "active" or (senders and info.sender not in senders):
@@ -71,17 +73,23 @@ class Gaps:
                 continue
             day = device_day.decode(row.record)
             found += (
-                _Gap(info, entry.register, begin_s, end_s)
+                MissingStretch(info, entry.register, begin_s, end_s)
                 for begin_s, end_s in gaps(day.start_s, day.slot_s, day.slots)
             )
         return found
 
-    def _json(self, gap: _Gap) -> dict[str, str]:
-        return {
-            "device": gap.info.device,
-            "identity": self._vault.identity(gap.info.device) or "",
-            "sender": gap.info.sender,
-            "register": gap.register,
-            "begin": rfc3339(gap.begin_s * SECOND_US),
-            "end": rfc3339(gap.end_s * SECOND_US),
-        }
+    def named(self, found: Sequence[MissingStretch]) -> list[dict[str, str]]:
+        """Each as JSON with its meter's identity; not of those that the vault has erased."""
+        names = {device: self._vault.identity(device) for device in {g.info.device for g in found}}
+        return [
+            {
+                "device": gap.info.device,
+                "identity": identity,
+                "sender": gap.info.sender,
+                "register": gap.register,
+                "begin": rfc3339(gap.begin_s * SECOND_US),
+                "end": rfc3339(gap.end_s * SECOND_US),
+            }
+            for gap in found
+            if (identity := names[gap.info.device]) is not None
+        ]

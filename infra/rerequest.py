@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from bal.errors import Stop
 from bal.harmonise import FORMATS
@@ -29,7 +31,9 @@ logger = logging.getLogger("gridseal.rerequest")
 BACK_OFF_S = (900, 3_600, 4 * 3_600, 86_400)  # after each try that brought nothing; then the last
 TRIES_MAX = 14  # about ten days: then it is told, and no longer asked for
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # what a platform takes
-TIMEOUT_S = 30
+TIMEOUT_S = 30  # without a byte
+ANSWER_WITHIN_S = 120
+_READ_BYTES = 64 * 1024
 DSO_SERVER, DOCUMENT = "dso-server", "document"
 _ALLOWED = {"name", "kind", "url", "ca", "token_file", "senders", "format"}
 _SCHEMA = """
@@ -82,12 +86,20 @@ def load(path: Path) -> list[Source]:
         raise Stop("config-invalid", f"{path}: {error}") from error
     if not sources:
         raise Stop("config-invalid", f"{path} names no [[source]]")
+    if len({one.name for one in sources}) < len(sources):
+        raise Stop("config-invalid", f"{path}: two sources of one name")
     return sources
 
 
 def _source(item: Mapping[str, Any], folder: Path) -> Source:
     if unknown := sorted(set(item) - _ALLOWED):
         raise ValueError(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(_ALLOWED))}")
+    for name, value in item.items():
+        if name != "senders" and not isinstance(value, str):
+            raise ValueError(f"{name} is a text")
+    senders = item.get("senders", [])
+    if not isinstance(senders, list) or not all(isinstance(one, str) for one in senders):
+        raise ValueError("senders is a list of texts")
     kind, url = item["kind"], item["url"]
     if kind not in {DSO_SERVER, DOCUMENT}:
         raise ValueError(f"kind is {DSO_SERVER} or {DOCUMENT}, not {kind}")
@@ -100,7 +112,7 @@ def _source(item: Mapping[str, Any], folder: Path) -> Source:
     if "token_file" in item:
         token = (folder / item["token_file"]).read_text(encoding="ascii").strip()
     ca = str(folder / item["ca"]) if "ca" in item else ""
-    return Source(item["name"], kind, url, ca, token, frozenset(item.get("senders", [])), form)
+    return Source(item["name"], kind, url, ca, token, frozenset(senders), form)
 
 
 # -- memory -------------------------------------------------------------------------------------
@@ -197,6 +209,8 @@ def one_round(
 def fetch(source: Source, gap: Gap) -> bytes:
     """What the source has of a gap, as a message of its format. Raises Later."""
     meter = name_of(gap.identity)
+    if meter in {"", ".", ".."}:  # in a path they lead elsewhere
+        raise Later("no source can be asked for this meter by its name")
     if source.kind == DSO_SERVER:
         named = {"meter": meter, "register": gap.register, "from": gap.begin, "to": gap.end}
         url = f"{source.url.rstrip('/')}/v1/values"
@@ -220,7 +234,9 @@ def fetch(source: Source, gap: Gap) -> bytes:
 
 
 def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
-    headers = {"Authorization": f"Bearer {source.token}"} if source.token else {}
+    headers = {"Accept-Encoding": "identity"}  # what unpacks to more than it says is not read
+    if source.token:
+        headers["Authorization"] = f"Bearer {source.token}"
     try:
         with requests.get(
             url, params=params, headers=headers, timeout=TIMEOUT_S, stream=True,
@@ -233,13 +249,23 @@ def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
                 with suppress(ValueError):
                     later_s = min(86_400, int(answer.headers.get("Retry-After", "0")))
                 raise Later(f"the source answers {answer.status_code}", later_s)
-            body = answer.raw.read(ANSWER_BYTES_MAX + 1, decode_content=True)
-    except (requests.RequestException, OSError) as error:
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise Later("the source packs its answer, which it was not asked for")
+            return _body(answer)
+    except (requests.RequestException, HTTPError, OSError) as error:  # urllib3's, of the body
         raise Later(f"the source does not answer: {type(error).__name__}") from error
-    if len(body) > ANSWER_BYTES_MAX:
-        raise Later(f"the source's answer has more than {ANSWER_BYTES_MAX} bytes")
-    found: bytes = body
-    return found
+
+
+def _body(answer: requests.Response) -> bytes:
+    """No more than is taken, and in a time that has an end however slowly it comes."""
+    body, until_s = bytearray(), monotonic() + ANSWER_WITHIN_S
+    while part := answer.raw.read1(_READ_BYTES):
+        body += part
+        if len(body) > ANSWER_BYTES_MAX:
+            raise Later(f"the source's answer has more than {ANSWER_BYTES_MAX} bytes")
+        if monotonic() >= until_s:
+            raise Later("the source is too slow")
+    return bytes(body)
 
 
 def name_of(identity: str) -> str:

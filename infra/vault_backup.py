@@ -94,7 +94,8 @@ def restore(file: Path, data: Path, secret: bytes) -> VaultCopy:
     place = data / "vault" / VAULT_FILE
     folder.lock()
     try:
-        if place.exists():
+        # A write-ahead log that was left would be taken for the copy's own, and change it.
+        if any(place.with_name(f"{VAULT_FILE}{tail}").exists() for tail in ("", "-wal", "-shm")):
             text = f"{place} is there: move it away with its -wal and -shm, if it is to be replaced"
             raise Stop("out-exists", text)
         make_folder(place.parent)

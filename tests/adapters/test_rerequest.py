@@ -1,5 +1,6 @@
 """Asking sources again: who is asked for what, how often, and what comes of it; real TLS."""
 
+import gzip
 import json
 import ssl
 import threading
@@ -12,7 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bal.errors import Stop
+from bal.model import DeviceInfo, Pseudonym
 from infra.certificates import create_ca, issue_server
+from infra.gaps import Gaps, MissingStretch
 from infra.rerequest import (
     ANSWER_BYTES_MAX,
     BACK_OFF_S,
@@ -26,6 +29,7 @@ from infra.rerequest import (
     name_of,
     one_round,
 )
+from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 
 ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
@@ -54,8 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((at.path, named, self.headers.get("Authorization", "")))
         status, headers, body = self.server.answers.pop(0)
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -137,6 +142,9 @@ def test_a_document_is_asked_for_where_its_url_says(source: Answers, tmp_path: P
         ((503, {"Retry-After": "soon"}, b""), 0),
         ((302, {"Location": "https://127.0.0.1:1/"}, b""), 0),
         ((200, {}, b"x" * (ANSWER_BYTES_MAX + 1)), 0),
+        ((200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(1 << 20))), 0),  # nobody asked
+        ((200, {"Content-Length": "1000"}, b"cut"), 0),
+        ((200, {"Transfer-Encoding": "chunked", "Content-Length": ""}, b"zz\r\n"), 0),
     ],
 )
 def test_what_is_no_answer_is_asked_for_later(
@@ -147,6 +155,7 @@ def test_what_is_no_answer_is_asked_for_later(
     with pytest.raises(Later) as why:
         fetch(one, GAP)
     assert why.value.later_s == later_s
+    assert len(source.asked) == 1
 
 
 def test_a_source_that_is_not_ours_is_not_asked(source: Answers, tmp_path: Path) -> None:
@@ -161,7 +170,7 @@ def test_a_gap_is_asked_for_later_each_time_and_no_longer_in_the_end(
     source: Answers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = load(dso(tmp_path, source))
-    nothing = (200, {}, b'{"values":[]}')
+    nothing: tuple[int, dict[str, str], bytes] = (200, {}, b'{"values":[]}')
     asked, now_us, waits = Asked(tmp_path / "asked.db"), 0, []
     for _ in range(TRIES_MAX):
         source.answers = [nothing]
@@ -220,12 +229,45 @@ def test_sources_are_asked_one_after_the_other_until_one_has_it(
             "unknown: port",
         ),
         ("source = 1", "sources.toml"),
+        ('[[source]]\nname = "a"\nkind = "dso-server"\nurl = 1', "url is a text"),
+        (
+            '[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\nsenders = "h"',
+            "senders is a list",
+        ),
+        ('[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\n' * 2, "two sources"),
     ],
 )
 def test_a_file_of_sources_says_what_is_wrong_with_it(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(Stop, match=said) as refused:
         load(written(tmp_path, text))
     assert refused.value.code == "config-invalid"
+
+
+@pytest.mark.parametrize("name", ["mrid:..", "name://.", "name:a/b/"])
+def test_a_name_that_would_lead_elsewhere_is_not_asked_for(tmp_path: Path, name: str) -> None:
+    text = '[[source]]\nname="e"\nkind="document"\nformat="espi"\nurl="https://127.0.0.1:1/{meter}"'
+    [one] = load(written(tmp_path, text))
+    with pytest.raises(Later, match="by its name"):
+        fetch(one, GAP._replace(identity=name))
+
+
+def test_a_source_that_drips_is_not_waited_for(
+    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.rerequest.ANSWER_WITHIN_S", 0)
+    [one] = load(dso(tmp_path, source))
+    source.answers = [(200, {}, b'{"values":[1]}')]
+    with pytest.raises(Later, match="too slow"):
+        fetch(one, GAP)
+
+
+def test_who_was_erased_is_asked_for_no_more(tmp_path: Path) -> None:
+    """The vault forgot the name while the page was made."""
+    vault = SqliteVault(tmp_path / "vault", SystemClock())
+    found = Gaps(None, None, None, vault, None)  # type: ignore[arg-type]
+    info = DeviceInfo(Pseudonym("P"), "g", "g/0", "UTC", "meter", "headend", "active")
+    assert found.named([MissingStretch(info, ENERGY, 0, 900)]) == []
+    vault.close()
 
 
 def test_names_and_dates() -> None:

@@ -70,6 +70,19 @@ def test_nothing_that_was_altered_cut_or_put_together_is_restored(
     assert restore(file, data, SECRET).subjects == 4_000
 
 
+@pytest.mark.parametrize("left", ["vault.db-wal", "vault.db-shm"])
+def test_what_a_lost_vault_left_is_not_put_together_with_a_copy(
+    kept: tuple[Path, Path], left: str
+) -> None:
+    """SQLite would take a log of changes for the copy's own."""
+    data, file = kept
+    shutil.rmtree(data / "vault")
+    (data / "vault").mkdir()
+    (data / "vault" / left).write_bytes(b"of another database")
+    wrong("out-exists", file, data)
+    assert not (data / "vault" / "vault.db").exists()
+
+
 def test_a_passphrase_is_a_line_of_some_length(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("short\nthe second line does not count")
     with pytest.raises(Stop, match="at least 16"):
