@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from bal.errors import Stop
 from infra.control import call
@@ -138,9 +139,7 @@ def _add_looks(verbs: Any) -> None:
         )
         command.add_argument("who", metavar="WHO", help="pseudonym, identity or holder")
         command.add_argument("--why", required=True, metavar="TEXT", help="the reason, recorded")
-        command.add_argument(
-            "--by", default=getpass.getuser(), metavar="NAME", help="who asks: %(default)s"
-        )
+        command.add_argument("--by", default=_user(), metavar="NAME", help="who asks: %(default)s")
         if name == "export":
             command.add_argument(
                 "--to", type=Path, required=True, metavar="FILE.zip", help="a new file, made 0600"
@@ -176,35 +175,58 @@ def _export(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     policy = call(arguments.data, "policy")
     try:
-        descriptor = open(arguments.to, "xb", opener=_private)  # noqa: SIM115 - an opener
+        descriptor: BinaryIO = open(arguments.to, "xb", opener=_private)  # noqa: SIM115 - an opener
     except FileExistsError as error:
         raise Stop("usage", f"--to {arguments.to} is there already") from error
-    records = days = 0
-    with descriptor, zipfile.ZipFile(descriptor, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("README.txt", README)
-        made.writestr("subject.json", json.dumps(epochs, ensure_ascii=False, indent=1) + "\n")
-        made.writestr("policy.txt", policy)
-        for one in epochs:
-            lines = []
-            for item in _records(arguments.data, one["device"]):
-                lines.append(item["record"])
-                made.writestr(
-                    f"{one['device']}/receipts/{item['index']}.tlog-proof", item["receipt"]
-                )
-            made.writestr(f"{one['device']}/records.jsonl", "".join(f"{line}\n" for line in lines))
-            records += len(lines)
-            for day, register in call(arguments.data, "subject-days", device=one["device"]):
-                text = call(
-                    arguments.data, "subject-day", timeout_s=TIMEOUT_S,
-                    device=one["device"], date=day, register=register,
-                )  # fmt: skip
-                made.writestr(f"{one['device']}/days/{day}-{register}.json", text)
-                days += 1
+    try:
+        with descriptor:
+            records, days = _write(descriptor, arguments.data, epochs, policy)
+    except BaseException:  # half of it would pass for all
+        arguments.to.unlink(missing_ok=True)
+        raise
     sys.stdout.write(
         f"{arguments.to}: {len(epochs)} pseudonyms, {records} records with their receipts,"
         f" {days} device-days; README.txt in it says how to check them\n"
     )
+    if (holders := len({one["holder"] for one in epochs})) > 1:
+        sys.stdout.write(f"It is all of {holders} holders: give nobody what is another's.\n")
     return 0
+
+
+def _write(
+    to: BinaryIO, data: Path, epochs: Sequence[dict[str, Any]], policy: str
+) -> tuple[int, int]:
+    """The file; how many records and device-days are in it."""
+    records = days = 0
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("README.txt", README)
+        made.writestr("subject.json", json.dumps(epochs, ensure_ascii=False, indent=1) + "\n")
+        made.writestr("policy.txt", policy)
+        for one in epochs:
+            device, lines = one["device"], []
+            for item in _records(data, device):
+                lines.append(item["record"])
+                made.writestr(f"{device}/receipts/{item['index']}.tlog-proof", item["receipt"])
+            made.writestr(f"{device}/records.jsonl", "".join(f"{line}\n" for line in lines))
+            records += len(lines)
+            for day, register in call(data, "subject-days", device=device):
+                text = call(
+                    data, "subject-day", timeout_s=TIMEOUT_S,
+                    device=device, date=day, register=register,
+                )  # fmt: skip
+                # A register may be a device's own word, with anything in it.
+                name = f"{device}/days/{day}-{quote(register, safe='')}.json"
+                made.writestr(name, text)
+                days += 1
+    return records, days
+
+
+def _user() -> str:
+    """Who runs this; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _private(path: str, flags: int) -> int:

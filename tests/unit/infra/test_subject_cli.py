@@ -1,0 +1,87 @@
+"""`gridseal subject` beside a platform that answers what the tests say."""
+
+import argparse
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bal.errors import Stop
+from infra import subject_cli
+
+EPOCHS = [
+    {"device": "A" * 43, "holder": "K-1", "identity": "name://1"},
+    {"device": "B" * 43, "holder": "K-2", "identity": "name://1"},
+]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """By command; an exception is raised."""
+    said: dict[str, Any] = {
+        "subject-show": EPOCHS[:1],
+        "policy": "policy",
+        "subject-page": {"items": [], "after": None, "size": 1},
+        "subject-days": [["2026-01-15", "../../x/é"]],
+        "subject-day": "{}",
+    }
+
+    def call(_data: Path, command: str, **_: Any) -> Any:
+        if isinstance(said[command], Exception):
+            raise said[command]
+        return said[command]
+
+    monkeypatch.setattr(subject_cli, "call", call)
+    return said
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    subject_cli.add_commands(parser.add_subparsers())
+    arguments = parser.parse_args(words)
+    return int(arguments.run(arguments))
+
+
+def export(folder: Path) -> Path:
+    file = folder / "all.zip"
+    run("subject", "export", "K", "--why", "x", "--to", str(file), "--data", str(folder))
+    return file
+
+
+def test_names_in_the_file_lead_nowhere_else(answers: dict[str, Any], tmp_path: Path) -> None:
+    """A register may be a device's own word."""
+    with zipfile.ZipFile(export(tmp_path)) as made:
+        (day,) = [name for name in made.namelist() if "/days/" in name]
+    assert day == f"{'A' * 43}/days/2026-01-15-..%2F..%2Fx%2F%C3%A9.json"
+
+
+def test_half_a_file_is_none(answers: dict[str, Any], tmp_path: Path) -> None:
+    answers["subject-day"] = Stop("refused", "the platform failed")
+    with pytest.raises(Stop, match="failed"):
+        export(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_several_holders_is_said_to_be(
+    answers: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(tmp_path).unlink()
+    assert "give nobody" not in capsys.readouterr().out
+    answers["subject-show"] = EPOCHS
+    export(tmp_path)
+    assert "of 2 holders: give nobody what is another's" in capsys.readouterr().out
+
+
+def test_a_user_without_a_name_has_a_command_line(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container, whose user id stands in no list."""
+
+    def unnamed() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", unnamed)
+    answers["subject-show"] = []
+    assert run("subject", "show", "K", "--why", "x", "--data", "d") == 0
+    assert capsys.readouterr().out == ""
