@@ -7,7 +7,7 @@ What goes on the bus names pseudonyms; identities and holders stay in the vault
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from bal.closing import DEVICE_DAY
@@ -28,6 +28,7 @@ from infra.sqlite_vault import Epoch, SqliteVault
 PAGE_ITEMS = 200  # of an export; each with its proof, some KB
 TEXT_MAX = 200
 HOLDER_MAX = 100
+AHEAD_DAYS_MAX = 366
 
 
 class Identities:
@@ -75,7 +76,7 @@ class Identities:
     async def _begin(self, meter: str, new: str | None, request: dict[str, Any]) -> dict[str, str]:
         old = self._current(meter)
         holder = _text("holder", request.get("holder", ""), HOLDER_MAX)
-        at_us = _midnight_us(request["date"], old)
+        at_us = _midnight_us(request["date"], old, self._clock.now_us())
         key = ("subject", self._vault.identity(old.device) or old.device)  # however it was named
 
         def make() -> Made[dict[str, str]]:
@@ -265,7 +266,7 @@ class Identities:
         return info
 
 
-def _midnight_us(text: str, info: DeviceInfo) -> int:
+def _midnight_us(text: str, info: DeviceInfo, now_us: int) -> int:
     """When a date begins at the metering point: moves and exchanges count from midnight on."""
     try:
         day = date.fromisoformat(text)
@@ -273,6 +274,10 @@ def _midnight_us(text: str, info: DeviceInfo) -> int:
         day = None
     if day is None or day.isoformat() != text:
         raise Rejected("parameter-invalid", "not a date YYYY-MM-DD", field="date")
+    if day > date_at(now_us, info.zone) + timedelta(days=AHEAD_DAYS_MAX):
+        # Nothing takes it back: the next epoch begins later than the last one.
+        text = f"an epoch begins at most {AHEAD_DAYS_MAX} days ahead"
+        raise Rejected("parameter-invalid", text, field="date")
     return local_day(day, info.zone)[0]
 
 
