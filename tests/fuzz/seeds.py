@@ -1,4 +1,6 @@
-"""Writes the seeds anew: `python -m tests.fuzz.seeds`. Small messages of our own making.
+"""Writes the seeds anew: `python -m tests.fuzz.seeds`. Messages of our own making.
+
+Of three formats one is long enough for what only long messages go through (bal/collect/regular.py).
 
 They stand in the repository, so that a run is the same everywhere; this says what they are.
 """
@@ -12,6 +14,7 @@ from bal.c37118.config import read_config
 from bal.c37118.frame import CFG_3
 from bal.c37118.writer import command_frame, config_frames, header_frame
 from bal.provide.rdf import json_ld, turtle
+from bal.times import rfc3339
 from field import cls_writer, dso_cim
 from field.dso_value import Meter, Value
 from tests.c37118_streams import config, messages, pmu
@@ -41,7 +44,6 @@ def write(target: str, *seeds: bytes) -> None:
 
 
 def _cim_intervals(count: int) -> bytes:
-    """Long enough for what only long messages go through (bal/collect/regular.py)."""
     meter = Meter("M1", mrid=True)
     values = [
         Value(meter, ENERGY, (TEN_S + 900 * n) * 1_000_000, str(200 + n), ("1.0.0",) * (n == 3))
@@ -53,12 +55,16 @@ def _cim_intervals(count: int) -> bytes:
 def _xml() -> None:
     any_ = test_any_bytes
     small = _cim_intervals(2)
-    write("cim", any_.CIM, any_.EVENTS, small, _cim_intervals(24))
+    write("cim", any_.CIM, any_.EVENTS, small, _cim_intervals(40))
     write("dso-cim", any_.CIM, small)
     write("sep2", any_.SEP2, any_.STATUS)
     bill = test_espi.feed(test_espi.point(), test_espi.entry(test_espi.BILL, "UP/1/US/1"))
-    write("espi", test_espi_any.GOOD, bill)
-    write("vde2418", test_vde2418.GOOD)
+    later = range(TEN_S, TEN_S + 900 * 40, 900)
+    many = [test_espi.reading(test_espi.period(at)) for at in later]
+    write("espi", test_espi_any.GOOD, bill, test_espi.whole(*many))
+    readings = [test_vde2418.reading(start=rfc3339(at * 1_000_000)) for at in later]
+    long = test_vde2418.readout(test_vde2418.point(test_vde2418.list_of(*readings)))
+    write("vde2418", test_vde2418.GOOD, long)
 
 
 def _json() -> None:
