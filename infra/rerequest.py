@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -33,7 +34,9 @@ TRIES_MAX = 14  # about ten days: then it is told, and no longer asked for
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # what a platform takes
 TIMEOUT_S = 30  # without a byte
 ANSWER_WITHIN_S = 120
+LATER_S_MAX = 86_400
 _READ_BYTES = 64 * 1024
+_DIGITS_MAX = 9
 DSO_SERVER, DOCUMENT = "dso-server", "document"
 _ALLOWED = {"name", "kind", "url", "ca", "token_file", "senders", "format"}
 _SCHEMA = """
@@ -245,15 +248,24 @@ def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
             if answer.status_code in {204, 404}:
                 raise Later("the source has nothing of it yet")
             if answer.status_code != requests.codes.ok:
-                later_s = 0
-                with suppress(ValueError):
-                    later_s = min(86_400, int(answer.headers.get("Retry-After", "0")))
-                raise Later(f"the source answers {answer.status_code}", later_s)
+                raise Later(f"the source answers {answer.status_code}", _later_s(answer.headers))
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise Later("the source packs its answer, which it was not asked for")
             return _body(answer)
     except (requests.RequestException, HTTPError, OSError) as error:  # urllib3's, of the body
         raise Later(f"the source does not answer: {type(error).__name__}") from error
+
+
+def _later_s(headers: Mapping[str, str]) -> int:
+    """How long the source asks to be left alone, a day at most (RFC 9110 §10.2.3)."""
+    said, later_s = headers.get("Retry-After", ""), 0
+    if said.isdecimal():
+        later_s = LATER_S_MAX if len(said) > _DIGITS_MAX else int(said)
+    else:
+        with suppress(ValueError, TypeError):  # by its own clock
+            wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("Date", ""))
+            later_s = int(wait.total_seconds())
+    return max(0, min(LATER_S_MAX, later_s))
 
 
 def _body(answer: requests.Response) -> bytes:

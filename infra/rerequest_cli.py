@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import Any
 
 import requests
 
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from infra import log_output
-from infra.control import call
+from infra.control import UNDER_WAY, call
 from infra.files import make_folder
 from infra.rerequest import Asked, Gap, Later, dates, load, one_round
 from infra.system_clock import SystemClock
+
+logger = logging.getLogger("gridseal.rerequest")
 
 ROUND_S = 300
 REFRESH_S = 60  # before a token ends
@@ -67,6 +70,8 @@ class Platform:
             said = answer.json()
         except (requests.RequestException, ValueError) as error:
             raise Later(f"the platform does not answer: {type(error).__name__}") from error
+        if answer.status_code == requests.codes.unauthorized:
+            self._until_s = 0.0  # of a platform that was set up anew, or a grant that was
         if answer.status_code >= 400:
             raise Later(f"the platform refuses it: {said.get('type', answer.status_code)}")
         return str(said.get("type", "accepted"))
@@ -77,6 +82,8 @@ class Platform:
                 f"{self._url}/oauth/token", data={"grant_type": "client_credentials"},
                 auth=self._auth, verify=self._ca, timeout=SUBMIT_S,
             )  # fmt: skip
+            if answer.status_code == requests.codes.too_many or answer.status_code >= 500:
+                raise Later(f"the platform answers {answer.status_code}")
             if answer.status_code != requests.codes.ok:
                 raise Stop("usage", f"the platform gives this client no token: {answer.text}")
             said = answer.json()
@@ -87,22 +94,38 @@ class Platform:
 
 def _run(arguments: argparse.Namespace) -> int:
     log_output.begin("info")
+    return rounds(arguments)
+
+
+def rounds(arguments: argparse.Namespace) -> int:
+    """Ask for ever, or once. Raises Stop for what the operator has to mend.
+
+    A platform that does not run, or answers late, is asked again in the next round.
+    """
     sources, clock = load(arguments.sources), SystemClock()
     if not 1 <= arguments.days <= 31:
         raise Stop("usage", "--days is 1 to 31")
-    platform = Platform(arguments.data, arguments.client)
     senders = sorted({name for source in sources for name in source.senders})
     if any(not source.senders for source in sources):
         senders = []
     asked = Asked(make_folder(arguments.state) / "rerequest.db")
+    platform: Platform | None = None
     try:
         while True:
             now_us = clock.now_us()
             asked.forget(now_us - (arguments.days + 2) * 86_400_000_000)
-            gaps = _gaps(arguments.data, dates(now_us, arguments.days), senders)
-            done = one_round(sources, gaps, asked, now_us, platform.submit)
-            sys.stdout.write(json.dumps(done._asdict()) + "\n")
-            sys.stdout.flush()
+            try:
+                platform = platform or Platform(arguments.data, arguments.client)
+                gaps = _gaps(arguments.data, dates(now_us, arguments.days), senders)
+                done = one_round(sources, gaps, asked, now_us, platform.submit)
+            except (Unavailable, Stop) as error:
+                if arguments.once or (isinstance(error, Stop) and error.code != UNDER_WAY):
+                    raise
+                platform = None  # started anew it may be at another place
+                logger.warning("%s", error)
+            else:
+                sys.stdout.write(json.dumps(done._asdict()) + "\n")
+                sys.stdout.flush()
             if arguments.once:
                 return 0
             time.sleep(ROUND_S)

@@ -4,6 +4,7 @@ import gzip
 import json
 import ssl
 import threading
+from argparse import Namespace
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from bal.model import DeviceInfo, Pseudonym
+from infra import rerequest_cli
 from infra.certificates import create_ca, issue_server
 from infra.gaps import Gaps, MissingStretch
 from infra.rerequest import (
@@ -37,6 +39,7 @@ GAP = Gap(
     "P" * 43, "name:a/b/M%2F1", "headend", ENERGY, "2026-01-15T10:00:00Z", "2026-01-15T10:30:00Z"
 )
 SECOND_US = 1_000_000
+NOW, HOUR_ON = "Thu, 15 Jan 2026 10:00:00 GMT", "Thu, 15 Jan 2026 11:00:00 GMT"
 
 
 class Answers(ThreadingHTTPServer):
@@ -52,12 +55,16 @@ class Answers(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Answers
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def do_GET(self) -> None:
         at = urlsplit(self.path)
         named = parse_qs(at.query)
         self.server.asked.append((at.path, named, self.headers.get("Authorization", "")))
         status, headers, body = self.server.answers.pop(0)
-        self.send_response(status)
+        self.send_response_only(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             if value:
                 self.send_header(name, value)
@@ -140,6 +147,11 @@ def test_a_document_is_asked_for_where_its_url_says(source: Answers, tmp_path: P
         ((204, {}, b""), 0),
         ((503, {"Retry-After": "7200"}, b""), 7_200),
         ((503, {"Retry-After": "soon"}, b""), 0),
+        ((503, {"Retry-After": "-1"}, b""), 0),
+        ((429, {"Retry-After": "9" * 30}, b""), 86_400),
+        ((503, {"Retry-After": HOUR_ON, "Date": NOW}, b""), 3_600),
+        ((503, {"Retry-After": NOW, "Date": HOUR_ON}, b""), 0),
+        ((503, {"Retry-After": NOW, "Date": "today"}, b""), 0),
         ((302, {"Location": "https://127.0.0.1:1/"}, b""), 0),
         ((200, {}, b"x" * (ANSWER_BYTES_MAX + 1)), 0),
         ((200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(1 << 20))), 0),  # nobody asked
@@ -275,3 +287,72 @@ def test_names_and_dates() -> None:
     assert name_of("name://0001") == "0001"
     assert list(dates(1_768_471_200_000_000, 2)) == ["2026-01-15", "2026-01-14", "2026-01-13"]
     assert json.dumps(GAP)
+
+
+@pytest.fixture
+def platform(
+    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> rerequest_cli.Platform:
+    """The gateway, as the source's server plays it."""
+    status = {"http": f"https://127.0.0.1:{source.server_port}", "ca": str(tmp_path / "ca.crt")}
+    monkeypatch.setattr(rerequest_cli, "call", lambda *_: status)
+    (tmp_path / "client.json").write_text('{"client_id": "a", "client_secret": "b"}')
+    return rerequest_cli.Platform(tmp_path, tmp_path / "client.json")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_platform_that_is_busy_gives_a_token_later(
+    source: Answers, platform: rerequest_cli.Platform, status: int
+) -> None:
+    source.answers = [(status, {}, b"{}")]
+    with pytest.raises(Later, match=str(status)):
+        platform.submit("cim", b"x")
+
+
+def test_a_client_that_is_none_is_told_to_be(
+    source: Answers, platform: rerequest_cli.Platform
+) -> None:
+    source.answers = [(401, {}, b"{}")]
+    with pytest.raises(Stop, match="no token"):
+        platform.submit("cim", b"x")
+
+
+def test_a_token_that_is_no_longer_taken_is_asked_for_anew(
+    source: Answers, platform: rerequest_cli.Platform
+) -> None:
+    """The platform was started anew."""
+    token: tuple[int, dict[str, str], bytes] = (
+        200,
+        {},
+        b'{"access_token": "t", "expires_in": "600"}',
+    )
+    done: tuple[int, dict[str, str], bytes] = (200, {}, b'{"type": "certified"}')
+    source.answers = [token, (401, {}, b"{}"), token, done]
+    with pytest.raises(Later):
+        platform.submit("cim", b"x")
+    assert platform.submit("cim", b"x") == "certified"
+
+
+def test_a_round_without_the_platform_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = '[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://127.0.0.1:1"'
+    path, rounds = written(tmp_path, url), []
+
+    def rounds_of(*_: Any) -> Iterator[Gap]:
+        rounds.append(1)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        raise Unavailable("no platform runs")
+
+    monkeypatch.setattr(rerequest_cli, "_gaps", rounds_of)
+    monkeypatch.setattr(rerequest_cli, "Platform", lambda *_: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    words = Namespace(
+        data=tmp_path, sources=path, client=path, state=tmp_path / "state", days=7, once=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        rerequest_cli.rounds(words)
+    words.once, rounds = True, []
+    with pytest.raises(Unavailable):
+        rerequest_cli.rounds(words)
