@@ -27,6 +27,7 @@ ASK = {
     "enrol": "device list", "revoke": "device list", "restore": "device list",
     "client-add": "client list", "client-revoke": "client list",
     "day-close": "status", "anchor": "status", "trust-set": "trust",
+    "subject-move": "subject show", "subject-exchange": "subject show",
 }  # fmt: skip
 UNDER_WAY = "command-under-way"
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]

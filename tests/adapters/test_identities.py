@@ -12,6 +12,7 @@ from bal.errors import Rejected
 from bal.model import Pseudonym
 from bal.pipeline import COMMAND_FORMAT, OPERATOR
 from bal.subjects import identity_of_name
+from infra.control import _under_way
 from infra.identities import Identities
 from infra.system_clock import SystemClock
 from tests.journey.conftest import cim
@@ -108,3 +109,21 @@ def test_a_slip_of_the_pen_is_no_date(office: Office, date: str) -> None:
     """What lies far ahead could not be taken back: the next move begins later."""
     code = "epoch-order" if date.startswith("0001") else "parameter-invalid"
     assert office.refused("subject-move", meter="m-1", date=date) == code
+
+
+def test_a_move_that_may_come_later_is_given_again_and_is_the_same(office: Office) -> None:
+    """The bus took it and did not answer."""
+
+    async def late(credential: str, form: str, raw: bytes) -> None:
+        office.take(credential, form, raw)
+        raise TimeoutError
+
+    put, office.identities._commands._put = office.identities._commands._put, late
+    with pytest.raises(TimeoutError):
+        office.asked("subject-move", meter="m-1", date="2026-01-16")
+    begun = office.named("m-1")
+    office.identities._commands._put = put
+    assert office.asked("subject-move", meter="m-1", date="2026-01-16")["begins"] == begun
+    assert (office.puts, office.named("m-1")) == (0, begun)
+    for command in ("subject-move", "subject-exchange"):
+        assert "gridseal subject show" in _under_way(command)
