@@ -131,6 +131,8 @@ class KeyTable:
         self._ranks_at = at = at + 2 * self.count
         self._types_at = at = at + self.count
         self._names_at = at + self.count
+        if self._names_at + 4 * self._series_count > len(keys) - 4:
+            raise ValueError("a segment's key table is shorter than it says")
         self._names: list[tuple[str, str]] | None = None
 
     def of_device(self, device: str) -> tuple[int, int]:
@@ -152,6 +154,12 @@ class KeyTable:
 
     def rows(self, start: int = 0, stop: int | None = None) -> list[Key]:
         """The rows at positions [start, stop), by position."""
+        try:
+            return self._rows(start, stop)
+        except IndexError:
+            raise _contradicts_itself() from None
+
+    def _rows(self, start: int, stop: int | None) -> list[Key]:
         stop = self.count if stop is None else stop
         if start == stop:
             return []
@@ -178,6 +186,12 @@ class KeyTable:
 
     def stored(self, records: bytes, shard: str) -> list[StoredRecord]:
         """All rows with their bytes; half the price of `rows` and `row`."""
+        try:
+            return self._stored(records, shard)
+        except IndexError:
+            raise _contradicts_itself() from None
+
+    def _stored(self, records: bytes, shard: str) -> list[StoredRecord]:
         many, table = self.count, self._keys
         offsets = struct.unpack_from(f">{many + 1}I", table, self._offsets_at)
         if not many or offsets[-1] != len(records):
@@ -232,6 +246,10 @@ class KeyTable:
                 at += 2 + size
             self._names = list(zip(texts[::2], texts[1::2], strict=True))
         return self._names
+
+
+def _contradicts_itself() -> ValueError:
+    return ValueError("a segment's key table names what is not in it")
 
 
 def row(key: Key, shard: str, record: bytes) -> StoredRecord:

@@ -1,10 +1,12 @@
 """Segments: what goes in comes out, by device and by position, and damage is noticed."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.model import Pseudonym, Rank, StoredRecord
@@ -121,6 +123,24 @@ def test_a_cut_key_table_is_noticed(rows: list[StoredRecord], data: st.DataObjec
     keys = encode(rows).keys
     with pytest.raises(ValueError, match="segment"):
         KeyTable(keys[: data.draw(st.integers(0, len(keys) - 1))])
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_table_that_was_made_to_fit_its_checksum_is_noticed_or_read(data: st.DataObject) -> None:
+    vector = json.loads(VECTOR.read_text(encoding="utf-8"))
+    keys, records = bytearray.fromhex(vector["keys"])[:-4], vector["records"].encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        keys[data.draw(st.integers(5, len(keys) - 1))] = data.draw(st.integers(0, 255))
+    whole = bytes(keys) + crc32(keys).to_bytes(4, "big")
+    with suppress(ValueError):
+        KeyTable(whole).rows()
+    with suppress(ValueError):
+        KeyTable(whole).stored(records, vector["shard"])
+    with suppress(ValueError):
+        table = KeyTable(whole)
+        assert len(table.ends()) == len(table.indexes()) == table.count
+        table.of_device("a")
 
 
 def test_records_of_another_length_are_noticed() -> None:
