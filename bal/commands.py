@@ -130,7 +130,7 @@ def _move_drafts(
         for one in [*changed, info]
     ]
     for sender in sorted(registry.senders.values(), key=lambda one: one.name):
-        again = _speaks_on(sender, Pseudonym(ends), begins, same_meter=follows == ends)
+        again = _speaks_on(sender, begins, ends=ends, follows=follows)
         if again != sender:
             own = subjects.keyed(again.subject, message_year)
             drafts.append(draft(own, "sender", sender_record(again)))
@@ -154,11 +154,11 @@ def check_move(registry: Registry, old: DeviceInfo, former: DeviceInfo | None, a
             raise Rejected("epoch-order", text, field="date")
 
 
-def _speaks_on(sender: Sender, ends: Pseudonym, begins: Pseudonym, *, same_meter: bool) -> Sender:
-    """A meter speaks for itself, whoever lives there; a list has it as before."""
-    if sender.subjects == "self" and same_meter and sender.subject == ends:
+def _speaks_on(sender: Sender, begins: Pseudonym, *, ends: str, follows: str) -> Sender:
+    """A meter speaks for itself, wherever it hangs; a list has it as before, and in its place."""
+    if sender.subjects == "self" and sender.subject == follows:
         return replace(sender, subject=begins)
-    if sender.subjects == "list" and ends in sender.allowed:
+    if sender.subjects == "list" and not sender.allowed.isdisjoint({ends, follows}):
         return replace(sender, allowed=sender.allowed | {begins})
     return sender
 

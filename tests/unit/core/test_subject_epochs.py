@@ -214,6 +214,26 @@ def test_an_exchanged_meters_readings_of_before_are_whose_it_was_then(line: Line
     assert ended.until_us == instant_us(MOVE)
 
 
+@pytest.mark.parametrize("subjects", ["self", "list"])
+def test_a_new_meter_that_was_enrolled_first_speaks_for_its_new_place(
+    line: Line, subjects: str
+) -> None:
+    """Its certificate was made before it was hung up."""
+    line.enrol("m-1", "self")
+    new = identity_of_name("m-2")
+    stock = line.vault.pseudonyms([new])[new]
+    item = {"device": stock, "group": "g", "zone": "UTC", "kind": "meter"}
+    name = "m-2" if subjects == "self" else "other"
+    listed = {"allowed": [stock], "devices": [item]} if subjects == "list" else {}
+    line.enrol(name, subjects, **listed)
+    ends, begins = line.registry.senders["m-1"].subject, line.vault.begin(new, "K-1")
+    move(line, MOVE, ends, begins, follows=stock)
+    assert said(line.take(name, "cim", cim(("m-2", AT, "1.0"), ("m-2", BEHIND, "1.0")))) == [
+        (stock, AT), (begins, BEHIND),
+    ]  # fmt: skip
+    assert line.registry.senders["m-1"].subject == ends
+
+
 def test_nobody_is_looked_up_without_a_record_of_it(line: Line) -> None:
     command = {
         "command": "lookup", "by": "clerk", "devices": ["d"], "purpose": "show",
