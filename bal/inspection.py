@@ -17,6 +17,7 @@ from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
 from bal.harmonise import FORMATS, MeterNames, event_type, harmonise
 from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
+from bal.recognition import Known, recognise, uncommented
 from bal.wording import channel, register
 
 NOBODY = MeterNames(None, ())  # no device is named: the sender's own
@@ -60,11 +61,13 @@ class Device:
 class Inspected:
     """What a message means."""
 
-    form: str
+    form: str  # "" where it is of no known format
     devices: list[Device] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     refused: list[Finding] = field(default_factory=list)
     whole: bool = False  # refused as a whole: nothing of it is taken
+    known: str = ""  # of what has no known format: what it is
+    do: str = ""  # what its author does about that
 
     @property
     def values(self) -> int:
@@ -119,9 +122,45 @@ def inspect(
 
 
 def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS, received_us: int | None = None) -> Inspected:
-    """`inspect` in the format in which most of `raw` has a meaning."""
+    """`inspect` in the format that its root names, else in which most of `raw` has a meaning."""
+    known = recognise(raw)
+    if known is not None and known.form:
+        return inspect(raw, known.form, limits, received_us)
+    if known is None and (without := uncommented(raw)) is not None:
+        return _commented(*without, guess(without[0], limits, received_us))
     found = [inspect(raw, form, limits, received_us) for form in FORMATS]
-    return max(found, key=lambda one: _fit(raw, one))
+    best = max(found, key=lambda one: _fit(raw, one))
+    if best.taken or not (known or _is_of_none(raw, best)):
+        return best
+    return _of_no_format(known or Known("", "nothing that is known here"))
+
+
+def _is_of_none(raw: bytes, told: Inspected) -> bool:
+    """Whether nothing at all speaks for the best guess."""
+    first = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    return told.whole and first not in {b"<", b"{", b"["}
+
+
+def _of_no_format(known: Known) -> Inspected:
+    error = Rejected("format-unknown", f"no known format: it is {known.what}", field="message")
+    return Inspected("", refused=[_of(error)], whole=True, known=known.what, do=known.do)
+
+
+def _commented(_: bytes, comments: int, told: Inspected) -> Inspected:
+    """What JSON behind `#` lines would be without them; as it is, nothing of it is taken."""
+    if not told.form:
+        return told
+    rest = "what follows is refused too" if told.whole else f"what follows is of {told.form}"
+    kept = f"{rest}, with {told.values} values to take" if told.taken else rest
+    error = Rejected(
+        "json-malformed",
+        f"JSON has no comments, and {comments} lines begin with #; {kept}",
+        field="message",
+        line=1,
+        clause="RFC 8259 §2",
+    )
+    do = "Take the lines with # out; nothing else is needed." if told.taken else ""
+    return Inspected(told.form, [], [], [_of(error), *told.refused], whole=True, do=do)
 
 
 # Of messages of which nothing is taken: words that stand in those of one format.

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bal.errors import Stop
+
+if TYPE_CHECKING:
+    from bal.inspection import Inspected
 
 FILE_BYTES_MAX = 64 * 1024 * 1024  # what is longer is no message by a factor of ten
 EPILOG = """
@@ -64,17 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
             else inspect(raw, form, received_us=now_us)
         )
         refused = refused or bool(told.refused)
+        advices = advice_of(told)
         if arguments.json:
             from infra.inspect_json import as_json  # noqa: PLC0415
 
-            one = as_json(str(path), told, advice(), guessed=form is None)
+            one = as_json(str(path), told, advices, guessed=form is None)
             sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
             continue
         from infra.inspect_text import show  # noqa: PLC0415
 
         if number:
             sys.stdout.write("\n")
-        show(str(path), raw, told, advice(), guessed=form is None, everything=arguments.all)
+        show(str(path), raw, told, advices, guessed=form is None, everything=arguments.all)
     return 1 if refused else 0
 
 
@@ -90,6 +94,13 @@ def _read(path: Path) -> bytes:
     if len(raw) > FILE_BYTES_MAX:
         raise Stop("usage", f"{path} is over {FILE_BYTES_MAX} bytes: no message is that long")
     return raw
+
+
+def advice_of(told: "Inspected") -> Mapping[str, str]:
+    """`advice`, with what is better known of this file."""
+    if not told.do:
+        return advice()
+    return {**advice(), told.refused[0].code: told.do}
 
 
 @cache

@@ -55,7 +55,10 @@ def _show(
     how = "as told" if not guessed else "guessed from its content"
     console.print(Text(name, "bold"), soft_wrap=True)
     size = f"{len(raw):,} bytes" + (f" in {_many(lines, 'line')}" if is_text(raw) else "")
-    console.print(f"  format {told.form}, {how}: {FORMATS[told.form]}; {size}")
+    if told.form:
+        console.print(f"  format {told.form}, {how}: {FORMATS[told.form]}; {size}")
+    else:
+        console.print(Text(f"  no known format: {printable(told.known)}; {size}"), soft_wrap=True)
     shown = len(told.devices) if everything else DEVICES_SHOWN
     for device in told.devices[:shown]:
         _device(console, device, everything=everything)

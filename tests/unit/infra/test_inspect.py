@@ -108,7 +108,7 @@ def test_of_a_long_message_it_shows_the_beginning(run: Run) -> None:
 
 
 def test_what_is_refused_before_the_bus_is_told_with_its_line(run: Run) -> None:
-    code, told = run(dtd=b"<?xml version='1.0'?>\n<!DOCTYPE a [<!ENTITY b 'c'>]>\n<a/>")
+    code, told = run(dtd=b"<?xml version='1.0'?>\n<!DOCTYPE a [<!ENTITY b 'c'>]>\n<MeterReadings/>")
     assert code == 1
     assert "dtd:2  dtd-forbidden" in told
     assert told.endswith("dtd: would be refused as a whole: nothing of it is taken.\n")
@@ -202,4 +202,76 @@ def test_whatever_the_bytes_are_they_are_explained(raw: bytes, form: str) -> Non
     told = inspect(raw, form)
     assert told.form == form
     assert told.taken or told.refused or told.findings or raw
-    assert guess(raw).form in FORMATS
+    assert guess(raw).form in {"", *FORMATS}
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (b"x", "nothing that is known"),
+        (b"\x1f\x8b\x08\x00abc", "gzip"),
+        (b"\xd4\xc3\xb2\xa1" + bytes(20), "a capture (pcap)"),
+        (b"\x0a\x0d\x0d\x0a" + bytes(24), "a capture (pcapng)"),
+        (b'<SCL xmlns="http://www.iec.ch/61850/2003/SCL"><Header/></SCL>', "SCL"),
+        (b'<A_MarketDocument xmlns="urn:iec62325.351:tc57wg16:451-7:a:7:4"/>', "IEC 62325"),
+        (b"<?xml version='1.0'?><!-- b --><a:b xmlns:a='urn:c'/>", "root b in urn:c"),
+        (b"<root/>", "root root, in no namespace"),
+        (b'{"a": 1}', "JSON with the members a"),
+    ],
+)
+def test_what_is_of_no_format_is_told_as_what_it_is(run: Run, raw: bytes, what: str) -> None:
+    code, told = run(m=raw)
+    assert code == 1
+    assert "  no known format: " in told
+    assert what in told
+    assert "format-unknown" in told
+    assert "cim" not in told
+    assert "c37118" not in told
+    assert "MeterReadings" not in told
+    code, text = run("--json", m=raw)
+    assert (code, json.loads(text)["format"]) == (1, "")
+
+
+def test_a_capture_goes_to_the_command_that_reads_it(shared_data: Path, run: Run) -> None:
+    folder = shared_data / "captures" / "c37118"
+    code, told = run(m=(folder / "C37.118_1PMU_UDP_minimal.pcap").read_bytes())
+    assert code == 1
+    assert "gridseal replay-capture FILE" in told
+
+
+@pytest.mark.parametrize("namespace", ["urn:ieee:std:2030.5:ns", "http://ieee.org/2030.5"])
+def test_a_reading_type_of_2030_5_is_not_cim(run: Run, namespace: str) -> None:
+    _, told = run(m=f'<ReadingType xmlns="{namespace}"><uom>72</uom></ReadingType>'.encode())
+    assert "format sep2, guessed" in told
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("scl/compas_example-without-xsd-validation-errors.scd", "SCL"),
+        ("market/examples/fingrid_reserve_bid.xml", "IEC 62325"),
+        ("eebus/spine_integration_tests_m_measurementListData_recv_notify.json", "EEBUS"),
+        ("pmu_json/sogno_villas_node_input.json", "VILLASnode"),
+        ("pmu_json/sogno_villas_node_output.json", "VILLASnode"),
+        ("pmu_json/sogno_sogno_output.json", "SOGNO's state estimation"),
+        ("openadr/openadr3-3.1.1.yaml", "nothing that is known"),
+        ("uftp/UFTP-agr.xsd", "an XML schema"),
+    ],
+)
+def test_published_files_that_are_of_no_format(
+    shared_data: Path, run: Run, file: str, *, what: str
+) -> None:
+    code, told = run(m=(shared_data / file).read_bytes())
+    assert code == 1
+    assert "no known format" in told
+    assert what in told
+
+
+def test_comments_in_json_are_told_as_what_they_are(shared_data: Path, run: Run) -> None:
+    code, told = run(m=(shared_data / "pmu_json" / "sogno_sogno_input.json").read_bytes())
+    assert code == 1
+    assert "format pmu, guessed" in told
+    assert "m:1  json-malformed" in told
+    assert "lines begin with #" in told
+    assert "what follows is of pmu, with 2 values to take" in " ".join(told.split())
+    assert "Take the lines with # out" in told
