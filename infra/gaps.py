@@ -1,22 +1,23 @@
 """What closed days lack, with the names that their sources know the meters by.
 
-For who asks sources again (infra/rerequest.py). Names come from the vault, so each page stands
-behind a record of the log that says whose they were and what for, as every look-up does.
+For who asks sources again (infra/rerequest.py). Names come from the vault, so they are given for
+what is asked now alone, behind a record of the log that says whose they were and what for.
 """
 
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from bal.certify import device_day
 from bal.derive.gaps import gaps
 from bal.errors import Rejected
-from bal.model import DeviceInfo, StoredRecord
+from bal.model import DeviceInfo, Pseudonym, StoredRecord
 from bal.ports import Book, Vault
 from bal.registry import Registry
 from bal.times import rfc3339
 
 SECOND_US = 1_000_000
+NAMES_MAX = 1_000  # asked for at once
 PAGES = 256  # of a date's book: the first byte of its keys
 
 
@@ -30,7 +31,7 @@ class MissingStretch(NamedTuple):
 
 
 class Gaps:
-    """Answers `gaps` on the control socket."""
+    """Answers `gaps` and `gap-names` on the control socket."""
 
     def __init__(
         self,
@@ -56,11 +57,17 @@ class Gaps:
         if not closes:
             return {"gaps": [], "next": None}
         found = await to_thread(self._found, date_, closes[-1].k, number, senders)
-        if found:
-            devices = sorted({one.info.device for one in found})
-            await self._record(list(devices), f"values of {date_} are missing")
-        items = await to_thread(self.named, found)
+        items = [_as_json(one) for one in found]
         return {"gaps": items, "next": number + 1 if number + 1 < PAGES else None}
+
+    async def names(self, request: dict[str, Any]) -> dict[str, str]:
+        """The identities of some devices, behind a record of the log; not of erased ones."""
+        devices = [Pseudonym(name) for name in request["devices"]]
+        if not 1 <= len(devices) <= NAMES_MAX:
+            raise Rejected("parameter-invalid", f"1 to {NAMES_MAX} devices", field="devices")
+        await self._record(sorted(devices), f"values of {request['date']} are missing")
+        found = await to_thread(lambda: {name: self._vault.identity(name) for name in devices})
+        return {name: identity for name, identity in found.items() if identity is not None}
 
     def _found(self, date_: str, k: int, number: int, senders: set[str]) -> list[MissingStretch]:
         found: list[MissingStretch] = []
@@ -78,18 +85,12 @@ class Gaps:
             )
         return found
 
-    def named(self, found: Sequence[MissingStretch]) -> list[dict[str, str]]:
-        """Each as JSON with its meter's identity; not of those that the vault has erased."""
-        names = {device: self._vault.identity(device) for device in {g.info.device for g in found}}
-        return [
-            {
-                "device": gap.info.device,
-                "identity": identity,
-                "sender": gap.info.sender,
-                "register": gap.register,
-                "begin": rfc3339(gap.begin_s * SECOND_US),
-                "end": rfc3339(gap.end_s * SECOND_US),
-            }
-            for gap in found
-            if (identity := names[gap.info.device]) is not None
-        ]
+
+def _as_json(gap: MissingStretch) -> dict[str, str]:
+    return {
+        "device": gap.info.device,
+        "sender": gap.info.sender,
+        "register": gap.register,
+        "begin": rfc3339(gap.begin_s * SECOND_US),
+        "end": rfc3339(gap.end_s * SECOND_US),
+    }

@@ -61,6 +61,7 @@ class Identities:
             "subject-days": self._days,
             "subject-day": self._day,
             "gaps": self._gaps.page,
+            "gap-names": self._gaps.names,
         }
 
     # -- epochs -----------------------------------------------------------------------------

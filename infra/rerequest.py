@@ -209,6 +209,15 @@ def one_round(
     return Tally(**count)
 
 
+def is_due(sources: Iterable[Source], asked: Asked, now_us: int, gap: Gap) -> bool:
+    """Whether any source may be asked for a gap now."""
+    return any(
+        asked.due(source.name, gap, now_us)
+        for source in sources
+        if not source.senders or gap.sender in source.senders
+    )
+
+
 def fetch(source: Source, gap: Gap) -> bytes:
     """What the source has of a gap, as a message of its format. Raises Later."""
     meter = name_of(gap.identity)

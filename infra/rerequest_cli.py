@@ -5,7 +5,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from bal.errors import Stop, Unavailable
 from infra import log_output
 from infra.control import UNDER_WAY, call
 from infra.files import make_folder
-from infra.rerequest import Asked, Gap, Later, dates, load, one_round
+from infra.gaps import NAMES_MAX
+from infra.rerequest import Asked, Gap, Later, dates, is_due, load, one_round
 from infra.system_clock import SystemClock
 
 logger = logging.getLogger("gridseal.rerequest")
@@ -116,7 +118,8 @@ def rounds(arguments: argparse.Namespace) -> int:
             asked.forget(now_us - (arguments.days + 2) * 86_400_000_000)
             try:
                 platform = platform or Platform(arguments.data, arguments.client)
-                gaps = _gaps(arguments.data, dates(now_us, arguments.days), senders)
+                days = dates(now_us, arguments.days)
+                gaps = _gaps(arguments.data, days, senders, partial(is_due, sources, asked, now_us))
                 done = one_round(sources, gaps, asked, now_us, platform.submit)
             except (Unavailable, Stop) as error:
                 if arguments.once or (isinstance(error, Stop) and error.code != UNDER_WAY):
@@ -133,10 +136,23 @@ def rounds(arguments: argparse.Namespace) -> int:
         asked.close()
 
 
-def _gaps(data: Path, days: Iterator[str], senders: list[str]) -> Iterator[Gap]:
+def _gaps(
+    data: Path, days: Iterator[str], senders: list[str], due: Callable[[Gap], bool]
+) -> Iterator[Gap]:
+    """What is missing; with names, which the log records, where it is due to be asked for."""
     for day in days:
         page: int | None = 0
         while page is not None:
             found = call(data, "gaps", date=day, page=page, senders=senders)
-            yield from (Gap(**one) for one in found["gaps"])
+            gaps = [Gap(identity="", **one) for one in found["gaps"]]
+            asked_for = sorted({one.device for one in gaps if due(one)})
+            names: dict[str, str] = {}
+            for at in range(0, len(asked_for), NAMES_MAX):
+                some = asked_for[at : at + NAMES_MAX]
+                names |= call(data, "gap-names", date=day, devices=some)
+            yield from (
+                one._replace(identity=names.get(one.device, ""))
+                for one in gaps
+                if one.device in names or one.device not in asked_for  # else erased
+            )
             page = found["next"]

@@ -23,7 +23,7 @@ NO_CODES = {
     "dso-client", "dso-server",  # commands
     "trust-set", "trust-show",  # commands of the control socket
     "subject-day", "subject-days", "subject-exchange", "subject-hold", "subject-move",
-    "subject-page", "subject-show",
+    "subject-page", "subject-show", "gap-names",
     "move-in", "move-out",  # of the command line
     "replay-capture",  # a command of the command line
     "gridseal-shares",  # how members of a consumer group are dealt theirs

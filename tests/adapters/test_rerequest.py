@@ -1,11 +1,13 @@
 """Asking sources again: who is asked for what, how often, and what comes of it; real TLS."""
 
+import asyncio
 import gzip
 import json
 import ssl
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bal.errors import Stop, Unavailable
-from bal.model import DeviceInfo, Pseudonym
+from bal.errors import Rejected, Stop, Unavailable
+from bal.model import Identity
 from infra import rerequest_cli
 from infra.certificates import create_ca, issue_server
-from infra.gaps import Gaps, MissingStretch
+from infra.gaps import Gaps
 from infra.rerequest import (
     ANSWER_BYTES_MAX,
     BACK_OFF_S,
@@ -27,6 +29,7 @@ from infra.rerequest import (
     Later,
     dates,
     fetch,
+    is_due,
     load,
     name_of,
     one_round,
@@ -273,13 +276,53 @@ def test_a_source_that_drips_is_not_waited_for(
         fetch(one, GAP)
 
 
-def test_who_was_erased_is_asked_for_no_more(tmp_path: Path) -> None:
-    """The vault forgot the name while the page was made."""
+def test_names_are_given_behind_a_record_and_not_of_who_was_erased(tmp_path: Path) -> None:
     vault = SqliteVault(tmp_path / "vault", SystemClock())
-    found = Gaps(None, None, None, vault, None)  # type: ignore[arg-type]
-    info = DeviceInfo(Pseudonym("P"), "g", "g/0", "UTC", "meter", "headend", "active")
-    assert found.named([MissingStretch(info, ENERGY, 0, 900)]) == []
+    meter = Identity("name:a/b/1")
+    name = vault.pseudonyms([meter])[meter]
+    recorded: list[list[str]] = []
+
+    async def record(devices: list[str], _: str) -> None:
+        recorded.append(devices)
+
+    found = Gaps(None, None, None, vault, record)  # type: ignore[arg-type]
+    asked = {"date": "2026-01-15", "devices": [name, "P" * 43]}
+    assert asyncio.run(found.names(asked)) == {name: meter}
+    assert recorded == [sorted([name, "P" * 43])]
+    with pytest.raises(Rejected, match="1 to 1000"):
+        asyncio.run(found.names({**asked, "devices": []}))
     vault.close()
+
+
+def test_only_of_what_is_due_names_are_asked_for(
+    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = GAP._replace(device="Q" * 43)
+    page = [{k: v for k, v in one._asdict().items() if k != "identity"} for one in (GAP, other)]
+    calls: list[list[str]] = []
+
+    def answer(_: Path, command: str, **given: Any) -> Any:
+        if command == "gaps":
+            return {"gaps": page, "next": None}
+        calls.append(given["devices"])
+        return dict.fromkeys(given["devices"], "name://1")
+
+    monkeypatch.setattr(rerequest_cli, "call", answer)
+    sources, asked = load(dso(tmp_path, source)), Asked(tmp_path / "asked.db")
+    asked.note("dso", GAP, 0, "nothing yet")
+
+    def found(now_us: int) -> list[tuple[str, str]]:
+        due = partial(is_due, sources, asked, now_us)
+        gaps = rerequest_cli._gaps(tmp_path, iter(["2026-01-15"]), [], due)
+        return [(one.device, one.identity) for one in gaps]
+
+    assert found(0) == [(GAP.device, ""), (other.device, "name://1")]
+    assert calls == [[other.device]]
+    asked.note("dso", other, 0, "nothing yet")
+    assert [identity for _, identity in found(0)] == ["", ""]
+    assert calls == [[other.device]]
+    assert {identity for _, identity in found(BACK_OFF_S[0] * SECOND_US)} == {"name://1"}
+    asked.close()
 
 
 def test_names_and_dates() -> None:
