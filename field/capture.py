@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bal.c37118.config import Config, Fragments, read_config
-from bal.c37118.data import Layout
+from bal.c37118.data import Data, Layout
 from bal.c37118.frame import CFG_2, CFG_3, DATA, head, time_us
 from bal.c37118.splitter import Piece, Splitter, split
 from bal.errors import Rejected
@@ -35,6 +35,23 @@ class Stream:
     def is_early(self) -> bool:
         """Whether data come before their configuration."""
         return next(iter(self.frames), b"\0\0")[1] >> 4 == DATA
+
+    def data(self) -> Iterator[tuple[Layout, Data]]:
+        """Each data frame that can be read, with how it is read."""
+        fragments = Fragments()
+        layout = Layout(self.config) if self.config is not None else None
+        before: tuple[bytes, ...] = ()
+        for frame in self.frames:
+            kind = frame[1] >> 4
+            try:
+                if kind == DATA and layout is not None:
+                    yield layout, layout.read(frame)
+                elif kind in {CFG_2, CFG_3}:
+                    whole = fragments.add(frame) if kind == CFG_3 else (frame,)
+                    if whole and whole != before:  # most send theirs each minute
+                        layout, before = Layout(read_config(whole)), tuple(whole)
+            except Rejected:
+                continue  # counted when it was looked at
 
     def messages(self) -> Iterator[bytes]:
         """The stream as messages of format c37118. Data before the first configuration go by it."""

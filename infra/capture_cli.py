@@ -13,8 +13,11 @@ from bal.errors import Stop
 from bal.times import rfc3339
 
 EPILOG = """
-  gridseal replay-capture capture.pcapng                  print what it holds
+  gridseal replay-capture capture.pcapng                  print what it holds, and the first values
+  gridseal replay-capture capture.pcapng --values         and the values of every data frame
   gridseal replay-capture capture.pcapng --files pdc-1    and send it, as `gridseal pdc` would
+
+exit code: 0, or 1 where there is no such stream, or something sent was refused or got no receipt
 """
 CHANNELS_SHOWN = 24
 DRAIN_S = 120.0
@@ -32,6 +35,8 @@ def add_commands(commands: Any) -> None:
     )
     replay.add_argument("file", type=Path, metavar="FILE", help="pcap or pcapng")
     replay.add_argument("--idcode", type=int, metavar="N", help="this stream only")
+    text = "the values of every data frame, not of the first of each stream only"
+    replay.add_argument("--values", action="store_true", help=text)
     replay.add_argument("--files", type=Path, metavar="DIR", help="a sender's enrolment: send it")
     text = "the platform; else where it was at enrolment"
     replay.add_argument("--to", metavar="mqtts://HOST:PORT", help=text)
@@ -39,8 +44,9 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print, and send; 1 where something was refused or got no receipt. Raises Stop."""
+    """Print, and send; 1 where nothing is found, refused or without a receipt. Raises Stop."""
     from field.capture import read_capture  # noqa: PLC0415 - as infra/cli.py
+    from infra.inspect_text import printable  # noqa: PLC0415
 
     try:
         with arguments.file.open("rb") as file:
@@ -49,31 +55,43 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"{arguments.file} can't be read: {error.strerror or error}"
         raise Stop("capture-malformed", text) from error
     wanted = [one for one in capture.streams if arguments.idcode in {None, one.idcode}]
-    for line in told(arguments.file.name, capture, wanted):
-        sys.stdout.write(f"{line}\n")
+    for line in told(arguments.file.name, capture, wanted, everything=arguments.values):
+        sys.stdout.write(f"{printable(line)}\n")
+    if not wanted and capture.streams:
+        there = ", ".join(str(one) for one in sorted({one.idcode for one in capture.streams}))
+        sys.stdout.write(f"no stream has IDCODE {arguments.idcode}; there are {there}\n")
     streams = [one for one in wanted if one.config is not None and one.begin_us]
     if arguments.files is None:
-        return 0
+        return int(not wanted)
     if not streams:
         text = "nothing to send: no stream has both a configuration 2 or 3 and data frames"
         raise Stop("capture-empty", text)
     return asyncio.run(_send(arguments, streams))
 
 
-def told(name: str, capture: Any, streams: list[Any]) -> Iterator[str]:
-    """What a capture holds, line by line."""
-    yield f"{name}: {capture.packets} packets, {len(capture.streams)} streams of IEEE C37.118.2"
+def told(name: str, capture: Any, streams: list[Any], *, everything: bool = False) -> Iterator[str]:
+    """What a capture holds, line by line; everything: the values of all data frames."""
+    from infra.capture_values import values  # noqa: PLC0415 - as infra/cli.py
+
+    packets, found = many(capture.packets, "packet"), many(len(capture.streams), "stream")
+    yield f"{name}: {packets}, {found} of IEEE C37.118.2"
     for why, count in capture.passed_over.most_common():
-        yield f"  {count} packets passed over: {why}"
+        yield f"  {many(count, 'packet')} passed over: {why}"
     if not capture.streams:
-        yield "  no frame with a right checksum; look for the ports (4712, 4713) in the capture"
+        yield "  no frame of IEEE C37.118.2 with a right checksum; its usual ports are 4712, 4713"
     for stream in streams:
         yield from _stream(stream)
+        yield from values(stream, everything=everything)
     for flow, counts in capture.damage.items():
         damage = ", ".join(f"{code} {count}" for code, count in counts.most_common())
         yield f"damaged, {flow}: {damage}"
     for flow, count in capture.gaps.items():
-        yield f"incomplete, {flow}: the capture lacks {count} stretches"
+        yield f"incomplete, {flow}: the capture lacks {count} stretch{'' if count == 1 else 'es'}"
+
+
+def many(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _stream(stream: Any) -> Iterator[str]:
@@ -99,9 +117,9 @@ def _stream(stream: Any) -> Iterator[str]:
         yield from _pmu(pmu)
     if stream.begin_us:
         yield f"  from {rfc3339(stream.begin_us)} to {rfc3339(stream.end_us)}"
-        yield f"  lost {stream.lost} frames; {stream.again} with a time that another one has"
+        yield f"  lost {many(stream.lost, 'frame')}; {stream.again} with a time that another one has"
     for code, count in stream.refused.most_common():
-        yield f"  {count} frames can't be read: {code}"
+        yield f"  {many(count, 'frame')} can't be read: {code}"
 
 
 def _pmu(pmu: Any) -> Iterator[str]:
@@ -151,7 +169,9 @@ async def _send(arguments: argparse.Namespace, streams: list[Any]) -> int:
             taken += not whole
             for one in [receipt] if whole else receipt.get("refused", ()):
                 refused[one["code"], one["text"]] += 1
-    sys.stdout.write(f"sent {len(sent)} messages: {taken} certified, {unanswered} unanswered\n")
+    sys.stdout.write(
+        f"sent {many(len(sent), 'message')}: {taken} certified, {unanswered} unanswered\n"
+    )
     for (code, text), count in refused.most_common():
-        sys.stdout.write(f"refused {count} times: {text} [{code}]\n")
+        sys.stdout.write(f"refused {many(count, 'time')}: {text} [{code}]\n")
     return int(bool(refused) or unanswered > 0)

@@ -233,7 +233,7 @@ def test_captures_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file = tmp_path / "capture.pcap"
     assert main(["replay-capture", str(file)]) == 1
     file.write_bytes(b"\xd4\xc3\xb2\xa1" + bytes(20))
-    assert main(["replay-capture", str(file)]) == 0
+    assert main(["replay-capture", str(file)]) == 1
     assert "0 packets, 0 streams" in capsys.readouterr().out
     assert main(["replay-capture", str(file), "--files", str(tmp_path)]) == 1
     told = capsys.readouterr().err
