@@ -5,6 +5,7 @@ same text with other words in it: it is written once by the general way and fill
 thirty times as quick. Tests hold both against each other, and against another library's JSON-LD.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,7 +44,17 @@ _INSTANT = (
     rf',"hasTimestamp":"(?P<end>{_TIME})","id":"","kind":"(?P<f>[a-z]+)"{_DEVICES}'
     rf',"time":"(?P=end)"{_TAIL}'
 )
+_AGAIN = re.compile(r"\(\?P=([a-z]+)\)")
+
+
+def _named_again(form: str) -> str:
+    """The form with a group of its own for each place where a word stands again."""
+    count = itertools.count(2)
+    return _AGAIN.sub(lambda again: f"(?P<{again[1]}_{next(count)}>{again[0]})", form)
+
+
 _FORMS = [re.compile(one.encode()) for one in (_INTERVAL, _INSTANT)]  # of bytes: thrice as quick
+_PLACES = [re.compile(_named_again(one).encode()) for one in (_INTERVAL, _INSTANT)]
 # What stands for a word while a text is made; a record that has one of these is written out.
 _WORDS = {
     "commitment": "c0ffee" * 10 + "c0de",
@@ -165,9 +176,7 @@ class Writer:
         if _ANY_WORD.search(found.string.decode()):
             return
         groups = tuple(name for name in _VARY if name in found.groupdict())
-        if len(set(found.group(*groups))) < len(groups):
-            return  # which place is whose would be a guess
-        example = Viewed(_WORDS["commitment"], int(_WORDS["index"]), _with_words(found, groups))
+        example = Viewed(_WORDS["commitment"], int(_WORDS["index"]), _with_words(found.string))
         text = self.written_out(example).replace(b"%", b"%%")
         text = text.replace(_WORDS["commitment"].encode(), _COMMITMENT)
         text = text.replace(_WORDS["device"].encode(), _DEVICE_MARK)
@@ -177,14 +186,22 @@ class Writer:
         self._shapes[key] = _Shape(text, groups, places)
 
 
-def _with_words(found: "re.Match[bytes]", groups: Iterable[str]) -> bytes:
-    """The record with a stand-in for each word, outside the parts that are the key."""
-    kept = [found.span(name) for name in _KEY]
-    words = {b'"' + found[name]: f'"{_WORDS[name]}'.encode() for name in groups}
-    any_word = re.compile(b"|".join(re.escape(text) + b'(?=["#])' for text in words))
+def _with_words(record: bytes) -> bytes:
+    """A record of one of the forms with a stand-in for each word, in the places of the form only.
 
-    def instead(match: "re.Match[bytes]") -> bytes:
-        inside = any(start <= match.start() < end for start, end in kept)
-        return match[0] if inside else words[match[0]]
-
-    return any_word.sub(instead, found.string)
+    What else a record says may read the same: `"v":"1"` is no value.
+    """
+    found = _PLACES[0].fullmatch(record) or _PLACES[1].fullmatch(record)
+    if found is None:
+        raise ValueError("a record of neither form")
+    places = [
+        (*found.span(name), word)
+        for name in found.groupdict()
+        if (word := name.partition("_")[0]) in _VARY
+    ]
+    parts, at = [], 0
+    for start, end, word in sorted(places):
+        parts += [record[at:start], _WORDS[word].encode()]
+        at = end
+    parts.append(record[at:])
+    return b"".join(parts)

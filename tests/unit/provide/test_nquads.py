@@ -109,6 +109,25 @@ def test_no_word_is_taken_for_another(value: str, device: str) -> None:
     assert one.record.count(b'"value":"') == 1
 
 
+@pytest.mark.parametrize("first", ["1", "0", "2", "1768471200"])
+def test_what_a_record_says_besides_does_not_follow_the_value_of_the_first(first: str) -> None:
+    raw = b'{"timestamp": "2026-01-15T10:15:00Z", "models": [{"ID": 201, "A": %b, "A_SF": 0}]}'
+    writer = Writer(CONTEXT)
+    for value in (first, "7", "1"):  # `"v":"1"` stands in all of them
+        for page in (page_of([(raw % value.encode(), "sunspec")]), reading(value)):
+            assert writer.page(page) == b"".join(map(writer.written_out, page))
+
+
+def test_a_record_of_no_length_is_no_guess() -> None:
+    begin, other = "2026-01-15T10:00:00Z", "2026-01-15T10:07:00Z"
+    [one] = reading("5")
+    writer = Writer(CONTEXT)
+    for raw in (one.record.replace(begin.encode(), b"2026-01-15T10:15:00Z"), one.record,
+                one.record.replace(begin.encode(), other.encode())):  # fmt: skip
+        viewed = Viewed(one.commitment, 3, raw)
+        assert writer.record(viewed) == writer.written_out(viewed)
+
+
 def test_a_record_with_a_stand_in_in_it_is_written_out() -> None:
     [one] = reading("1")
     for name in ("device", "evidence"):
