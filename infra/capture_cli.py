@@ -117,7 +117,8 @@ def _stream(stream: Any) -> Iterator[str]:
         yield from _pmu(pmu)
     if stream.begin_us:
         yield f"  from {rfc3339(stream.begin_us)} to {rfc3339(stream.end_us)}"
-        yield f"  lost {many(stream.lost, 'frame')}; {stream.again} with a time that another one has"
+        lost = many(stream.lost, "frame")
+        yield f"  lost {lost}; {stream.again} with a time that another one has"
     for code, count in stream.refused.most_common():
         yield f"  {many(count, 'frame')} can't be read: {code}"
 

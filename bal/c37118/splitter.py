@@ -63,7 +63,7 @@ class Splitter:
                 if self._lost_at < 0:
                     self._lost_at, self._lost_code = self._begin + at, code
             else:
-                self._settle(found, self._begin + at)
+                self._settle(found, self._begin + at, is_before_frame=True)
                 start, frame = self._begin + at, bytes(buffer[at : at + size])
                 found.append(Piece(start, start + size, frame, ""))
                 self.frames += 1
@@ -72,12 +72,14 @@ class Splitter:
         del buffer[:at]
         self._begin += at
         if is_end:
-            self._settle(found, self._begin)
+            self._settle(found, self._begin, is_before_frame=False)
         return found
 
-    def _settle(self, found: list[Piece], at: int) -> None:
+    def _settle(self, found: list[Piece], at: int, *, is_before_frame: bool) -> None:
         """Tell the damage that ends here."""
         if self._lost_at >= 0:
+            if is_before_frame and self._lost_code == "frame-incomplete":
+                self._lost_code = "frame-size-wrong"  # it did not end within a frame: one follows
             found.append(Piece(self._lost_at, at, b"", self._lost_code))
             self.damage[self._lost_code] += 1
             self.lost_bytes += at - self._lost_at

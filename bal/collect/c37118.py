@@ -1,6 +1,7 @@
 """What the guard asks of a message of C37.118 frames: that it begins with a whole configuration."""
 
 from bal.c37118.frame import CFG_2, CFG_3, CLAUSE, SIZE_MIN, SYNC, head
+from bal.c37118.splitter import split
 from bal.errors import Rejected
 
 
@@ -16,7 +17,9 @@ def check(raw: bytes) -> None:
     size = raw[2] << 8 | raw[3]
     if size > len(raw):
         text = f"FRAMESIZE of the first frame is {size}, the message has {len(raw)} bytes"
-        raise Rejected("frame-incomplete", text, field="/frames/0", clause=CLAUSE)
+        is_beyond = any(piece.frame for piece in split(raw))  # then it is no end that is missing
+        code = "frame-size-wrong" if is_beyond else "frame-incomplete"
+        raise Rejected(code, text, field="/frames/0", clause=CLAUSE)
     if size < SIZE_MIN:
         text = f"FRAMESIZE of the first frame is {size}; the shortest frame has {SIZE_MIN}"
         raise Rejected("frame-size-wrong", text, field="/frames/0", clause=CLAUSE)

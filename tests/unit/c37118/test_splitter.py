@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +97,15 @@ def test_a_wrong_size_does_not_hold_up_the_stream() -> None:
     assert number < 6
     assert found[0].code == "frame-size-wrong"
     assert [piece.frame for piece in found[1:]] == [frame(LAYOUT, n) for n in range(number + 1)]
+
+
+@pytest.mark.parametrize("behind", [1, 2, 5, 7])
+def test_a_size_beyond_frames_that_follow_is_wrong_however_few_they_are(behind: int) -> None:
+    broken = FRAMES[1][:2] + b"\xff\xff" + FRAMES[1][4:]
+    found = split(broken + b"".join(FRAMES[2 : 2 + behind]))
+    assert [piece.code for piece in found] == ["frame-size-wrong", *[""] * behind]
+    assert [piece.code for piece in split(broken)] == ["frame-incomplete"]
+    assert [piece.code for piece in split(FRAMES[1] + FRAMES[2][:-1])] == ["", "frame-incomplete"]
 
 
 @given(st.binary(max_size=300))

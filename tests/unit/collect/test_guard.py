@@ -6,8 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bal.c37118.data import Layout
+from bal.c37118.writer import config_frames
 from bal.collect.guard import Limits, guard
 from bal.errors import Rejected
+from tests.c37118_streams import config, frame
 
 BILLION_LAUGHS = (
     b'<?xml version="1.0"?>\n<!DOCTYPE a [\n<!ENTITY b "ha">\n'
@@ -258,3 +261,14 @@ def test_a_doubled_member_is_always_found(first, name, second):
     raw = f"[{json.dumps(first)},{{{member}:0,\n{member}:{json.dumps(second)}}}]".encode()
     refused = refusal(raw, "der")
     assert (refused.code, refused.line) == ("json-duplicate-key", 2)
+
+
+def test_a_frame_size_past_whole_frames_is_wrong_not_incomplete() -> None:
+    """As behind the first frame (bal/c37118/splitter.py)."""
+    of = config()
+    first, behind = b"".join(config_frames(of)), frame(Layout(of), 0)
+    wrong = first[:2] + b"\xff\xff" + first[4:]
+    for raw, code in ((wrong + behind, "frame-size-wrong"), (wrong, "frame-incomplete")):
+        with pytest.raises(Rejected) as raised:
+            guard(raw, "c37118")
+        assert raised.value.code == code

@@ -252,7 +252,7 @@ FRAMES = [frame(Layout(OF), n) for n in range(4)]
         (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), "checksum-wrong"),
         (lambda raw: raw[:2] + b"\0\0" + raw[4:], "frame-size-wrong"),
         (lambda raw: raw[:2] + b"\0\x0f" + raw[4:], "frame-size-wrong"),
-        (lambda raw: raw[:2] + b"\xff\xff" + raw[4:], "frame-incomplete"),
+        (lambda raw: raw[:2] + b"\xff\xff" + raw[4:], "frame-size-wrong"),
         (lambda raw: b"\0" + raw[1:], "sync-lost"),
         (lambda raw: seal(0, 60, BEGIN_S, 1_000_000, raw[14:-2], version=1), "time-malformed"),
         (lambda raw: seal(0, 61, BEGIN_S, 0, raw[14:-2], version=1), "frame-unexpected"),
