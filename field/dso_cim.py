@@ -14,8 +14,8 @@ from field.dso_value import (
     Register,
     Value,
     check_name,
-    check_qualities,
     decimal_text,
+    qualities_of,
     register_of,
     us_of,
 )
@@ -29,11 +29,14 @@ Refuse = Callable[[Rejected, int], None]
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read(raw: bytes, authority: str, name_type: str, refuse: Refuse) -> Iterator[tuple[int, Value]]:
+def read(
+    raw: bytes, authority: str, name_type: str, refuse: Refuse, doubt: Refuse
+) -> Iterator[tuple[int, Value]]:
     """Each value of a MeterReadings document with its line; what is none is told to `refuse`.
 
-    authority, name_type: of meters whose names come without. Raises Rejected where it is not XML,
-    has a document type, or no MeterReading.
+    doubt: told what of a value is kept otherwise than sent; authority, name_type: of meters whose
+    names come without. Raises Rejected where it is not XML, has a document type, or no
+    MeterReading.
     """
     if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw or raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise Rejected("dtd-forbidden", "a document type is not taken", clause=f"{_XML} §2.8")
@@ -59,7 +62,7 @@ def read(raw: bytes, authority: str, name_type: str, refuse: Refuse) -> Iterator
             continue
         for reading, code in _readings(element):
             try:
-                yield _line(reading), _value(meter, reading, code)
+                yield _line(reading), _value(meter, reading, code, doubt)
             except Rejected as error:
                 refuse(error, _line(reading))
 
@@ -116,7 +119,7 @@ def _ref(element: etree._Element, name: str) -> str:
     return next((str(one.get("ref", "")) for one in _children(element, name)), "")
 
 
-def _value(meter: Meter, reading: etree._Element, code: str) -> Value:
+def _value(meter: Meter, reading: etree._Element, code: str, doubt: Refuse) -> Value:
     register: Register = register_of(code)
     value = decimal_text(_text(reading, "value"), register.multiplier)
     qualities = [_ref(one, "ReadingQualityType") for one in _children(reading, "ReadingQualities")]
@@ -132,7 +135,8 @@ def _value(meter: Meter, reading: etree._Element, code: str) -> Value:
         end_us = us_of(instant)
     except OverflowError:
         raise Rejected("time-out-of-range", "the time is out of range", field="time") from None
-    return Value(meter, register.register, end_us, value, check_qualities(qualities))
+    codes = qualities_of(qualities, lambda error: doubt(error, _line(reading)))
+    return Value(meter, register.register, end_us, value, codes)
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ A function of the bytes and the centre's mapping. One bad row never costs the ot
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from bal.errors import Rejected
@@ -20,8 +22,8 @@ from field.dso_value import (
     Meter,
     Value,
     check_name,
-    check_qualities,
     decimal_text,
+    qualities_of,
     us_of,
 )
 
@@ -29,9 +31,11 @@ EXPORT_BYTES_MAX = 64 * 1024 * 1024
 ROWS_MAX = 2_000_000
 REFUSED_MAX = 1_000  # told one by one; the rest is counted
 
+_HOUR_24 = re.compile("(?=(24))")  # at each place, also of 2424
+
 
 class Refused(NamedTuple):
-    """One row, or one cell of it, that was not taken."""
+    """One row, or one cell of it, that was not taken, or not as it was sent."""
 
     line: int
     code: str
@@ -50,6 +54,10 @@ class Export:
     def refuse(self, error: Rejected, line: int) -> None:
         """Tell one row or cell that is not taken."""
         self.refused_count += 1
+        self.doubt(error, line)
+
+    def doubt(self, error: Rejected, line: int) -> None:
+        """Tell what is taken, but otherwise than it was sent."""
         if len(self.refused) < REFUSED_MAX:
             told = error.line if error.line is not None else line
             self.refused.append(Refused(told, error.code, error.field, error.text))
@@ -73,7 +81,7 @@ def read(raw: bytes, centre: Centre) -> Export:
     export = Export()
     found: Iterable[tuple[int, Value]]
     if centre.format == "cim":
-        found = dso_cim.read(raw, centre.authority, centre.name_type, export.refuse)
+        found = dso_cim.read(raw, centre.authority, centre.name_type, export.refuse, export.doubt)
     else:
         rows = _csv_rows(raw, centre) if centre.format == "csv" else _json_rows(raw, centre)
         cells: list[_Cell] = []
@@ -183,7 +191,7 @@ def _row(
             check_name(_cell(row, centre, "meter")), False, centre.name_type, centre.authority
         )
         time = _time(row, centre)
-        qualities = _qualities(row, centre)
+        qualities = _qualities(row, centre, lambda error: export.doubt(error, line))
         scales = _scales(row, centre)
     except Rejected as error:
         export.refuse(error, line)
@@ -228,13 +236,15 @@ def _number(text: str, centre: Centre) -> str:
     return number
 
 
-def _qualities(row: Mapping[str, str], centre: Centre) -> tuple[str, ...]:
+def _qualities(
+    row: Mapping[str, str], centre: Centre, doubt: Callable[[Rejected], None]
+) -> tuple[str, ...]:
     if "quality" not in centre.columns:
         return ()
     text = _cell(row, centre, "quality")
     if text in centre.qualities:
-        return check_qualities([centre.qualities[text]] if centre.qualities[text] else [])
-    return check_qualities(text.split())
+        return qualities_of([centre.qualities[text]], doubt)
+    return qualities_of(text.split(), doubt)
 
 
 # --- times --------------------------------------------------------------------------------------
@@ -244,18 +254,52 @@ def _time(row: Mapping[str, str], centre: Centre) -> datetime:
     text = _cell(row, centre, "time")
     if "date" in centre.columns:
         text = f"{_cell(row, centre, 'date')} {text}"
-    try:
-        if centre.time_format:
-            time = datetime.strptime(text, centre.time_format)  # noqa: DTZ007 - its zone follows
-        else:
-            time = datetime.fromisoformat(text)
-    except ValueError:
+    time = _parsed(text, centre) or _end_of_day(text, centre)
+    if time is None:
         sentence = "the time is not of the form that centre.toml has"
-        raise Rejected("time-malformed", sentence, field="time") from None
+        raise Rejected("time-malformed", sentence, field="time")
     if time.tzinfo is None and centre.zone is None:
         text = "the time has no offset from UTC, and the centre no zone"
         raise Rejected("time-without-offset", text, field="time")
     return time
+
+
+def _parsed(text: str, centre: Centre) -> datetime | None:
+    with suppress(ValueError):
+        if centre.time_format:
+            return datetime.strptime(text, centre.time_format)  # noqa: DTZ007 - its zone follows
+        return datetime.fromisoformat(text)
+    return None
+
+
+def _end_of_day(text: str, centre: Centre) -> datetime | None:
+    """The midnight at the end of a date whose hour is 24 (ISO 8601-1 §4.3.8.1); None: it has none.
+
+    Where the hour stands in the text the centre's own form says: it is the 24 that reads as hour
+    23 of a day when 23 stands there, and as hour 0 of the same day when 00 does.
+    """
+    for found in _HOUR_24.finditer(text):
+        last, first = (
+            _parsed(text[: found.start()] + hour + text[found.end(1) :], centre)
+            for hour in ("23", "00")
+        )
+        if (
+            first is None
+            or last != first + timedelta(hours=23)
+            or (first.hour, first.minute, first.second, first.microsecond) != (0, 0, 0, 0)
+        ):
+            continue
+        try:
+            end = first + timedelta(days=1)
+            # Where the clocks are put back at midnight, that day's end is the earlier of the two.
+            return end if end.tzinfo or centre.zone is None else _utc(end, centre)
+        except OverflowError:
+            raise Rejected("time-out-of-range", "the time is out of range", field="time") from None
+    return None
+
+
+def _utc(local: datetime, centre: Centre) -> datetime:
+    return local.replace(tzinfo=centre.zone, fold=0).astimezone(UTC)
 
 
 def _timed(cells: list[_Cell], centre: Centre, export: Export) -> Iterable[tuple[int, Value]]:

@@ -4,7 +4,7 @@ The field knows the platform by its wires only, so these few tables of IEC 61968
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from bal.errors import Rejected
 SECOND_US = 1_000_000
 TEXT_LENGTH_MAX = 256  # characters of a meter's name or one cell
 QUALITIES_MAX = 16
+QUESTIONABLE = "0.10.0"  # by whom is not said; category questionable, of no sort in particular
 YEARS = range(1970, 2201)
 
 READING_TYPE = "IEC 61968-9 annex C"
@@ -117,13 +118,25 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_qualities(codes: Sequence[str]) -> tuple[str, ...]:
-    """The codes as a sorted set. Raises Rejected("quality-malformed")."""
-    found = sorted({code.strip() for code in codes} - {""})
-    if len(found) > QUALITIES_MAX or any(_QUALITY.fullmatch(code) is None for code in found):
-        text = "a quality is system.category.index (IEC 61968-9 annex D)"
+def qualities_of(words: Sequence[str], doubt: Callable[[Rejected], None]) -> tuple[str, ...]:
+    """The codes among `words` as a sorted set; for any other word `QUESTIONABLE` stands.
+
+    A value whose status nobody knows is a value still: it is kept, and the word told to `doubt`.
+    Raises Rejected("quality-malformed") for more of them than a value may have.
+    """
+    sent = {word.strip() for word in words} - {""}
+    found = {word for word in sent if _QUALITY.fullmatch(word) is not None}
+    if found != sent:
+        text = (
+            "a status is neither system.category.index (IEC 61968-9 annex D) nor a word of"
+            f" centre.toml; the value is kept as questionable, {QUESTIONABLE}"
+        )
+        doubt(Rejected("quality-malformed", text, field="quality"))
+        found.add(QUESTIONABLE)
+    if len(found) > QUALITIES_MAX:
+        text = f"a value has at most {QUALITIES_MAX} qualities"
         raise Rejected("quality-malformed", text, field="quality")
-    return tuple(found)
+    return tuple(sorted(found))
 
 
 def us_of(instant: datetime) -> int:

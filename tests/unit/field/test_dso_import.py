@@ -103,8 +103,10 @@ def test_a_bad_row_never_costs_the_others(tmp_path: Path) -> None:
     found = read(csv(rows), centre(tmp_path, WIDE))
     assert told(found) == [
         ("M1", REVERSE, "2026-01-15T10:15:00Z", "500"),
+        ("M1", ENERGY, "2026-01-15T10:45:00Z", "100"),
         ("M9", ENERGY, "2026-01-15T10:45:00Z", "100"),
     ]
+    assert [one.qualities for one in found.values] == [(), ("0.10.0",), ()]
     assert [(one.line, one.code) for one in found.refused] == [
         (2, "value-not-decimal"), (3, "time-malformed"), (4, "name-invalid"),
         (5, "value-not-decimal"), (7, "quality-malformed"), (8, "member-missing"),
@@ -128,6 +130,78 @@ def test_days_of_25_and_23_hours_without_offsets(tmp_path: Path, day, slots) -> 
     assert [one.end_us for one in found.values] == [
         int(end.timestamp()) * 1_000_000 for end in ends
     ]
+
+
+@pytest.mark.parametrize(("day", "slots"), [((2026, 10, 25), 100), ((2026, 3, 29), 92),
+                                            ((2026, 1, 15), 96), ((2024, 12, 24), 96)])  # fmt: skip
+def test_midnight_at_a_days_end_may_be_24_00(tmp_path: Path, day, slots) -> None:
+    rows, ends = day_rows(datetime(*day), slots=slots)  # noqa: DTZ001
+    head, _, last = rows.rpartition("\n")
+    _, _, _, *rest = last.split(";")
+    row = ";".join(["M1", f"{datetime(*day):%d/%m/%Y}", "24:00", *rest])  # noqa: DTZ001
+    found = read(csv(f"{head}\n{row}"), centre(tmp_path, WIDE))
+    assert found.refused == []
+    assert [one.end_us for one in found.values] == [
+        int(end.timestamp()) * 1_000_000 for end in ends
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "end"),
+    [
+        ("%Y%m%d%H%M", "202412242400", "2024-12-24T22:00:00Z"),
+        ("%d.%m.%y %H:%M:%S", "31.12.24 24:00:00", "2024-12-31T22:00:00Z"),
+        ("", "2026-01-15T24:00:00", "2026-01-15T22:00:00Z"),
+        ("", "2026-01-15T24:00+01:00", "2026-01-15T23:00:00Z"),
+        ("", "2026-01-15T24:00Z", "2026-01-16T00:00:00Z"),
+        ("%Y-%m-%d %H:%M", "2026-01-15 24:15", ""),
+        ("%Y-%m-%d %H:%M", "2026-01-24 25:00", ""),
+        ("%Y-%m-%d %H:%M:%S", "2026-01-15 12:24:24", "2026-01-15T10:24:24Z"),
+        ("%Y-%m-%d %I:%M %p", "2026-01-15 24:00 AM", ""),
+        ("%Y-%m-%d %H:%M", "9999-12-31 24:00", ""),
+    ],
+)
+def test_hour_24_in_any_form(tmp_path: Path, form: str, text: str, end: str) -> None:
+    toml = LONG.replace("[columns]", f'time_format = "{form}"\nzone = "Europe/Athens"\n[columns]')
+    sent = {"pod": "1", "ts": text, "channel": "import", "v": "1"}
+    found = read(json.dumps({"readings": [sent]}).encode(), centre(tmp_path, toml))
+    assert [rfc3339(one.end_us) for one in found.values] == ([end] if end else [])
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "end"),
+    [  # clocks that change at midnight: forward, so that it never shows, and back, so twice
+        ("Asia/Beirut", "28/03/2026", "2026-03-28T22:00:00Z"),
+        ("America/Havana", "31/10/2026", "2026-11-01T04:00:00Z"),
+    ],
+)
+def test_a_day_ends_where_the_clocks_change_at_midnight(
+    tmp_path: Path, zone: str, day: str, end: str
+) -> None:
+    toml = WIDE.replace("Europe/Athens", zone)
+    found = read(csv(f"M1;{day};24:00;1;;OK\n"), centre(tmp_path, toml))
+    assert [rfc3339(one.end_us) for one in found.values] == [end]
+
+
+def test_an_unknown_status_leaves_the_value_and_is_told(tmp_path: Path) -> None:
+    rows = "M1;15/01/2026;12:15;0,1;0,2;SUSPECT\nM1;15/01/2026;12:30;0,1;;2.5.256 odd\n"
+    found = read(csv(rows), centre(tmp_path, WIDE))
+    assert [one.qualities for one in found.values] == [("0.10.0",), ("0.10.0",),
+                                                       ("0.10.0", "2.5.256")]  # fmt: skip
+    assert [(one.line, one.code) for one in found.refused] == [
+        (2, "quality-malformed"), (3, "quality-malformed"),
+    ]  # fmt: skip
+    assert found.refused_count == 0
+    assert "SUSPECT" not in found.refused[0].text
+
+
+def test_an_unknown_quality_in_cim_leaves_the_value(tmp_path: Path) -> None:
+    value = Value(Meter("M"), ENERGY, 1_768_471_200_000_000, "210", ("3.8.0",))
+    raw = dso_cim.document([value]).replace(b"3.8.0", b"ESTIMATED")
+    found = read(raw, centre(tmp_path, 'format = "cim"\n'))
+    assert [one.qualities for one in found.values] == [("0.10.0",)]
+    assert [one.code for one in found.refused] == ["quality-malformed"]
+    assert found.refused_count == 0
 
 
 def test_half_of_the_hour_that_comes_twice_is_not_guessed(tmp_path: Path) -> None:
@@ -233,7 +307,7 @@ def test_cim_that_was_written_is_read_as_it_was(values: list[Value]) -> None:
     values.sort(key=lambda one: one.meter)
     refused: list[Rejected] = []
     for raw in (dso_cim.document(values), dso_cim.write(values, message_id="1", made_us=0)):
-        found = [v for _, v in dso_cim.read(raw, "", "", lambda e, _: refused.append(e))]
+        found = [v for _, v in dso_cim.read(raw, "", "", *[lambda e, _: refused.append(e)] * 2)]
         assert sorted(found, key=repr) == sorted(values, key=repr)
     assert refused == []
 
