@@ -16,10 +16,13 @@ from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
 from bal.harmonise import FORMATS, MeterNames, event_type, harmonise
+from bal.harmonise.c37118_words import doubts
 from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
 from bal.recognition import Known, recognise, uncommented
-from bal.wording import channel, register
+from bal.wording import channel, quality, register
 
+LEFT_OUT = frozenset({"data-not-usable", "value-absent"})  # codes of values that are not taken
+NOT_READ = frozenset({"element-not-mapped", "frame-not-mapped", "member-unknown"})
 NOBODY = MeterNames(None, ())  # no device is named: the sender's own
 
 
@@ -39,6 +42,16 @@ class Seen:
     verbatim: tuple[tuple[str, str], ...]  # of an event: member, text as sent
     findings: tuple[str, ...]  # codes of what is doubtful about it
     place: "Place | None"  # of the evidence
+    why: tuple[str, ...] = ()  # of a phasor: for what it is questionable, in words
+
+
+def quality_of(one: Seen) -> str:
+    """Its quality in words; of a phasor with what its PMU says is doubtful."""
+    words = quality(one.quality, one.rank)
+    if one.kind != "phasors":
+        return words
+    words = words.replace("by the meter", "by the PMU")
+    return f"{words}: {', '.join(one.why)}" if one.why else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,11 @@ class Inspected:
     whole: bool = False  # refused as a whole: nothing of it is taken
     known: str = ""  # of what has no known format: what it is
     do: str = ""  # what its author does about that
+
+    @property
+    def left_out(self) -> list[Finding]:
+        """Findings on values that are not taken."""
+        return [one for one in self.findings if one.code in LEFT_OUT]
 
     @property
     def values(self) -> int:
@@ -321,10 +339,13 @@ def _texts(verbatim: object) -> Iterator[tuple[str, str]]:
 def _of_frame(frame: PhasorFrame, place: Place | None) -> Iterator[Seen]:
     """Each channel of a frame by itself."""
     said = frame.quality if frame.quality != ("0.0.0",) else ()
-    for one in jcs.decode(frame.data)["readings"]:
-        what, unit = channel(one["component"], one["measurand"], one["phase"])
+    decoded = jcs.decode(frame.data)
+    is_sogno = "stat" not in decoded
+    why = () if is_sogno else doubts(int(decoded["stat"], 16), int(decoded["timeQuality"], 16))
+    for one in decoded["readings"]:
+        what, unit = channel(one["component"], one["measurand"], one["phase"], is_sogno=is_sogno)
         code = f"{one['measurand']}.{one['phase']}.{one['component']}"
         yield Seen(
             "phasors", code, what, frame.time_us, frame.time_us, one["data"], unit,
-            said, Rank.MEASURED, (), (), place,
+            said, Rank.MEASURED, (), (), place, why,
         )  # fmt: skip

@@ -21,11 +21,17 @@ _PHASES = {
     "zero": "zero sequence", "positive": "positive sequence", "negative": "negative sequence",
     "unstated": "phase not stated", "none": "of no phase",
 }  # fmt: skip
-_CHANNELS = {
+_SOGNO = {  # what its format adds to the words of C37.118
     "voltmagnitude": "voltage, magnitude (RMS, to ground)",
-    "voltangle": "voltage, angle",
     "currmagnitude": "current, magnitude (RMS)",
+    "voltangle": "voltage, angle",
     "currangle": "current, angle",
+}
+_CHANNELS = {
+    "voltmagnitude": "voltage phasor, magnitude",
+    "voltangle": "voltage phasor, angle",
+    "currmagnitude": "current phasor, magnitude",
+    "currangle": "current phasor, angle",
     "activepower": "active power",
     "reactivepower": "reactive power",
     "apparentpower": "apparent power",
@@ -87,11 +93,16 @@ def register(code: str, base: str = "", unit: str = "") -> str:
     return ", ".join(filter(None, (words, _PHASES.get(phase, phase))))
 
 
-def channel(component: str, measurand: str, phase: str) -> tuple[str, str]:
-    """What a channel of a phasor frame is, and its unit."""
+def channel(
+    component: str, measurand: str, phase: str, *, is_sogno: bool = False
+) -> tuple[str, str]:
+    """What a channel of a phasor frame is, and its unit; is_sogno: by the words of that format."""
     known = MEASURANDS.get(measurand) or FURTHER.get(measurand)
-    what = _CHANNELS.get(measurand, measurand)
-    return f"{what}, {_PHASES.get(phase, phase)}, at {component}", known.unit if known else ""
+    what = (_SOGNO.get(measurand, "") if is_sogno else "") or _CHANNELS.get(measurand, measurand)
+    words = [what] if phase == "none" else [what, _PHASES.get(phase, phase)]
+    # C37.118 has one frequency a PMU, without a name of its own
+    words += [] if component in {"FREQ", "DFREQ"} and phase == "none" else [f"at {component}"]
+    return ", ".join(words), known.unit if known else ""
 
 
 def quality(codes: tuple[str, ...], rank: Rank) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE_BYTES_MAX = 64 * 1024 * 1024  # what is longer is no message by a factor of ten
 EPILOG = """
-exit code: 0 all is taken, 1 something is refused, 3 wrong use
+exit code: 0 all is taken, 1 something is refused or left out, 3 wrong use
 
 what only a platform knows is not judged: whether the sender may speak for the devices, and what
 was sent before
@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Explain each file; 1 where something is refused. Raises Stop("usage")."""
+    """Explain each file; 1 where something is not taken. Raises Stop("usage")."""
     from bal.harmonise import FORMATS  # noqa: PLC0415 - as infra/cli.py
     from bal.inspection import guess, inspect  # noqa: PLC0415
     from infra.system_clock import SystemClock  # noqa: PLC0415
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             if form is None
             else inspect(raw, form, received_us=now_us)
         )
-        refused = refused or bool(told.refused)
+        refused = refused or bool(told.refused or told.left_out or not told.taken)
         advices = advice_of(told)
         if arguments.json:
             from infra.inspect_json import as_json  # noqa: PLC0415

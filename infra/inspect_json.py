@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bal.inspection import Device, Inspected, Seen
+from bal.inspection import Device, Inspected, Seen, quality_of
 from bal.model import Finding, Rank
 from bal.times import rfc3339
-from bal.wording import quality
 
 
 def as_json(
@@ -56,7 +55,7 @@ def _seen(one: Seen) -> dict[str, Any]:
         **when,
         **result,
         "quality": list(one.quality),
-        "quality_in_words": quality(one.quality, one.rank),
+        "quality_in_words": quality_of(one),
         "rank": Rank(one.rank).name.lower(),
         **({"verbatim": verbatim} if verbatim else {}),
         "findings": list(one.findings),

@@ -10,9 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from bal.harmonise import FORMATS
-from bal.inspection import NOBODY, Device, Inspected, Place, Seen, is_text
+from bal.inspection import (
+    LEFT_OUT,
+    NOBODY,
+    NOT_READ,
+    Device,
+    Inspected,
+    Place,
+    Seen,
+    is_text,
+    quality_of,
+)
 from bal.model import Finding
-from bal.wording import period, quality
+from bal.wording import period
 
 DEVICES_SHOWN = 10
 REGISTERS_SHOWN = 12  # of a device
@@ -65,8 +75,11 @@ def _show(
     if len(told.devices) > shown:
         more = len(told.devices) - shown
         console.print(f"\n… and {_many(more, 'more device')} ({_ALL})")
+    doubtful = [one for one in told.findings if one.code not in LEFT_OUT | NOT_READ]
     for title, found in (
-        ("Doubtful, taken all the same", told.findings),
+        ("Doubtful, taken all the same", doubtful),
+        ("Not read, kept as evidence", [one for one in told.findings if one.code in NOT_READ]),
+        ("Left out", told.left_out),
         ("Refused as a whole" if told.whole else "Refused", told.refused),
     ):
         _findings(console, name, title, found, advice, everything=everything)
@@ -86,13 +99,15 @@ def _many(number: int, what: str) -> str:
 def _summary(told: Inspected) -> str:
     if told.whole:
         return "would be refused as a whole: nothing of it is taken."
+    left_out = f", {_many(len(told.left_out), 'finding')} on what is left out"
+    left_out = left_out if told.left_out else ""
     if not told.taken:
-        return f"nothing would be taken, {len(told.refused):,} refused."
+        return f"nothing would be taken, {len(told.refused):,} refused{left_out}."
     events = told.taken - told.values
     kept = f" and {_many(events, 'event')} without a value" if events else ""
     return (
         f"{_many(told.values, 'value')}{kept} of {_many(len(told.devices), 'device')} would be"
-        f" taken, {len(told.refused):,} refused; {_many(len(told.findings), 'finding')}."
+        f" taken, {len(told.refused):,} refused{left_out}; {_many(len(told.findings), 'finding')}."
     )
 
 
@@ -171,7 +186,7 @@ def _value(one: Seen) -> str:
 
 
 def _quality(one: Seen, *, everything: bool) -> str:
-    told = [quality(one.quality, one.rank)]
+    told = [quality_of(one)]
     sent = [f"{name} “{text}”" for name, text in one.verbatim if text != one.code]
     shown = sent if everything else sent[:TEXTS_SHOWN]
     more = [f"and {len(sent) - len(shown)} more texts"] if len(sent) > len(shown) else []

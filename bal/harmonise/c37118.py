@@ -28,7 +28,8 @@ from bal.c37118.frame import (
 )
 from bal.c37118.splitter import Piece, split
 from bal.errors import Rejected
-from bal.harmonise.c37118_channels import Channels, names_of, qualities
+from bal.harmonise.c37118_channels import QUESTIONABLE, Channels, names_of, qualities
+from bal.harmonise.c37118_words import CLOCK_FAILS, doubts
 from bal.harmonise.names import CommitParts, Resolve
 from bal.harmonise.parts import cut
 from bal.harmonise.phasors import readings_form
@@ -130,6 +131,10 @@ def _kind(frame: bytes) -> int:
     return frame[1] >> 4 & 7
 
 
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
+
+
 def _field(place: int, pmu: int | None = None) -> str:
     """Where in a message: its frames, and what is none, from 0, and the PMUs of each."""
     return f"/frames/{place}" if pmu is None else f"/frames/{place}/pmus/{pmu}"
@@ -190,6 +195,7 @@ class _Reading:
         ]
         self._not_usable: Counter[int] = Counter()  # frames, by PMU
         self._absent: Counter[int] = Counter()  # values, by PMU
+        self._doubts: dict[int, Counter[str]] = {}  # frames by PMU, and what makes them doubtful
         self._clock_failed = 0  # frames
         self._others: Counter[int] = Counter()  # frames of no use here, by kind
         self._again: set[bytes] = set()
@@ -250,6 +256,8 @@ class _Reading:
                 if not texts:
                     continue
             codes = qualities(stat, time_quality)
+            if QUESTIONABLE in codes:
+                self._doubts.setdefault(number, Counter()).update(doubts(stat, time_quality))
             raw = (
                 f'{{"quality":{_codes(codes)},"readings":{form % tuple(texts)},"stat":"{stat:04x}"'
                 f',"time":"{time}","timeQuality":"{time_quality:02x}"}}'
@@ -261,16 +269,24 @@ class _Reading:
         """What was counted, once a message and PMU."""
         told = self._told
         for number, count in self._not_usable.items():
-            text = f"{count} frames whose STAT says that their values are not to be used: left out"
+            text = (
+                f"{_frames(count)} whose STAT says that their values are not to be used: left out"
+            )
             told.doubt("data-not-usable", text, f"/pmus/{number}")
+        for number, reasons in self._doubts.items():
+            reasons.pop(CLOCK_FAILS, None)  # told below, once a message
+            for reason, count in reasons.items():
+                text = f"{_frames(count)} questionable by STAT or time quality: {reason}"
+                told.doubt("frame-questionable", text, f"/pmus/{number}")
         for number, count in self._absent.items():
-            text = f"{count} values are absent (NaN, infinite, or 8000 hex): left out"
+            are = "1 value is" if count == 1 else f"{count} values are"
+            text = f"{are} absent (NaN, infinite, or 8000 hex): left out"
             told.doubt("value-absent", text, f"/pmus/{number}")
         if self._clock_failed:
-            text = f"{self._clock_failed} frames whose time quality says that their clock failed"
+            text = f"{_frames(self._clock_failed)} whose time quality says that the clock failed"
             told.doubt("clock-failed", text, "/frames", CLAUSE)
         for kind, count in self._others.items():
-            text = f"{count} frames of kind {KINDS[kind]}: kept as evidence only"
+            text = f"{_frames(count)} of kind {KINDS[kind]}: kept as evidence only"
             told.doubt("frame-not-mapped", text, "/frames", CLAUSE)
         if self._stream.config.kind == CFG_3 and self.frames:
             self._tell_scales()

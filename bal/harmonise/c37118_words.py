@@ -1,5 +1,7 @@
 """STAT and the time quality of IEEE C37.118.2 in words (§6.2.2, §6.3; tables 3, 4, 7)."""
 
+from functools import lru_cache
+
 from bal.c37118.data import (
     BY_ARRIVAL,
     CONFIG_CHANGE,
@@ -32,8 +34,10 @@ _MESSAGE_ERRORS = {
 }  # fmt: skip
 _REASON, _UNLOCKED_BITS = 0xF, 0x30
 _TIME_QUALITY_MAX = 8  # as bal/harmonise/c37118_channels.py: above it a value is questionable
+CLOCK_FAILS = "clock failed"
 
 
+@lru_cache(maxsize=4096)
 def doubts(stat: int, time_quality: int) -> tuple[str, ...]:
     """Why values are questionable: what docs/spec/c37118.md has under Quality."""
     found = [_ERRORS[(stat & DATA_ERROR) >> 14]]
@@ -79,6 +83,6 @@ def _message_time(time_quality: int) -> str:
     if code == 0:
         return "clock locked to UTC"
     if code == CLOCK_FAILED:
-        return "clock failed"
+        return CLOCK_FAILS
     within = _MESSAGE_ERRORS.get(code)
     return f"time within {within} of UTC" if within else f"time quality {code}, which is reserved"

@@ -150,6 +150,7 @@ def test_stat_and_time_become_quality(
     assert list(found.frames[0].quality) == codes
     assert (said["stat"], said["timeQuality"]) == (f"{stat:04x}", f"{quality:02x}")
     told = ["clock-failed"] if quality & 15 == 15 else []
+    told = told or ["frame-questionable"] * ("1.10.0" in codes)
     assert [one.code for one in found.findings] == told
 
 
@@ -162,7 +163,22 @@ def test_values_that_are_not_to_be_used_are_left_out(read: Take, stat: int) -> N
     assert len(found.frames) == 1
     [told] = found.findings
     assert (told.code, told.field) == ("data-not-usable", "/pmus/0")
-    assert told.text.startswith("1 frames")
+    assert told.text.startswith("1 frame whose STAT")
+
+
+def test_why_frames_are_questionable_is_told_once_a_reason(read: Take) -> None:
+    of = config()
+    layout = Layout(of)
+    stats = [0x2000, 0x3000, 0x2000, 0]
+    data = [frame(layout, n, stat=stat) for n, stat in enumerate(stats)]
+    found = read(b"".join([*config_frames(of), *data]))
+    assert len(found.frames) == 4
+    assert [(one.code, one.severity, one.field, one.text) for one in found.findings] == [
+        ("frame-questionable", "warning", "/pmus/0",
+         "3 frames questionable by STAT or time quality: not synchronised"),
+        ("frame-questionable", "warning", "/pmus/0",
+         "1 frame questionable by STAT or time quality: sorted by arrival"),
+    ]  # fmt: skip
 
 
 def test_absent_values_are_left_out(read: Take) -> None:

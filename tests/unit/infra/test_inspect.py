@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bal.c37118.data import Layout
+from bal.c37118.writer import config_frames
 from bal.harmonise import FORMATS
 from bal.inspection import guess, inspect
 from infra.cli import main
 from infra.inspect_text import printable
+from tests.c37118_streams import config, frame
 
 ROOT = Path(__file__).resolve().parents[3]
 ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
@@ -230,6 +233,37 @@ def test_what_is_of_no_format_is_told_as_what_it_is(run: Run, raw: bytes, what: 
     assert "MeterReadings" not in told
     code, text = run("--json", m=raw)
     assert (code, json.loads(text)["format"]) == (1, "")
+
+
+def c37118(*stats: int) -> bytes:
+    of = config()
+    layout = Layout(of)
+    data = [frame(layout, n, stat=stat) for n, stat in enumerate(stats)]
+    return b"".join([*config_frames(of), *data])
+
+
+def test_what_is_left_out_is_not_told_as_taken(run: Run) -> None:
+    code, told = run(m=c37118(0x8000))
+    assert code == 1
+    assert "Left out: 1\n" in told
+    assert "Doubtful, taken" not in told
+    assert "1 frame whose STAT says" in " ".join(told.split())
+    assert told.endswith("nothing would be taken, 0 refused, 1 finding on what is left out.\n")
+    code, told = run(m=c37118(0x8000, 0))
+    assert (code, "Left out: 1\n" in told) == (1, True)
+
+
+def test_phasors_of_c37118_are_told_by_its_own_words(run: Run) -> None:
+    code, told = run(m=c37118(0x2000))
+    assert code == 0
+    assert "voltage phasor, magnitude, phase not stated, at VA" in told
+    assert "RMS" not in told
+    assert "\n  frequency\n" in told
+    assert "\n  rate of change of frequency\n" in told
+    assert "questionable by the PMU: not synchronised" in told
+    assert "frame-questionable" in told
+    assert "the meter" not in told
+    assert "valid by the PMU" in run(m=c37118(0))[1]
 
 
 def test_a_capture_goes_to_the_command_that_reads_it(shared_data: Path, run: Run) -> None:
