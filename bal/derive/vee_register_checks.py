@@ -1,7 +1,7 @@
 """The checks of registers that count, and of what several registers say together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 from bal.derive.vee_day import Day, Series, Shown, phases
 from bal.derive.vee_found import Found, rows_of, told
@@ -15,9 +15,9 @@ _KWH = 1_000_000  # thousandths of a Wh
 _RESOLUTION_MAX = _KWH  # of a register: no meter shows less
 _INTERVAL_RESOLUTION_MAX = _KWH // 10
 
-# IEC 61968-9 annex C, phases: none, and all three; A, B, C
-_TOTALS = ("0", "224")
-_SINGLE = ("128", "64", "32")
+# IEC 61968-9 annex C, phases: none, all three, and all three to neutral; A, B, C; each to neutral
+_TOTALS = ("0", "224", "225")
+_SINGLES = (("128", "64", "32"), ("129", "65", "33"))
 
 _INSTANT_RANGES = {  # in thousandths: what no instrument on the grid shows but by a fault
     "Hz": (40_000, 70_000),
@@ -136,10 +136,11 @@ def check_phases(day: Day, rules: VeeRules) -> list[tuple[str, Found]]:
             by_rest.setdefault(rest, {})[phase] = series
     found: list[tuple[str, Found]] = []
     for several in by_rest.values():
-        single = [several[phase] for phase in _SINGLE if phase in several]
-        for total in (several[phase] for phase in _TOTALS if phase in several):
+        totals = [several[phase] for phase in _TOTALS if phase in several]
+        for total, phases_of in product(totals, _SINGLES):
+            single = [several[phase] for phase in phases_of if phase in several]
             alike = {(one.slot_s, len(one.slots)) for one in [*single, total]}
-            if len(single) == len(_SINGLE) and len(alike) == 1:
+            if len(single) == len(phases_of) and len(alike) == 1:
                 found += [(total.register, one) for one in _phases_of(total, single, rules)]
     return found
 

@@ -300,22 +300,32 @@ def test_sum_with_a_gap_is_not_judged() -> None:
     assert check_sum(series(rows), RULES) == []
 
 
-def test_phases_come_to_the_total() -> None:
-    def phase(code: int) -> str:
-        return QUARTERS.replace(".0.0.0.72.0", f".0.{code}.0.72.0")
+def phase(code: int) -> str:
+    return QUARTERS.replace(".0.0.0.72.0", f".0.{code}.0.72.0")
 
+
+@pytest.mark.parametrize("codes", [(128, 64, 32), (129, 65, 33)])  # A; A to neutral
+@pytest.mark.parametrize("total", [0, 224, 225])
+def test_phases_come_to_the_total(codes: tuple[int, ...], total: int) -> None:
     assert phase(128).split(".")[14] == "128"
-    rows = quarters(["3000"] * 96)
-    for at, code in enumerate((128, 64, 32)):
+    rows = quarters(["3000"] * 96, register=phase(total))
+    for at, code in enumerate(codes):
         rows += quarters(["1000"] * 96, first=1000 * (at + 1), register=phase(code))
     assert check_phases(the_day(rows), RULES) == []
     rows = [one for one in rows if one.index != 3005]
     assert check_phases(the_day(rows), RULES) == []  # nothing to hold it against
-    rows += [a_row(4000, BEGIN + 5 * QUARTER_US, "1031", register=phase(32))]
+    rows += [a_row(4000, BEGIN + 5 * QUARTER_US, "1031", register=phase(codes[-1]))]
     [(register, found)] = check_phases(the_day(rows), RULES)
-    assert (register, found.code) == (QUARTERS, "phases-differ")
+    assert (register, found.code) == (phase(total), "phases-differ")
     assert found.rows == (5, 1005, 2005, 4000)
     assert "by 31" in found.text
+
+
+def test_phases_of_both_sorts_are_not_mixed() -> None:
+    rows = quarters(["3000"] * 96)
+    for at, code in enumerate((128, 65, 33)):  # A, but B and C to neutral
+        rows += quarters(["5000"] * 96, first=1000 * (at + 1), register=phase(code))
+    assert check_phases(the_day(rows), RULES) == []
 
 
 def test_range_of_an_instant() -> None:
