@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bal.errors import Rejected
-from bal.harmonise import c37118, cim, der, espi, pmu, sep2, sunspec, vde2418
+from bal.harmonise import c37118, cim, der, espi, pmu, sep2, slots, sunspec, vde2418
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.model import Finding, Harmonised, Subject
 from bal.trust import NO_TRUST, Trust
@@ -72,9 +72,10 @@ def harmonise(
     platform: the platform's own subject, of the bytes between devices; sender: the credential's
     own subject, of the bytes in which no device could be named. The parts are consecutive and
     cover `raw`.
-    received_us: when it was accepted, for what the standard gives no time (`_UNTIMED`); None
-    where nobody knows, and then that is refused. trust: whose signatures are believed, of formats
-    that have their own (`_SIGNED`); None judges no signer, for people who look at a message.
+    received_us: when it was accepted, for what the standard gives no time (`_UNTIMED`), and to tell
+    of times that lie ahead; None where nobody knows, and then the former is refused.
+    trust: whose signatures are believed, of formats that have their own (`_SIGNED`); None judges no
+    signer, for people who look at a message.
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
@@ -85,6 +86,8 @@ def harmonise(
     more: dict[str, object] = {"received_us": received_us} if form in _UNTIMED else {}
     if form in _SIGNED:
         more["trust"] = trust
-    return read(
+    found = read(
         raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts, **more
     )
+    slots.tell(found, raw, received_us)
+    return found

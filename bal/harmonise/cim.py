@@ -13,6 +13,17 @@ from typing import NamedTuple
 from bal.errors import Rejected
 from bal.harmonise import cim_scan, cim_xml, reading_type, record
 from bal.harmonise.cim_around import Around, check
+from bal.harmonise.cim_doubts import (
+    CLAUSE,
+    CLAUSE_READING,
+    MISSED,
+    NINETEEN,
+    PLACES,
+    Doubt,
+    Doubts,
+    quality_doubts,
+    unmapped,
+)
 from bal.harmonise.cim_event import Events
 from bal.harmonise.cim_tree import Name
 from bal.harmonise.cim_xml import MeterReading, Said, Sent
@@ -26,10 +37,7 @@ from bal.harmonise.record import Origin, Shape, Slot
 from bal.harmonise.report import Report
 from bal.model import Digest, Draft, Finding, Harmonised, Rank, Subject
 
-CLAUSE = "IEC 61968-9 MeterReadings"
-CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
-CLAUSE_READING = "IEC 61968-9 MeterReadings Reading"
-
+IGNORED_MAX = 32  # elements of other names that one message tells of
 NAMES_KEPT_MAX = 1 << 16
 NAMES_KEPT_LENGTH_MAX = 512  # characters as sent: spaces around a name have no limit of their own
 
@@ -111,16 +119,13 @@ def _checked(sent_mrid: str | None, sent: tuple[Name, ...]) -> MeterNames:
     return checked
 
 
-_Doubts = tuple[tuple[str, str], ...]  # code and text of what is doubtful about one reading
-
-
 class _Kind(NamedTuple):
     """What a ReadingType and qualities come to."""
 
     type: ReadingType
     quality: Quality
     shape: Shape
-    doubts: _Doubts
+    doubts: Doubts
 
 
 class _Period(NamedTuple):
@@ -128,7 +133,7 @@ class _Period(NamedTuple):
 
     begin: Instant
     end: Instant
-    doubts: _Doubts = ()
+    doubts: Doubts = ()
 
 
 class _Case(NamedTuple):
@@ -137,7 +142,7 @@ class _Case(NamedTuple):
     slot: Slot
     multiplier: int
     rank: Rank
-    doubts: _Doubts
+    doubts: Doubts
 
 
 @dataclass(slots=True)
@@ -149,6 +154,7 @@ class _Readings:
     drafts: list[Draft] = field(default_factory=list)
     kinds: dict[tuple[str | None, tuple[str, ...]], _Kind | None] = field(default_factory=dict)
     cases: dict[Said, _Case] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)  # elements that were told
 
     def take(
         self,
@@ -161,7 +167,7 @@ class _Readings:
         for one, subject, commitment in zip(read, subjects, commitments, strict=True):
             if subject is None:
                 continue
-            if one.ignored or not one.sent:
+            if one.ignored or one.lost or not one.sent:
                 self._remark(one)
             origin = _new(Origin, (subject, commitment.hex()))
             for sent in one.sent:
@@ -178,9 +184,20 @@ class _Readings:
     def _remark(self, one: MeterReading) -> None:
         line = self.report.line(one.start)
         for name in one.ignored:
-            text = f"{name} is kept as evidence only"
-            self.report.doubt("element-not-mapped", text, line, field=name, clause=CLAUSE)
-        if not one.sent and not one.ignored and not one.events:
+            if name not in self.ignored and len(self.ignored) < IGNORED_MAX:
+                self.ignored.add(name)
+                text = f"{name} is kept as evidence only"
+                self.report.doubt("element-not-mapped", text, line, field=name, clause=CLAUSE)
+        for lost in one.lost:
+            text = f"{lost.name} has a value, and is no reading of the standard's in that place"
+            self.report.refuse(
+                Rejected("value-misplaced", text, field=lost.name),
+                lost.line,
+                field="",
+                clause=CLAUSE,
+            )
+        told = one.events or one.lost or "EndDeviceEvents" in one.ignored
+        if not one.sent and not told:
             error = Rejected("no-reading", "a MeterReading without Readings or IntervalReadings")
             self.report.refuse(error, line, field="MeterReading", clause=CLAUSE)
 
@@ -194,9 +211,11 @@ class _Readings:
             if sent.said.doubled or sent.value is None or not sent.said.notation:
                 return self._incomplete(sent, origin, kind)
             if kind is None:
-                doubt = ("reading-type-unmapped", "the reading type has no meaning here")
+                doubt = unmapped(sent.said.notation)
                 return self._event("unmapped", sent, origin, _period(sent.said, None), (doubt,))
             period = _period(sent.said, kind.type)
+            if kind.quality.stated_missing:
+                return self._event("incomplete", sent, origin, period, (MISSED,))
             case = self.cases[said] = _Case(
                 record.slot(kind.shape, period.begin, period.end),
                 kind.type.multiplier,
@@ -228,26 +247,38 @@ class _Readings:
                 end=period.end,
                 findings=self._doubts(sent, kind.doubts + period.doubts),
             )
-        texts = dict(sent.said.doubled)
+        doubled = {name: (texts, lines) for name, texts, lines in sent.said.doubled}
+        texts = {name: several for name, (several, _) in doubled.items()}
         doubts = [
-            ("reading-ambiguous", f"{name} stands {len(several)} times in one reading")
-            for name, several in sent.said.doubled
-            if len(several) > 1
+            Doubt(
+                "reading-ambiguous",
+                f"{name} stands {len(several)} times in one reading",
+                name,
+                lines[1],
+            )
+            for name, (several, lines) in doubled.items()
+            if len(several) > 1 and name != _SCALE
         ]
+        if texts.get(_SCALE):
+            text = "a multiplier or unit stands beside the value: the ReadingType has its own"
+            doubts.append(Doubt("reading-ambiguous", text, _SCALE, doubled[_SCALE][1][0]))
         if sent.value is None:
-            doubts.append(("value-missing", "the reading has no value"))
+            doubts.append(Doubt("value-missing", "the reading has no value"))
         if not sent.said.notation:
-            doubts.append(("reading-type-missing", "the reading has no ReadingType"))
-        if any(_has_19_fields(one) for one in texts.get("ReadingType", _given(sent.said.notation))):
-            doubts.append(_NINETEEN)
+            doubts.append(Doubt("reading-type-missing", "the reading has no ReadingType"))
+        types = texts.get("ReadingType", _given(sent.said.notation))
+        nineteen = [at for at, one in enumerate(types) if _has_19_fields(one)]
+        if nineteen:
+            line = doubled["ReadingType"][1][nineteen[0]] if doubled else None
+            doubts.append(NINETEEN._replace(line=line))
         times = [parse(time) for name in _TIMES for time in texts.get(name, ())]
         period = _Period(min(times), max(times)) if times else _period(sent.said, None)
         return self._event("incomplete", sent, origin, period, tuple(doubts))
 
     def _event(
-        self, name: str, sent: Sent, origin: Origin, period: _Period, doubts: _Doubts
+        self, name: str, sent: Sent, origin: Origin, period: _Period, doubts: Doubts
     ) -> Draft:
-        verbatim = dict(sent.said.doubled) or {
+        verbatim = {name: texts for name, texts, _ in sent.said.doubled} or {
             "timeStamp": _given(sent.said.time),
             "value": _given(sent.value),
             "ReadingType": _given(sent.said.notation),
@@ -266,15 +297,16 @@ class _Readings:
             quality=codes,
             begin=period.begin,
             end=period.end,
-            findings=self._doubts(sent, doubts + period.doubts + _quality_doubts(codes)),
+            findings=self._doubts(sent, doubts + period.doubts + quality_doubts(codes)),
         )
 
-    def _doubts(self, sent: Sent, doubts: _Doubts) -> list[Finding]:
+    def _doubts(self, sent: Sent, doubts: Doubts) -> list[Finding]:
         """Only once nothing can be refused any more: a refused reading has no findings."""
         found: list[Finding] = []
-        for code, text in doubts:
-            element, clause = _PLACES.get(code, ("Reading", CLAUSE_READING))
-            found.append(self.report.doubt(code, text, sent.line, field=element, clause=clause))
+        for code, text, name, at in doubts:
+            element, clause = PLACES.get(code, (name or "Reading", CLAUSE_READING))
+            line = sent.line if at is None else at
+            found.append(self.report.doubt(code, text, line, field=element, clause=clause))
         return found
 
 
@@ -284,28 +316,18 @@ _MEMBERS = {  # element → member of `verbatim`
     "ReadingType": "readingType",
     "timePeriod.start": "start",
     "timePeriod.end": "end",
+    "multiplier": "multiplier",
 }
+_SCALE = "multiplier"
 _TIMES = ("timeStamp", "timePeriod.start", "timePeriod.end")
-_PLACES = {  # code → field, clause, where it is not the reading as a whole
-    "reading-type-19-fields": ("ReadingType", CLAUSE_READING_TYPE),
-    "reading-type-unmapped": ("ReadingType", CLAUSE_READING_TYPE),
-    "reading-type-missing": ("ReadingType", CLAUSE_READING),
-    "value-missing": ("value", CLAUSE_READING),
-    "quality-malformed": ("ReadingQualities", "IEC 61968-9 annex D ReadingQualityType"),
-    "time-cut": ("timeStamp", ""),
-}
-_NINETEEN = (
-    "reading-type-19-fields",
-    "the code has 19 fields instead of 18; only phases, multiplier, unit and currency are decoded",
-)
 
 
 def _defined(sent: Sent, around: Around) -> Sent:
     """With the codes of the types that the message itself defines instead of their names."""
     said = sent.said
     doubled = [
-        (name, tuple(map(around.code, texts)) if name == "ReadingType" else texts)
-        for name, texts in said.doubled
+        one._replace(texts=tuple(map(around.code, one.texts))) if one.name == "ReadingType" else one
+        for one in said.doubled
     ]
     return sent._replace(
         said=said._replace(
@@ -323,17 +345,11 @@ def _kind(said: Said) -> _Kind | None:
     decoded = reading_type.decode(notation) if notation else None
     if decoded is None:
         return None
-    doubts = _quality_doubts(codes)
+    doubts = quality_doubts(codes)
     if decoded.fields != reading_type.FIELDS:
-        doubts = (_NINETEEN, *doubts)
+        doubts = (NINETEEN, *doubts)
     shape = record.shape("reading", decoded.register, notation, decoded.quantity, codes.json)
     return _Kind(decoded, codes, shape, doubts)
-
-
-def _quality_doubts(codes: Quality) -> _Doubts:
-    if not codes.malformed:
-        return ()
-    return (("quality-malformed", "a quality code is not of the form system.category.index"),)
 
 
 def _period(said: Said, decoded: ReadingType | None) -> _Period:
@@ -346,7 +362,7 @@ def _period(said: Said, decoded: ReadingType | None) -> _Period:
     if stated is None:
         raise Rejected("time-missing", "the reading has no time", field="timeStamp")
     end = parse(stated)
-    doubts: _Doubts = ()
+    doubts: Doubts = ()
     length_s = decoded.interval_s if decoded is not None else None
     if said.begin is not None:
         begin = parse(said.begin)
@@ -355,19 +371,19 @@ def _period(said: Said, decoded: ReadingType | None) -> _Period:
                 "interval-reversed", "the interval ends before it begins", field="timePeriod"
             )
         if begin.us == end.us:
-            doubts = (("interval-empty", "the interval begins where it ends"),)
+            doubts = (Doubt("interval-empty", "the interval begins where it ends"),)
         elif length_s is not None and end.us - begin.us != length_s * 1_000_000:
             differs = f"the reading type says {length_s} s, the timePeriod another length"
-            doubts = (("interval-length-differs", differs),)
+            doubts = (Doubt("interval-length-differs", differs),)
     elif length_s is not None:
         begin = before(end, length_s)
     else:
         begin = end
         if decoded is not None and not decoded.at_instant:
             unknown = "neither reading type nor timePeriod says how long the interval is"
-            doubts = (("interval-length-unknown", unknown),)
+            doubts = (Doubt("interval-length-unknown", unknown),)
     if begin.cut or end.cut:
-        doubts += (("time-cut", "a time is finer than a microsecond; the rest is cut off"),)
+        doubts += (Doubt("time-cut", "a time is finer than a microsecond; the rest is cut off"),)
     return _Period(begin, end, doubts)
 
 

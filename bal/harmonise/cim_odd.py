@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bal.errors import Rejected
 from bal.harmonise import cim_xml
-from bal.harmonise.cim_xml import MeterReading
+from bal.harmonise.cim_xml import MeterReading, Sent
 
 
 def read(head: str, element: str, tail: str, at: int, line: int) -> MeterReading | None:
@@ -29,9 +29,19 @@ def read(head: str, element: str, tail: str, at: int, line: int) -> MeterReading
     return one._replace(
         start=at,
         end=at + len(element),
-        sent=tuple(sent._replace(line=sent.line + down) for sent in one.sent),
+        sent=tuple(_lower(sent, down) for sent in one.sent),
         events=tuple(event._replace(line=event.line + down) for event in one.events),
+        lost=tuple(lost._replace(line=lost.line + down) for lost in one.lost),
     )
+
+
+def _lower(sent: Sent, down: int) -> Sent:
+    """The same reading so many lines further down."""
+    doubled = tuple(
+        texts._replace(lines=tuple(line + down for line in texts.lines))
+        for texts in sent.said.doubled
+    )
+    return sent._replace(line=sent.line + down, said=sent.said._replace(doubled=doubled))
 
 
 def alike(found: list[MeterReading]) -> list[MeterReading]:

@@ -181,7 +181,7 @@ def _builder_like(
     """What makes a MeterReading like `one` from start, end, `own` texts and how far down it is."""
     named = [(*name[:2], place) for name, place in zip(one.names, own.names, strict=True)]
     said = [(sent.line, place, sent.said) for sent, place in zip(one.sent, own.values, strict=True)]
-    _, _, named_by, elements, _, _, _, ignored, events, around = one
+    _, _, named_by, elements, _, _, _, ignored, events, around, _ = one
     mrid = own.mrid
 
     def build(start: int, end: int, texts: list[str | None], down: int) -> MeterReading:
@@ -189,7 +189,7 @@ def _builder_like(
         sent = tuple([_new(Sent, (line + down, texts[place], what)) for line, place, what in said])
         return _new(
             MeterReading,
-            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around),
+            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around, ()),
         )
 
     if len(named) != 1 or len(said) != 1:
@@ -202,7 +202,7 @@ def _builder_like(
         sent = (_new(Sent, (line + down, texts[value], what)),)
         return _new(
             MeterReading,
-            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around),
+            (start, end, named_by, elements, texts[mrid], names, sent, ignored, events, around, ()),
         )
 
     return build_one
@@ -261,8 +261,8 @@ def _learn(head: str, sample: str, tail: str) -> _Shape | None:
         return None
     read = read_twice[0]
     pattern, numbers, starts = _pattern(marked)
-    # one doubled is not one text; readings elsewhere than where they belong have no tag of theirs
-    if any(one.said.doubled for one in read.sent) or len(read.sent) != len(starts):
+    # one doubled is not one text; what is lost has a line of its own, and so have readings
+    if read.lost or any(one.said.doubled for one in read.sent) or len(read.sent) != len(starts):
         return None
     if len(numbers) > CAPTURES_MAX:
         return None
@@ -365,7 +365,7 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
     starts: the number of the empty group before each reading.
     """
     named_by, elements = read.named_by, read.elements
-    ignored, events, around = read.ignored, read.events, read.around
+    rest = read.ignored, read.events, read.around, ()
     mrid = number(read.mrid)
     names = [itemgetter(*map(number, name)) for name in read.names]
     values = [number(sent.value) for sent in read.sent]
@@ -382,7 +382,7 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
             sent.append(_new(Sent, (line(match.start(start)), groups[value], said)))
         return _new(
             MeterReading,
-            (*span, named_by, elements, groups[mrid], found, tuple(sent), ignored, events, around),
+            (*span, named_by, elements, groups[mrid], found, tuple(sent), *rest),
         )
 
     if len(names) != 1 or len(texts) != 1 or qualities != [[]]:
@@ -395,6 +395,6 @@ def _builder(read: MeterReading, number: Callable[[str | None], int], starts: li
         said = _new(Said, (*text(groups), (), ()))
         sent = (_new(Sent, (line(match.start(start)), groups[value], said)),)
         called, of = (name(groups),), (named_by, elements, groups[mrid])
-        return _new(MeterReading, (*match.span(), *of, called, sent, ignored, events, around))
+        return _new(MeterReading, (*match.span(), *of, called, sent, *rest))
 
     return build_one

@@ -1,7 +1,7 @@
 """Reads the XML of IEC 61968-9 MeterReadings: what each MeterReading says, and where it stands.
 
 Lenient on what head-ends vary in (namespaces, prefixes, an envelope around it, the order of
-elements, further elements), strict on XML itself: UTF-8, well-formed, no document type.
+elements), strict on XML itself: UTF-8, well-formed, no document type.
 Nothing is interpreted here: texts stay as sent.
 """
 
@@ -12,9 +12,10 @@ from typing import NamedTuple
 from lxml import etree
 
 from bal.errors import Rejected
-from bal.harmonise import cim_event, cim_tree
+from bal.harmonise import cim_event, cim_lost, cim_tree
 from bal.harmonise.cim_around import Around
 from bal.harmonise.cim_event import SentEvent
+from bal.harmonise.cim_lost import Lost, Scale
 from bal.harmonise.cim_tree import Name, local_names, named
 
 MARKUP_MAX = 524_288  # `<` in one message: bounds memory, which the bytes alone don't
@@ -39,6 +40,14 @@ _PIECES = frozenset({"MeterReading", "EndDeviceEvent"})
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
 
+class Texts(NamedTuple):
+    """All that a reading has of one element."""
+
+    name: str
+    texts: tuple[str, ...]
+    lines: tuple[int, ...]  # of each one's start tag
+
+
 class Said(NamedTuple):
     """What tells what a value means: mostly the same from device to device."""
 
@@ -47,7 +56,8 @@ class Said(NamedTuple):
     begin: str | None
     end: str | None
     qualities: tuple[str, ...]
-    doubled: tuple[tuple[str, tuple[str, ...]], ...]  # every text by element, if one is doubled
+    # every text, if an element stands twice or one beside the value may change it; else empty
+    doubled: tuple[Texts, ...]
 
 
 class Sent(NamedTuple):
@@ -71,6 +81,7 @@ class MeterReading(NamedTuple):
     ignored: tuple[str, ...]  # elements with a meaning that no record carries
     events: tuple[SentEvent, ...] = ()
     around: Around = _NOTHING_AROUND  # the same of all elements of one message
+    lost: tuple[Lost, ...] = ()  # with values that no record carries
 
 
 class Document(NamedTuple):
@@ -167,6 +178,11 @@ def _spans(raw: bytes) -> list[tuple[int, int]]:
     return spans
 
 
+def _texts(name: str, elements: list[etree._Element]) -> Texts:
+    texts = tuple(one.text or "" for one in elements)
+    return Texts(name, texts, tuple(one.sourceline or 1 for one in elements))
+
+
 class _Reader:
     """Reads the elements of one message."""
 
@@ -175,6 +191,7 @@ class _Reader:
         self.chosen = False
         self._names = local_names
         self._ignored: list[str] = []  # of the MeterReading that is being read
+        self._lost: list[Lost] = []
 
     def pieces(self, element: etree._Element) -> Iterator[etree._Element]:
         """The outermost MeterReading and EndDeviceEvent elements in document order."""
@@ -202,19 +219,24 @@ class _Reader:
         meters: list[etree._Element] = []
         usage_points: list[etree._Element] = []
         events: list[SentEvent] = []
-        self._ignored = []
+        self._ignored, self._lost = [], []
+        scales = [one for child in element for one in cim_lost.scales(child)]
         for child in element:
             name = names[child.tag]
             if name == "Readings":
-                sent.append(self._sent(child, ()))
+                sent.append(self._sent(child, (), scales))
             elif name == "Meter":
                 meters.append(child)
             elif name == "UsagePoint":
                 usage_points.append(child)
             elif name == "IntervalBlocks":
-                sent += self._block(child)
+                sent += self._block(child, scales)
             elif name in {"EndDeviceEvents", "EndDeviceEvent"}:
                 events += self._events(child)
+            elif not cim_lost.scales(child):
+                self._other(child, "MeterReading")
+        if meters and any(map(len, usage_points)):
+            self._ignored.append("MeterReading.UsagePoint")
         named_by = "Meter" if meters else "UsagePoint" if usage_points else ""
         found = meters or usage_points
         mrid, called = named(found[0]) if found else (None, ())
@@ -229,7 +251,18 @@ class _Reader:
             tuple(dict.fromkeys(self._ignored)) if self._ignored else (),
             tuple(events),
             self.around,
+            tuple(self._lost),
         )
+
+    def _other(self, element: etree._Element, within: str) -> None:
+        """What is no element of the standard's, or none with a meaning here: it is told."""
+        if self._names[element.tag] == "valuesInterval" and not len(element):
+            return  # nothing in it
+        name = f"{within}.{cim_lost.told(self._names[element.tag])}"
+        if cim_lost.has_value(element):
+            self._lost.append(Lost(element.sourceline or 1, name))
+        else:
+            self._ignored.append(name)
 
     def _events(self, element: etree._Element) -> list[SentEvent]:
         """EndDeviceEvents is one event; or the element around several EndDeviceEvent."""
@@ -240,7 +273,7 @@ class _Reader:
         within = [child for child in element if self._names[child.tag] == "EndDeviceEvent"]
         return [cim_event.read(one) for one in within or [element]]
 
-    def _block(self, block: etree._Element) -> list[Sent]:
+    def _block(self, block: etree._Element, scales: list[Scale]) -> list[Sent]:
         """The IntervalReadings of one IntervalBlocks, which share its ReadingType."""
         notations: list[str] = []
         intervals: list[etree._Element] = []
@@ -250,52 +283,68 @@ class _Reader:
                 intervals.append(child)
             elif name == "ReadingType":
                 notations += self._reference(child)
+            elif found := cim_lost.scales(child):
+                scales = scales + found
+            else:
+                self._other(child, "IntervalBlocks")
         shared = tuple(notations)
-        return [self._sent(interval, shared) for interval in intervals]
+        return [self._sent(interval, shared, scales) for interval in intervals]
 
-    def _sent(self, element: etree._Element, shared: tuple[str, ...]) -> Sent:
-        """One reading. shared: what the block says about the reading type."""
+    def _sent(self, element: etree._Element, shared: tuple[str, ...], scales: list[Scale]) -> Sent:
+        """One reading. shared: what the block says about the reading type; scales: what it and
+        the MeterReading say about the value's scale.
+        """
         names = self._names
-        values: list[str] = []
-        times: list[str] = []
+        values: list[etree._Element] = []
+        times: list[etree._Element] = []
         notations: list[str] = []
-        begins: list[str] = []
-        ends: list[str] = []
+        types: list[etree._Element] = []
+        begins: list[etree._Element] = []
+        ends: list[etree._Element] = []
         qualities: list[str] = []
         for child in element:
             name = names[child.tag]
             if name == "timeStamp":
-                times.append(child.text or "")
+                times.append(child)
             elif name == "value":
                 if child.get(_NIL) not in {"true", "1"}:
-                    values.append(child.text or "")
+                    values.append(child)
+                    scales = scales + cim_lost.attributes(child) if len(child.attrib) else scales
             elif name == "ReadingType":
-                notations += self._reference(child)
+                given = self._reference(child)
+                notations += given
+                types += [child] * len(given)
             elif name == "timePeriod":
-                begins += [one.text or "" for one in child if names[one.tag] == "start"]
-                ends += [one.text or "" for one in child if names[one.tag] == "end"]
+                begins += [one for one in child if names[one.tag] == "start"]
+                ends += [one for one in child if names[one.tag] == "end"]
             elif name == "ReadingQualities":
                 qualities += self._qualities(child)
-        if not notations:
+            elif found := cim_lost.scales(child):
+                scales = scales + found
+            else:
+                self._other(child, names[element.tag])
+        if not types:
             notations += shared
-        doubled: tuple[tuple[str, tuple[str, ...]], ...] = ()
-        if max(len(times), len(values), len(notations), len(begins), len(ends)) > 1:
+            types = [element] * len(notations)
+        doubled: tuple[Texts, ...] = ()
+        if scales or max(len(times), len(values), len(notations), len(begins), len(ends)) > 1:
             doubled = (
-                ("timeStamp", tuple(times)),
-                ("value", tuple(values)),
-                ("ReadingType", tuple(notations)),
-                ("timePeriod.start", tuple(begins)),
-                ("timePeriod.end", tuple(ends)),
+                _texts("timeStamp", times),
+                _texts("value", values),
+                Texts("ReadingType", tuple(notations), tuple(one.sourceline or 1 for one in types)),
+                _texts("timePeriod.start", begins),
+                _texts("timePeriod.end", ends),
+                Texts("multiplier", *(tuple(zip(*scales, strict=True)) or ((), ()))),
             )
         said = Said(
-            times[0] if times else None,
+            times[0].text or "" if times else None,
             notations[0] if notations else None,
-            begins[0] if begins else None,
-            ends[0] if ends else None,
+            begins[0].text or "" if begins else None,
+            ends[0].text or "" if ends else None,
             tuple(qualities),
             doubled,
         )
-        return Sent(element.sourceline or 1, values[0] if values else None, said)
+        return Sent(element.sourceline or 1, values[0].text or "" if values else None, said)
 
     def _qualities(self, element: etree._Element) -> list[str]:
         found: list[str] = []
@@ -303,8 +352,8 @@ class _Reader:
             name = self._names[child.tag]
             if name == "ReadingQualityType":
                 found += self._reference(child)
-            elif name == "comments":
-                self._ignored.append("ReadingQualities.comments")
+            else:
+                self._other(child, "ReadingQualities")
         return found
 
     def _reference(self, element: etree._Element) -> tuple[str, ...]:

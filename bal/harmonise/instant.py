@@ -52,7 +52,9 @@ def _parse(text: str) -> Instant:
             field="timeStamp",
             clause="RFC 3339 §5.7",
         )
-    if hour > 23 or minute > 59 or second > 59:
+    # XML Schema 1.1 part 2 §3.3.7.2: 24:00:00 is the midnight at which the day ends
+    ends_day = hour == 24 and not minute and not second and not (fraction or "").strip("0")
+    if (hour > 23 and not ends_day) or minute > 59 or second > 59:
         raise _malformed("has an hour above 23, or a minute or second above 59")
     try:
         days = date(year, month, day).toordinal() - _DAY_ZERO
@@ -76,7 +78,7 @@ def _parse(text: str) -> Instant:
 def parse(text: str) -> Instant:
     """The instant that `text` names; spaces around it are allowed.
 
-    Raises Rejected with one of time-malformed (24:00 too), time-without-offset,
+    Raises Rejected with one of time-malformed, time-without-offset,
     time-leap-second, time-out-of-range. Digits beyond the microsecond are cut off and told.
     """
     stripped = text.strip(_SPACE)

@@ -70,6 +70,8 @@ INTERVALS_S = {code: 60 * minutes for minutes, codes in _LENGTHS_MIN.items() for
 # continuousCumulative, cumulative, summation, instantaneous, latchingQuantity, boundedQuantity.
 _AT_INSTANT = frozenset({1, 2, 3, 9, 12, 13, 14})
 _DELTA_DATA = 4
+# Aggregates that one value of a macroPeriod has: it is of its moment. The others cover the period.
+_EXTREMES = frozenset({4, 5, 7, 8, 9, 16, 17, 23, 24, 25, 27, 28})
 
 _ELECTRICITY = frozenset({0, 1, 2, 26})  # not applicable, secondary, primary, transmission
 _MULTIPLIERS = frozenset({-12, -9, -6, -3, -2, -1, 0, 1, 2, 3, 6, 9, 12})
@@ -153,8 +155,11 @@ def _decode_18(notation: str, codes: list[int]) -> ReadingType | None:
         return None
     interval_s = INTERVALS_S.get(codes[2])
     accumulation = codes[3]
-    at_instant = accumulation in _AT_INSTANT or (
-        accumulation != _DELTA_DATA and codes[2] == 0 and codes[0] == 0
+    over_macro_period = codes[0] != 0 and codes[1] != 0  # measuringPeriod is what was aggregated
+    at_instant = (
+        accumulation in _AT_INSTANT
+        or (over_macro_period and codes[1] in _EXTREMES)
+        or (accumulation != _DELTA_DATA and codes[2] == 0 and codes[0] == 0)
     )
     return ReadingType(
         notation=notation,
@@ -162,7 +167,7 @@ def _decode_18(notation: str, codes: list[int]) -> ReadingType | None:
         quantity=quantity,
         multiplier=multiplier,
         direction=direction,
-        interval_s=None if at_instant else interval_s,
+        interval_s=None if at_instant or over_macro_period else interval_s,
         at_instant=at_instant,
         fields=FIELDS,
     )

@@ -144,7 +144,8 @@ def test_figure_1_of_d29_as_printed(take: Take, shared_data: Path) -> None:
         "reading-type-19-fields",
     ]
     assert len(event["findings"]) == 4
-    assert {finding.line for finding in found.findings} == {16}
+    at = [(finding.field, finding.line) for finding in found.findings]
+    assert at == [("timeStamp", 19), ("ReadingType", 20), ("value", 16), ("ReadingType", 18)]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,14 @@ def test_qualities_by_reference_or_defined(take: Take, name: str, quality: str) 
     ("name", "codes"),
     [
         ("prefixed", []),
-        ("envelope", [("element-not-mapped", "ReadingQualities.comments")]),
+        (
+            "envelope",
+            [
+                ("element-not-mapped", "ReadingQualities.comments"),
+                ("element-not-mapped", "MeterReading.valuesInterval"),
+                ("element-not-mapped", "MeterReading.UsagePoint"),
+            ],
+        ),
         ("bare", []),
         ("own namespace", [("namespace-not-iec", "xmlns")]),
         ("defined", []),
@@ -186,8 +193,9 @@ def test_a_header_that_says_something_else(take: Take, raw: bytes, field: str | 
     found = take(raw)
     assert len(found.records) == 1
     expected = [("header-unexpected", field)] if field else []
-    assert [(finding.code, finding.field) for finding in found.findings] == expected
-    assert {finding.line for finding in found.findings} <= {2}
+    told = [one for one in found.findings if one.code != "element-not-mapped"]
+    assert [(finding.code, finding.field) for finding in told] == expected
+    assert {finding.line for finding in told} <= {2}
 
 
 @pytest.mark.parametrize(

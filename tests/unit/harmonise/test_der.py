@@ -148,7 +148,9 @@ def test_identity(
     ],
 )
 def test_one_bad_reading_costs_no_other(take: Take, wrong: object, code: str, field: str) -> None:
-    found = take(message(reading(), wrong, reading(value=1)), "der")
+    found = take(
+        message(reading(), wrong, reading(value=1, measurand="reactivePower", unit="var")), "der"
+    )
     assert [one["value"] for one in records(found)] == ["-4200", "1"]
     pointer = f"/readings/1/{field}" if field else "/readings/1"
     assert [(one.code, one.field) for one in found.refused] == [(code, pointer)]

@@ -66,7 +66,10 @@ def test_what_is_finer_than_a_microsecond_is_cut_and_told() -> None:
         ("2026-01-15T10:00:00", "time-without-offset"),
         ("2026-01-15T23:59:60Z", "time-leap-second"),
         ("2016-12-31T23:59:60+00:00", "time-leap-second"),
-        ("2026-01-15T24:00:00Z", "time-malformed"),
+        ("2026-01-15T24:00:01Z", "time-malformed"),
+        ("2026-01-15T24:01:00Z", "time-malformed"),
+        ("2026-01-15T24:00:00.5Z", "time-malformed"),
+        ("2026-01-15T25:00:00Z", "time-malformed"),
         ("2026-01-15T10:60:00Z", "time-malformed"),
         ("2026-01-15T10:00:61Z", "time-malformed"),
         ("2026-02-29T10:00:00Z", "time-malformed"),
@@ -109,3 +112,15 @@ def test_before() -> None:
     assert before(parse("2026-01-01T00:00:00Z"), 900).text == "2025-12-31T23:45:00Z"
     with pytest.raises(Rejected, match="time-out-of-range"):
         before(parse("1970-01-01T00:00:00Z"), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2026-01-15T24:00:00Z", "2026-01-16T00:00:00Z"),
+        ("2026-02-28T24:00:00.000+01:00", "2026-03-01T00:00:00+01:00"),
+        ("2026-12-31T24:00:00-05:00", "2027-01-01T00:00:00-05:00"),
+    ],
+)
+def test_24_00_00_is_the_midnight_that_ends_the_day(text: str, same: str) -> None:
+    assert parse(text) == parse(same)

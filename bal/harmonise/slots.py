@@ -1,0 +1,83 @@
+"""What the readings of one message say together: a slot that stands in it twice, a time ahead."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from bal.model import Draft, Finding, Harmonised
+from bal.times import rfc3339
+
+AHEAD_MAX_S = 86_400  # a reading may end so long after its receipt: forecasts of a day, zone errors
+_KINDS = frozenset({"reading", "telemetry"})
+_Key = tuple[str, str, str, int, int, int]  # device, kind, register, begin, end, rank
+
+
+class _Record(msgspec.Struct):
+    evidence: str
+    value: str | None = None
+
+
+_record = msgspec.json.Decoder(_Record)
+
+
+def tell(found: Harmonised, raw: bytes, received_us: int | None) -> None:
+    """Adds to the findings of a message what its records say together.
+
+    slot-values-differ: of each record, where one device has several values of one register, time
+    and rank (of another rank it is a correction, or a value instead of an estimate; see
+    bal/derive/vee_checks.py); the same value twice is no doubt. time-ahead: once, where readings
+    end more than AHEAD_MAX_S after the message was accepted, if that is known.
+    """
+    records = found.records
+    if received_us is not None and records:
+        _tell_ahead(found, received_us + AHEAD_MAX_S * 1_000_000)
+    if len({draft.subject.pseudonym for draft in records}) == len(records):
+        return  # one of each device, as a head-end sends them
+    if len(set(map(_key, records))) < len(records):
+        _tell_twice(found, raw)
+
+
+def _key(draft: Draft) -> _Key:
+    return (
+        draft.subject.pseudonym, draft.kind, draft.register, draft.begin_us, draft.end_us,
+        draft.rank,
+    )  # fmt: skip
+
+
+def _tell_ahead(found: Harmonised, latest_us: int) -> None:
+    if max(draft.end_us for draft in found.records) <= latest_us:
+        return
+    ends = [draft.end_us for draft in found.records if draft.end_us > latest_us]
+    text = (
+        f"{len(ends)} readings or events end more than {AHEAD_MAX_S // 3600} h after the message "
+        f"was received, the last one at {rfc3339(max(ends))}; they are taken"
+    )
+    found.findings.append(Finding("time-ahead", "warning", text, "timeStamp"))
+
+
+def _tell_twice(found: Harmonised, raw: bytes) -> None:
+    slots: dict[_Key, list[Draft]] = {}
+    for draft in found.records:
+        if draft.kind in _KINDS:
+            slots.setdefault(_key(draft), []).append(draft)
+    starts = {part.commitment.hex(): part.start for part in found.parts}
+    for several in slots.values():
+        if len(several) < 2:
+            continue
+        said = [_record.decode(draft.record) for draft in several]
+        values = [one.value for one in said if one.value is not None]
+        if len(set(values)) < 2:
+            continue
+        text = _differ(several[0], values)
+        for one in said:
+            start = starts.get(one.evidence, 0)
+            line = raw.count(b"\n", 0, start) + 1 if start else None
+            found.findings.append(Finding("slot-values-differ", "warning", text, "value", line))
+
+
+def _differ(draft: Draft, values: Iterable[str]) -> str:
+    begin, end = rfc3339(draft.begin_us), rfc3339(draft.end_us)
+    when = end if begin == end else f"{begin} to {end}"
+    told = list(values)
+    listed = ", ".join(told[:8])
+    return f"{len(told)} values of one register for {when}: {listed}; the last counts"
