@@ -4,6 +4,7 @@ Whatever a message names is taken as its sender's, under subjects that are made 
 only a platform knows (who may speak for whom, what was sent before) is not judged here.
 """
 
+import re
 from base64 import urlsafe_b64encode
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from bal.wording import channel, quality, register
 
 LEFT_OUT = frozenset({"data-not-usable", "value-absent"})  # codes of values that are not taken
 NOT_READ = frozenset({"element-not-mapped", "frame-not-mapped", "member-unknown"})
+_OF_BITS = ("1.0.", "1.1.", "1.3.")  # codes that are told by the bits they are of
+_BITS = re.compile(r"(?:gateway|meter): [^;)]+")
 NOBODY = MeterNames(None, ())  # no device is named: the sender's own
 
 
@@ -42,16 +45,24 @@ class Seen:
     verbatim: tuple[tuple[str, str], ...]  # of an event: member, text as sent
     findings: tuple[str, ...]  # codes of what is doubtful about it
     place: "Place | None"  # of the evidence
-    why: tuple[str, ...] = ()  # of a phasor: for what it is questionable, in words
+    why: tuple[str, ...] = ()  # what its device says of itself that makes it doubtful, in words
+    line: int | None = None  # its own, where a finding tells it
 
 
 def quality_of(one: Seen) -> str:
-    """Its quality in words; of a phasor with what its PMU says is doubtful."""
-    words = quality(one.quality, one.rank)
+    """Its quality in words, with what its device says of itself."""
     if one.kind != "phasors":
-        return words
+        return _by_bits(one) if one.why else quality(one.quality, one.rank)
+    words = quality(one.quality, one.rank)
     words = words.replace("by the meter", "by the PMU")
     return f"{words}: {', '.join(one.why)}" if one.why else words
+
+
+def _by_bits(one: Seen) -> str:
+    """Of a gateway's reading: its bits say more than the codes they became, and by whom."""
+    codes = tuple(code for code in one.quality if not code.startswith(_OF_BITS))
+    words = quality(codes, one.rank).replace(" by the meter", "") if codes else "valid"
+    return f"{words}; {'; '.join(one.why)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +309,11 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
     )
     unit = said.get("unit", "")
     code = notation or draft.register
+    findings = said.get("findings", ())
+    lines = (int(one["line"]) for one in findings if one.get("line"))
+    bits = " ".join(
+        one["text"] for one in findings if one["code"] in {"status-bits", "status-differs"}
+    )
     evidence = bytes.fromhex(said["evidence"]) if "evidence" in said else b""
     return Seen(
         kind=draft.kind,
@@ -310,8 +326,10 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
         quality=tuple(said.get("quality", ())),
         rank=draft.rank,
         verbatim=tuple(_texts(said.get("verbatim"))),
-        findings=tuple(one["code"] for one in said.get("findings", ())),
+        findings=tuple(one["code"] for one in findings),
         place=places.get(Digest(evidence)),
+        why=tuple(_BITS.findall(bits)),
+        line=next(lines, None),
     )
 
 

@@ -59,5 +59,6 @@ def _seen(one: Seen) -> dict[str, Any]:
         "rank": Rank(one.rank).name.lower(),
         **({"verbatim": verbatim} if verbatim else {}),
         "findings": list(one.findings),
+        **({"line": one.line} if one.line is not None else {}),
         "lines": [one.place.first, one.place.last] if one.place else [],
     }

@@ -43,12 +43,12 @@ _PLACES = {  # code → field, clause, where it is not the reading as a whole
     "time-cut": ("timePeriod", CLAUSE_PERIOD),
     "captured-off-target": ("targetTime", CLAUSE_READING),
     **dict.fromkeys(
-        ("quality-malformed", "state-unknown", "status-differs", "status-missing",
+        ("quality-malformed", "state-unknown", "status-bits", "status-differs", "status-missing",
          "value-invalid", "value-substitute"),
         ("statusPTB", CLAUSE_STATUS),
     ),
 }  # fmt: skip
-_SEVERITIES: dict[str, Severity] = {"captured-off-target": "info"}
+_SEVERITIES: dict[str, Severity] = {"captured-off-target": "info", "status-bits": "info"}
 
 
 class _Read(NamedTuple):

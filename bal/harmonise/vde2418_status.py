@@ -20,7 +20,8 @@ CODES = {  # statusPTB → ReadingQualityType, system 1: the end device's own ju
     FATAL: ("1.1.0", "1.5.258"),
 }
 QUESTIONABLE = "1.10.0"
-_TAMPERED, _REVERSED_ROTATION, _CLOCK_ERROR, _DIAGNOSTICS = "1.3.0", "1.3.4", "1.1.9", "1.1.0"
+STATUS_BITS = "status-bits"  # code of the finding that names them
+_TAMPERED, _CLOCK_ERROR, _DIAGNOSTICS = "1.3.0", "1.1.9", "1.1.0"
 
 
 class Bit(NamedTuple):
@@ -50,12 +51,21 @@ METER = {  # the word of the meter, the last eight digits
     0x1000: Bit("Energiedirection_L1_neg"),
     0x2000: Bit("Energiedirection_L2_neg"),
     0x4000: Bit("Energiedirection_L3_neg"),
-    0x8000: Bit("PhaseSequenz_RotatingField_Not_L1_L2_L3", _REVERSED_ROTATION),
+    0x8000: Bit("PhaseSequenz_RotatingField_Not_L1_L2_L3", _DIAGNOSTICS),  # how it is wired
     0x10000: Bit("BackStop_Active"),
     0x20000: Bit("Fatal_Error", _DIAGNOSTICS, FATAL),
     0x40000: Bit("Lead_Voltage_L1_existent"),
     0x80000: Bit("Lead_Voltage_L2_existent"),
     0x100000: Bit("Lead_Voltage_L3_existent"),
+}
+_WORDS = {  # where the name is not enough
+    "Systemtime_Invalid": "system time invalid",
+    "PTB_Temp_Error_signed_invalid": "temporary error: no value in the window of receipt",
+    "PTB_Temp_Error_is_invalid": "critical temporary error",
+    "PTB_Warning": "warning",
+    "Error_Status_according_to_OMS": "error status by OMS",
+    "Manipulation_KD_PS": "mechanical interference",
+    "PhaseSequenz_RotatingField_Not_L1_L2_L3": "phase sequence is not L1, L2, L3",
 }
 _GATEWAY_MARK, _GATEWAY_MARKS = 0x05, 0xFD  # the identification, and the bits that it stands in
 _METER_MARK, _METER_MARKS = 0x04, 0xFF
@@ -74,6 +84,7 @@ class Word(NamedTuple):
     codes: frozenset[str]
     tampered: bool
     unknown: bool  # it has bits that no source has a word for
+    says: str  # its bits that are no mere state, in words: of the gateway, of the meter
 
 
 class Status(NamedTuple):
@@ -114,15 +125,27 @@ def _reversed(half: int) -> int:
 def _word(gateway: int, meter: int) -> Word:
     oms = bool(gateway & _METER_IS_OMS)  # the meter's word is then not one of FNN
     bits = [bit for mask, bit in GATEWAY.items() if gateway & mask]
+    says = [_in_words("gateway", bits)]
     unknown = gateway & ~(sum(GATEWAY) | _GATEWAY_MARKS)
     if oms:
         unknown |= meter
     else:
-        bits += [bit for mask, bit in METER.items() if meter & mask]
+        of_meter = [bit for mask, bit in METER.items() if meter & mask]
+        says.append(_in_words("meter", of_meter))
+        bits += of_meter
         unknown |= meter & ~(sum(METER) | _METER_MARKS)
     codes = frozenset(bit.code for bit in bits if bit.code)
     status = max((bit.status for bit in bits), default=NO_ERROR)
-    return Word(status, codes, _TAMPERED in codes, unknown != 0)
+    return Word(status, codes, _TAMPERED in codes, unknown != 0, "; ".join(filter(None, says)))
+
+
+def _in_words(of: str, bits: list[Bit]) -> str:
+    words = [
+        _WORDS.get(bit.name, bit.name.replace("_", " ").lower())
+        for bit in bits
+        if bit.code or bit.status
+    ]
+    return f"{of}: {', '.join(words)}" if words else ""
 
 
 def read(ptb: str | None, fnn: str | None) -> Status:
@@ -153,8 +176,10 @@ def read(ptb: str | None, fnn: str | None) -> Status:
                 codes.add(QUESTIONABLE)
         elif stated != said.status:
             codes.add(QUESTIONABLE)
-            text = f"statusPTB is {stated}, the bits of statusFNN come to {said.status}"
-            doubts.append(("status-differs", f"{text}; statusPTB counts"))
+            text = f"statusPTB is {stated}, which counts; statusFNN comes to {said.status}"
+            doubts.append(("status-differs", f"{text} ({said.says or 'no error'})"))
+        if said.says and (stated is None or stated == said.status):
+            doubts.append((STATUS_BITS, f"statusFNN says {said.says}"))
     counts = stated if stated is not None or said is None else said.status
     return Status(counts, tuple(sorted(codes)), tuple(doubts))
 

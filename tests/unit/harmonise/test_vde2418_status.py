@@ -28,7 +28,8 @@ def test_the_words_of_trudis_own_tests(text: str, ptb: int) -> None:
     assert word is not None
     assert (word.status, word.unknown) == (ptb, False)
     counts, codes, doubts = status.read(None, text)
-    assert (counts, doubts) == (ptb, ())
+    assert counts == ptb
+    assert {code for code, _ in doubts} <= {"status-bits"}
     assert set(CODES[ptb]) <= set(codes)
 
 
@@ -108,8 +109,23 @@ def test_bits_without_a_name_and_words_of_oms() -> None:
 
 
 def test_a_tampered_meter_is_questionable_where_nothing_else_is_said() -> None:
-    assert status.read(None, "0000000500000204") == (0, ("1.0.0", "1.10.0", "1.3.0"), ())
-    assert status.read("0", "0000000500000204") == (0, ("1.0.0", "1.3.0"), ())
+    told = (("status-bits", "statusFNN says meter: magnetically influenced"),)
+    assert status.read(None, "0000000500000204") == (0, ("1.0.0", "1.10.0", "1.3.0"), told)
+    assert status.read("0", "0000000500000204") == (0, ("1.0.0", "1.3.0"), told)
+
+
+def test_the_bits_are_told_by_whose_they_are() -> None:
+    [(code, text)] = status.read("0", "0000010500108504").doubts
+    assert code == "status-differs"
+    assert text == (
+        "statusPTB is 0, which counts; statusFNN comes to 4 (gateway: fatal error;"
+        " meter: mechanical interference, phase sequence is not L1, L2, L3)"
+    )
+    told = [("status-bits", "statusFNN says gateway: fatal error")]
+    assert list(status.read("4", "0000010500000004").doubts) == told
+    assert list(status.read(None, "0000010500000004").doubts) == told
+    assert status.read("0", "0000000500040104").doubts == (), "states are no errors"
+    assert "1.3" not in " ".join(status.read("0", "0000000500008004").codes), "no tampering"
 
 
 def test_what_ptb_says_counts() -> None:

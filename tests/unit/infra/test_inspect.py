@@ -235,6 +235,17 @@ def test_what_is_of_no_format_is_told_as_what_it_is(run: Run, raw: bytes, what: 
     assert (code, json.loads(text)["format"]) == (1, "")
 
 
+def test_bits_of_a_gateway_are_named_once(shared_data: Path, run: Run) -> None:
+    file = shared_data / "smgw" / "trudi_IF_Adapter_TRuDI_DatenTAF7.xml"
+    _, told = run(m=file.read_bytes())
+    flat = " ".join(told.split())
+    assert "questionable; gateway: fatal error; meter: mechanical interference; see" in flat
+    assert "by the meter" not in told
+    _, text = run("--json", m=file.read_bytes())
+    readings = json.loads(text)["devices"][0]["readings"]
+    assert [one["line"] for one in readings] == [172, 186, 197]
+
+
 def c37118(*stats: int) -> bytes:
     of = config()
     layout = Layout(of)
