@@ -158,10 +158,20 @@ def _day_close(arguments: argparse.Namespace) -> int:
 # -- device, client ---------------------------------------------------------------------------
 
 
+ENROL = """
+Make a certificate, its key and a password for a sender, and enrol the devices that it speaks for.
+DIR gets device.crt, device.key, ca.crt, password and client.json: hand them to the sender."""
+ENROL_EXAMPLE = """example:
+  gridseal device enrol head-end --data data --out head-end --subjects meters.csv --bulk"""
+
+
 def _add_device(commands: Any) -> None:
     device = commands.add_parser("device", help="enrol, revoke and list senders and devices")
     verbs = device.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    enrol = verbs.add_parser("enrol", help="make certificate and password for a sender")
+    enrol = verbs.add_parser(
+        "enrol", help="make certificate and password for a sender", description=ENROL,
+        epilog=ENROL_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     enrol.add_argument("name", metavar="NAME", help="CN of the certificate and MQTT user name")
     enrol.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     enrol.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")

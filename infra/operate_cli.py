@@ -210,10 +210,23 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 # -- edit -------------------------------------------------------------------------------------
 
+EDIT = """
+What was measured stays in the log, and its receipt stays valid: the new version stands beside it,
+ranks above it, and says by whom and why it was made.
+"""
+EDIT_EXAMPLE = """example:
+  gridseal edit --data data --device Zm9v… --register 0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0 \\
+      --begin 2026-01-15T10:00:00Z --end 2026-01-15T10:15:00Z --value 210 \\
+      --by "A. Reader" --why "read at the meter, its display was misread"
+"""
+
 
 def _add_edit(commands: Any) -> None:
     text = "put a value in the place of a reading's, as a further version with who and why"
-    edit = commands.add_parser("edit", help=text, description=text)
+    edit = commands.add_parser(
+        "edit", help=text, description=f"{text}.\n{EDIT}", epilog=EDIT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     _data(edit)
     for option, meaning in (
         ("--device", "pseudonym of the meter"),

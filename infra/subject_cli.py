@@ -88,6 +88,16 @@ def _hold(arguments: argparse.Namespace) -> int:
     return 0
 
 
+VAULT_RESTORE = """
+Put the identity vault back from a copy that `gridseal vault backup` made. Stop the platform first.
+It refuses where there is a vault already, where the copy is another platform's, and where the
+passphrase is not the copy's. Subjects and key years that were made after the copy are not in it.
+"""
+VAULT_EXAMPLE = """example:
+  gridseal vault restore vault-2026-01-15.copy --passphrase-file passphrase.txt --data data
+"""
+
+
 def _add_vault(commands: Any) -> None:
     text = "copy the identity vault, sealed under a passphrase, or bring a lost one back"
     vault = commands.add_parser("vault", help=text, description=text)
@@ -96,7 +106,13 @@ def _add_vault(commands: Any) -> None:
     made.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help="a new file, made 0600"
     )
-    again = verbs.add_parser("restore", help="put it back where it is lost; the platform stopped")
+    again = verbs.add_parser(
+        "restore",
+        help="put it back where it is lost; the platform stopped",
+        description=VAULT_RESTORE,
+        epilog=VAULT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     again.add_argument("file", type=Path, metavar="FILE")
     for command, run in ((made, _vault_backup), (again, _vault_restore)):
         command.add_argument(

@@ -38,7 +38,10 @@ class State(NamedTuple):
 
 Member = Value | State
 
-CONNECT = States(of_names("connected | available | operating | test | fault or error"), bits=True)
+CONNECT = States(
+    of_names("connected | available | operating | test | fault or error"), bits=True,
+    none="not connected",
+)  # fmt: skip
 ALARM = States(
     of_names(
         "over-current | over-voltage | under-voltage | over-frequency | under-frequency"

@@ -73,6 +73,8 @@ def test_state_of_charge_is_in_hundredths_of_a_percent(take: Take) -> None:
         ("alarmStatus", "0403", ["over-current", "over-voltage", "phase rotation"]),
         ("alarmStatus", "0", ["none"]),
         ("genConnectStatus", "07", ["connected", "available", "operating"]),
+        ("genConnectStatus", "00", ["not connected"]),
+        ("alarmStatus", "00", ["none"]),
         ("storConnectStatus", "0a", ["available", "test"]),
         ("storConnectStatus", "10", ["fault or error"]),
         ("inverterStatus", 4, ["tracking the maximum power point"]),
@@ -313,7 +315,7 @@ def test_the_public_sample(take: Take, shared_data: Path) -> None:
     assert {one["time"] for one in made.values()} == {"2018-01-02T15:15:27Z"}
     assert made["stateOfCharge"]["value"] == "0.7"
     assert {name: one["means"] for name, one in made.items() if "means" in one} == {
-        "genConnectStatus": ["none"],
+        "genConnectStatus": ["not connected"],
         "inverterStatus": ["tracking the maximum power point"],
         "localControlModeStatus": ["remote control"],
         "operationalModeStatus": ["operational"],
