@@ -7,6 +7,7 @@ A source that has not got it is asked again, later each time.
 
 import logging
 import sqlite3
+import ssl
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -38,7 +39,9 @@ LATER_S_MAX = 86_400
 _READ_BYTES = 64 * 1024
 _DIGITS_MAX = 9
 DSO_SERVER, DOCUMENT = "dso-server", "document"
-_ALLOWED = {"name", "kind", "url", "ca", "token_file", "senders", "format"}
+_ALLOWED = {
+    "name", "kind", "url", "ca", "token_file", "certificate", "key", "senders", "format",
+}  # fmt: skip
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS asked(
     source TEXT NOT NULL, device TEXT NOT NULL, register TEXT NOT NULL, begin_us INTEGER NOT NULL,
@@ -58,6 +61,7 @@ class Source:
     token: str  # sent as Authorization: Bearer; "" for none
     senders: frozenset[str]  # of whose devices it is asked; empty: of all
     format: str  # of what it answers
+    shown: tuple[str, str] | None = None  # files of the certificate to log in with, and its key
 
 
 class Gap(NamedTuple):
@@ -115,7 +119,22 @@ def _source(item: Mapping[str, Any], folder: Path) -> Source:
     if "token_file" in item:
         token = (folder / item["token_file"]).read_text(encoding="ascii").strip()
     ca = str(folder / item["ca"]) if "ca" in item else ""
-    return Source(item["name"], kind, url, ca, token, frozenset(senders), form)
+    shown = _shown(item, folder)
+    return Source(item["name"], kind, url, ca, token, frozenset(senders), form, shown)
+
+
+def _shown(item: Mapping[str, Any], folder: Path) -> tuple[str, str] | None:
+    """Raises OSError, ValueError where the files are no certificate with its key."""
+    if "certificate" not in item and "key" not in item:
+        return None
+    if not ("certificate" in item and "key" in item):
+        raise ValueError("certificate and key come together")
+    certificate, key = (str(folder / item[name]) for name in ("certificate", "key"))
+    try:  # a key under a passphrase would be asked for at a terminal
+        ssl.create_default_context().load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise ValueError(f"{certificate}, {key}: no certificate with its open key") from error
+    return certificate, key
 
 
 # -- memory -------------------------------------------------------------------------------------
@@ -252,7 +271,7 @@ def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
     try:
         with requests.get(
             url, params=params, headers=headers, timeout=TIMEOUT_S, stream=True,
-            verify=source.ca or True, allow_redirects=False,
+            verify=source.ca or True, cert=source.shown, allow_redirects=False,
         ) as answer:  # fmt: skip
             if answer.status_code in {204, 404}:
                 raise Later("the source has nothing of it yet")

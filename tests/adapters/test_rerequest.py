@@ -14,11 +14,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from bal import jcs
 from bal.errors import Rejected, Stop, Unavailable
 from bal.model import Identity
 from infra import rerequest_cli
-from infra.certificates import create_ca, issue_server
+from infra.certificates import create_ca, issue_device, issue_server
 from infra.gaps import Gaps
 from infra.rerequest import (
     ANSWER_BYTES_MAX,
@@ -36,6 +38,8 @@ from infra.rerequest import (
 )
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
+from tests.unit.harmonise.conftest import take_message
+from tests.unit.harmonise.test_vde2418 import METER, OWN, list_of, point, reading, readout
 
 ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
 GAP = Gap(
@@ -79,12 +83,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Iterator[Answers]:
-    certificate, key = issue_server(create_ca(tmp_path, SystemClock()), [], SystemClock())
-    for name, data in (("c.pem", certificate), ("k.pem", key)):
+def source(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Answers]:
+    """With the parameter "asks" one that asks for a client's certificate of `ca.crt`."""
+    ca = create_ca(tmp_path, SystemClock())
+    certificate, key = issue_server(ca, [], SystemClock())
+    shown, its_key = issue_device(ca, "operator", SystemClock())
+    files = {"c.pem": certificate, "k.pem": key, "shown.pem": shown, "shown.key": its_key}
+    for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
+    if getattr(request, "param", "") == "asks":
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(tmp_path / "ca.crt")
     server = Answers(context)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -140,6 +151,58 @@ def test_a_document_is_asked_for_where_its_url_says(source: Answers, tmp_path: P
     assert path == "/espi/M%2F1"
     assert (named["min"], named["max"]) == ([GAP.begin], [GAP.end])
     assert named["r"][0].startswith("1-0:1.")
+
+
+SHOWN = 'certificate = "shown.pem"\nkey = "shown.key"\n'
+
+
+@pytest.mark.parametrize("source", ["asks"], indirect=True)
+def test_a_source_that_asks_for_a_certificate_is_shown_one(source: Answers, tmp_path: Path) -> None:
+    source.answers = [(200, {}, b'{"values": [{}]}'), (200, {}, b"<MeterReadings/>")]
+    [without] = load(dso(tmp_path, source))
+    with pytest.raises(Later, match="does not answer"):
+        fetch(without, GAP)
+    assert source.asked == []
+    [one] = load(dso(tmp_path, source, SHOWN))
+    assert fetch(one, GAP) == b"<MeterReadings/>"
+
+
+def test_a_key_under_a_passphrase_is_not_asked_for_at_a_terminal(
+    source: Answers, tmp_path: Path
+) -> None:
+    key = serialization.load_pem_private_key((tmp_path / "shown.key").read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"word"),
+    )
+    (tmp_path / "shown.key").write_bytes(locked)
+    with pytest.raises(Stop, match="open key"):
+        load(dso(tmp_path, source, SHOWN))
+
+
+def test_a_gateway_is_a_source_of_its_own_and_its_readout_is_taken(
+    source: Answers, tmp_path: Path
+) -> None:
+    gap = GAP._replace(identity=f"name:vde2418/meter/{METER}", register=OWN)
+    url = f"https://127.0.0.1:{source.server_port}/smgw/{{obis}}?from={{from}}&to={{to}}"
+    path = written(
+        tmp_path,
+        f'[[source]]\nname = "gateway-1"\nkind = "document"\nurl = "{url}"\nca = "ca.crt"\n'
+        f'format = "vde2418"\nsenders = ["{gap.sender}"]\n{SHOWN}',
+    )
+    source.answers = [(200, {}, readout(point(list_of(reading()))))]
+    taken: list[dict[str, str]] = []
+
+    def submit(form: str, raw: bytes) -> str:
+        taken.extend(jcs.decode(draft.record) for draft in take_message(raw, form).records)
+        return "certified"
+
+    asked = Asked(tmp_path / "asked.db")
+    assert one_round(load(path), [gap], asked, 0, submit) == (1, 1, 1, 0)
+    asked.close()
+    assert [(one["register"], one["value"]) for one in taken] == [(OWN, "63910.8")]
+    assert source.asked[0][0] == "/smgw/1-0%3A1.8.0%2A255"
 
 
 @pytest.mark.parametrize(
@@ -250,6 +313,18 @@ def test_sources_are_asked_one_after_the_other_until_one_has_it(
             "senders is a list",
         ),
         ('[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\n' * 2, "two sources"),
+        (
+            '[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\nkey = "k"',
+            "come together",
+        ),
+        (
+            '[[source]]\nname="a"\nkind="dso-server"\nurl="https://a"\ncertificate="token"\nkey="token"',
+            "no certificate",
+        ),
+        (
+            '[[source]]\nname="a"\nkind="dso-server"\nurl="https://a"\ncertificate="absent"\nkey="absent"',
+            "No such file",
+        ),
     ],
 )
 def test_a_file_of_sources_says_what_is_wrong_with_it(tmp_path: Path, text: str, said: str) -> None:
