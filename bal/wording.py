@@ -2,6 +2,7 @@
 
 import re
 
+from bal import quality_words
 from bal.harmonise import der_words, reading_type
 from bal.harmonise.phasors import FURTHER, MEASURANDS
 from bal.harmonise.reading_type_tables import PREFIXES
@@ -41,33 +42,7 @@ _CHANNELS = {
     "digital": "digital status word",
 }
 
-# IEC 61968-9 annex D: system.category.index
-_SYSTEMS = {
-    0: "",
-    1: "by the meter",
-    2: "by the communication network",
-    3: "by the meter data management",
-    4: "by another system",
-    5: "by an outside system",
-}
-_CATEGORIES = {
-    0: "valid",
-    1: "diagnostics flag",
-    2: "power quality event",
-    3: "tamper suspected",
-    4: "data collection flag",
-    5: "failed a reasonability check",
-    6: "failed validation",
-    7: "edited",
-    8: "estimated",
-    10: "questionable",
-    11: "derived",
-    12: "projected",
-    13: "system flag",
-}
-_INDEXES = {(0, 1): "validated", (5, 259): "known to be missing"}
 _ASSUMED = ("0.0.0",)
-_QUALITY = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,5})")
 
 
 def register(code: str, base: str = "", unit: str = "") -> str:
@@ -109,24 +84,11 @@ def quality(codes: tuple[str, ...], rank: Rank) -> str:
     """Quality codes in words; those that are of no known form as sent."""
     if codes == _ASSUMED or not codes:
         return "assumed good" if codes else ""
-    words = dict.fromkeys(map(_quality, codes))
+    words = dict.fromkeys(map(quality_words.words, codes))
     told = "; ".join(words)
     counts = {Rank.ESTIMATED: "estimated", Rank.CORRECTED: "edited", Rank.MISSING: "missing"}
     word = counts.get(rank, "")
     return told if word in told else f"{told}; counts as {word}"
-
-
-def _quality(code: str) -> str:
-    match = _QUALITY.fullmatch(code)
-    if match is None:
-        return code
-    system, category, index = map(int, match.groups())
-    what = _INDEXES.get((category, index), _CATEGORIES.get(category, ""))
-    if not what:
-        return f"quality {code}"
-    by = _SYSTEMS.get(system, f"by system {system}")
-    told = what if index == 0 or (category, index) in _INDEXES else f"{what} ({index})"
-    return " ".join(filter(None, (told, by)))
 
 
 def period(begin_us: int, end_us: int) -> str:

@@ -60,6 +60,7 @@ _SENTENCE = (
     "aggregate", "macroPeriod", "tou", "cpp", "consumptionTier",
 )  # fmt: skip
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,5})")
+_ENERGIES = {71: "apparent ", 73: "reactive "}  # by unit: VAh, varh
 _NOT_APPLICABLE = "not applicable"
 
 
@@ -98,6 +99,8 @@ def sentence(code: str) -> str:
         if not _says(fields.get("measurementKind")):  # the unit says it, as far as it is known
             decoded = decode(code)
             said.insert(0, decoded.quantity.name if decoded is not None else "a value")
+        elif fields["measurementKind"].meaning == "energy":
+            said[0] = f"{_ENERGIES.get(int(fields['unit'].code), '')}{said[0]}"
         said[0] = f"{said[0]} in {unit}"
     for name, numerator in (("harmonic", 7), ("argument", 9)):
         of, over = (fields.get(NAMES[numerator + more]) for more in (0, 1))

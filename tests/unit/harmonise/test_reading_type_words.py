@@ -142,3 +142,18 @@ def test_what_a_record_is_made_of_has_words() -> None:
     for kind, unit in reading_type._QUANTITIES:
         assert kind in tables["measurementKind"]
         assert unit in tables["unit"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [(72, "energy in Wh"), (73, "reactive energy in varh"), (71, "apparent energy in VAh")],
+)
+def test_energy_by_its_unit(unit: int, words: str) -> None:
+    code = f"0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.{unit}.0"
+    assert sentence(code).startswith(f"{words}, forward, ")
+
+
+def test_a_maximum_says_of_what_and_over_what() -> None:
+    told = sentence("8.8.2.6.1.1.8.0.0.0.0.0.0.0.0.0.38.0")
+    assert told.startswith("demand in W, forward, ")
+    assert told.endswith("15-minute interval, maximum, billing period")
