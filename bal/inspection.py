@@ -16,7 +16,7 @@ from typing import Any
 from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
-from bal.harmonise import FORMATS, MeterNames, event_type, harmonise
+from bal.harmonise import FORMATS, MeterNames, espi_words, event_type, harmonise
 from bal.harmonise.c37118_words import doubts
 from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
 from bal.recognition import Known, recognise, uncommented
@@ -46,11 +46,14 @@ class Seen:
     findings: tuple[str, ...]  # codes of what is doubtful about it
     place: "Place | None"  # of the evidence
     why: tuple[str, ...] = ()  # what its device says of itself that makes it doubtful, in words
+    words: tuple[str, ...] = ()  # its quality in those of its format, where that has its own
     line: int | None = None  # its own, where a finding tells it
 
 
 def quality_of(one: Seen) -> str:
     """Its quality in words, with what its device says of itself."""
+    if one.words:
+        return "; ".join(one.words)
     if one.kind != "phasors":
         return _by_bits(one) if one.why else quality(one.quality, one.rank)
     words = quality(one.quality, one.rank)
@@ -277,7 +280,7 @@ def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -
         return devices[name]
 
     for draft in found.records:
-        device(draft.subject).seen.append(_seen(draft, places))
+        device(draft.subject).seen.append(_seen(draft, places, told.form))
     for frame in found.frames:
         device(frame.subject).seen += _of_frame(frame, places.get(frame.evidence))
     told.devices = list(devices.values())
@@ -301,7 +304,14 @@ def _line_feeds(raw: bytes) -> list[int]:
     return ends
 
 
-def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
+def _in_espi(codes: Sequence[str], rank: Rank) -> tuple[str, ...]:
+    """Nothing where the schema of ESPI says no more than IEC 61968-9."""
+    if not any(code in espi_words.WORDS for code in codes):
+        return ()
+    return tuple(espi_words.WORDS.get(code) or quality((code,), rank) for code in codes)
+
+
+def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
     said = jcs.decode(draft.record)
     observes = said.get("observes")
     notation = said.get("notation") or (
@@ -329,6 +339,7 @@ def _seen(draft: Draft, places: dict[Digest, Place]) -> Seen:
         findings=tuple(one["code"] for one in findings),
         place=places.get(Digest(evidence)),
         why=tuple(_BITS.findall(bits)),
+        words=_in_espi(said.get("quality", ()), draft.rank) if form == "espi" else (),
         line=next(lines, None),
     )
 

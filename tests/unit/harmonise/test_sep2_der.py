@@ -74,7 +74,6 @@ def test_state_of_charge_is_in_hundredths_of_a_percent(take: Take) -> None:
         ("alarmStatus", "0", ["none"]),
         ("genConnectStatus", "07", ["connected", "available", "operating"]),
         ("genConnectStatus", "00", ["not connected"]),
-        ("alarmStatus", "00", ["none"]),
         ("storConnectStatus", "0a", ["available", "test"]),
         ("storConnectStatus", "10", ["fault or error"]),
         ("inverterStatus", 4, ["tracking the maximum power point"]),

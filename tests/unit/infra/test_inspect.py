@@ -246,6 +246,28 @@ def test_bits_of_a_gateway_are_named_once(shared_data: Path, run: Run) -> None:
     assert [one["line"] for one in readings] == [172, 186, 197]
 
 
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (14, "raw: not validated"),
+        (17, "validated, possibly edited or estimated"),
+        (18, "verified: failed a check, but is actual usage"),
+        (19, "validated"),
+    ],
+)
+def test_qualities_of_espi_are_told_in_its_own_words(
+    shared_data: Path, run: Run, sent: int, words: str
+) -> None:
+    raw = (shared_data / "greenbutton" / "gbsdk_Electric.xml").read_bytes()
+    raw, count = re.subn(rb"<quality>\d+</quality>", b"<quality>%d</quality>" % sent, raw)
+    if not count:
+        quality = b"<ReadingQuality><quality>%d</quality></ReadingQuality>" % sent
+        raw = re.sub(rb"(<IntervalReading>)", rb"\1" + quality, raw)
+    _, text = run("--json", m=raw)
+    [device, *_] = json.loads(text)["devices"]
+    assert device["readings"][0]["quality_in_words"] == words
+
+
 def c37118(*stats: int) -> bytes:
     of = config()
     layout = Layout(of)
