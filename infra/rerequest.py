@@ -266,11 +266,10 @@ def fetch(source: Source, gap: Gap) -> bytes:
 
 def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
     headers = {"Accept-Encoding": "identity"}  # what unpacks to more than it says is not read
-    if source.token:
-        headers["Authorization"] = f"Bearer {source.token}"
     try:
         with requests.get(
             url, params=params, headers=headers, timeout=TIMEOUT_S, stream=True,
+            auth=_Bearer(source.token),
             verify=source.ca or True, cert=source.shown, allow_redirects=False,
         ) as answer:  # fmt: skip
             if answer.status_code in {204, 404}:
@@ -282,6 +281,18 @@ def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
             return _body(answer)
     except (requests.RequestException, HTTPError, OSError) as error:  # urllib3's, of the body
         raise Later(f"the source does not answer: {type(error).__name__}") from error
+
+
+class _Bearer(requests.auth.AuthBase):
+    """A source's token, or nothing; where none is given a ~/.netrc would be asked for one."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 def _later_s(headers: Mapping[str, str]) -> int:

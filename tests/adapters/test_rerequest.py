@@ -7,6 +7,7 @@ import ssl
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -474,3 +475,17 @@ def test_a_round_without_the_platform_is_followed_by_another(
     words.once, rounds = True, []
     with pytest.raises(Unavailable):
         rerequest_cli.rounds(words)
+
+
+def test_a_netrc_of_the_operator_says_nothing_to_a_source(
+    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    [one] = load(dso(tmp_path, source))
+    source.answers = [(404, {}, b""), (404, {}, b"")]
+    with pytest.raises(Later):
+        fetch(one, GAP)
+    with pytest.raises(Later):
+        fetch(replace(one, token=""), GAP)
+    assert [said for _, _, said in source.asked] == ["Bearer secret", ""]
