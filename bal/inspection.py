@@ -159,7 +159,7 @@ def guess(raw: bytes, limits: Limits = DEFAULT_LIMITS, received_us: int | None =
     if known is not None and known.form:
         return inspect(raw, known.form, limits, received_us)
     if known is None and (without := uncommented(raw)) is not None:
-        return _commented(*without, guess(without[0], limits, received_us))
+        return _commented(without[1], guess(without[0], limits, received_us))
     found = [inspect(raw, form, limits, received_us) for form in FORMATS]
     best = max(found, key=lambda one: _fit(raw, one))
     if best.taken or not (known or _is_of_none(raw, best)):
@@ -178,15 +178,20 @@ def _of_no_format(known: Known) -> Inspected:
     return Inspected("", refused=[_of(error)], whole=True, known=known.what, do=known.do)
 
 
-def _commented(_: bytes, comments: int, told: Inspected) -> Inspected:
+def _commented(comments: int, told: Inspected) -> Inspected:
     """What JSON behind `#` lines would be without them; as it is, nothing of it is taken."""
     if not told.form:
         return told
     rest = "what follows is refused too" if told.whole else f"what follows is of {told.form}"
-    kept = f"{rest}, with {told.values} values to take" if told.taken else rest
+    kept = (
+        f"{rest}, with {told.values} value{'' if told.values == 1 else 's'} to take"
+        if told.taken
+        else rest
+    )
+    lines = "1 line begins" if comments == 1 else f"{comments} lines begin"
     error = Rejected(
         "json-malformed",
-        f"JSON has no comments, and {comments} lines begin with #; {kept}",
+        f"JSON has no comments, and {lines} with #; {kept}",
         field="message",
         line=1,
         clause="RFC 8259 §2",

@@ -29,6 +29,8 @@ _MAGIC = (  # first bytes → what they begin, and what to do with it
     (b"\x28\xb5\x2f\xfd", "a file packed by Zstandard", "Unpack it first (unzstd)."),
     (b"BZh", "a file packed by bzip2", "Unpack it first (bunzip2)."),
     (b"\xfd7zXZ\0", "a file packed by xz", "Unpack it first (unxz)."),
+    (b"\xff\xfe", "text in UTF-16", "Encode the message as UTF-8."),
+    (b"\xfe\xff", "text in UTF-16", "Encode the message as UTF-8."),
     (b"%PDF-", "a PDF", f"Nothing of it can be read: {_SEND}."),
 )
 _CAPTURE_DO = "See what it holds of IEEE C37.118.2, and send it: gridseal replay-capture FILE."
@@ -54,6 +56,7 @@ _CIM_ROOTS = re.compile(
     r"MeterReadings?|EndDeviceEvents?|(?:Request|Response|Event|Fault)Message(?:Type)?|Message"
     r"|(?:Create|Created|Change|Changed|Get|Reply)?(?:MeterReadings|EndDeviceEvents)\w*|Envelope"
 )
+_PAYLOAD = re.compile(rb"<(?:[\w.-]+:)?(?:MeterReading|EndDeviceEvent)s?[\s>/]")
 _OTHERS = (  # root's name and namespace, as one text → what it is
     (r"SCL http://www\.iec\.ch/61850/.*", "an SCL file of IEC 61850: how a substation is made"),
     (r"\w+ urn:iec62325\.351:.*", "a market document of IEC 62325"),
@@ -121,11 +124,13 @@ def _xml(body: bytes) -> Known:
         if form and namespace.startswith(begin):
             return Known(form)
     both = f"{local} {namespace}"
-    payload = b"MeterReading" in body or b"EndDeviceEvent" in body
+    payload = _PAYLOAD.search(body) is not None
     if _CIM_ROOTS.fullmatch(local) and (local not in {"Envelope", "Message"} or payload):
         return Known("cim")
-    where = f" in {namespace}" if namespace else ", in no namespace"
     what = next((what for form, what in _OTHERS if re.fullmatch(form, both)), "")
+    if payload and not what:
+        return Known("cim")  # a wrapper of its sender's own
+    where = f" in {namespace}" if namespace else ", in no namespace"
     text = f"{what} (root {local}{where})" if what else f"XML with the root {local}{where}"
     return Known("", text, f"{_SEND[0].upper()}{_SEND[1:]}; none of them has this root.")
 

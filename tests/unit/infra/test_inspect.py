@@ -15,6 +15,7 @@ from bal.c37118.data import Layout
 from bal.c37118.writer import config_frames
 from bal.harmonise import FORMATS
 from bal.inspection import guess, inspect
+from bal.recognition import recognise, uncommented
 from infra.cli import main
 from infra.inspect_text import printable
 from tests.c37118_streams import config, frame
@@ -297,6 +298,20 @@ def test_phasors_of_c37118_are_told_by_its_own_words(run: Run) -> None:
     assert "frame-questionable" in told
     assert "the meter" not in told
     assert "valid by the PMU" in run(m=c37118(0))[1]
+
+
+def test_a_wrapper_of_readings_is_read_as_cim(run: Run) -> None:
+    _, told = run(m=b"<Export>" + message(meter(reading("x"))) + b"</Export>")
+    assert "format cim, guessed" in told
+
+
+@given(
+    st.sampled_from([b"<", b"<?xml ", b"<!--", b"{", b"[", b"#\n{", b"\xaa1", b"0"]), st.binary()
+)
+def test_any_beginning_is_recognised_or_not_and_no_more(begin: bytes, rest: bytes) -> None:
+    known = recognise(begin + rest)
+    assert known is None or bool(known.form) != bool(known.what)
+    uncommented(begin + rest)
 
 
 def test_a_capture_goes_to_the_command_that_reads_it(shared_data: Path, run: Run) -> None:
