@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from bal.errors import Rejected
-from bal.harmonise import cim_tree
+from bal.harmonise import cim_lost, cim_tree
 from bal.harmonise.report import Report
 
 CLAUSE_MESSAGE = "IEC 61968-100 Message"
@@ -24,6 +24,9 @@ _REPORTED = frozenset({
 })  # fmt: skip
 _UNDONE = frozenset({"cancel", "canceled", "cancelled", "delete", "deleted"})
 _CONTEXTS = frozenset({"", "production"})
+_READINGS = frozenset({
+    "Reading", "Readings", "IntervalBlock", "IntervalBlocks", "IntervalReading", "IntervalReadings",
+})  # fmt: skip
 _SPACE = " \t\r\n"
 
 
@@ -40,6 +43,7 @@ class Around:
     line: int = 0  # of the header, else of the first MeterReading or EndDeviceEvent
     codes: dict[str, str] = field(default_factory=dict)  # what a defined type is called → its code
     conflicting: set[str] = field(default_factory=set)  # called the same, but of different codes
+    stray: set[str] = field(default_factory=set)  # elements of readings that no MeterReading has
 
     def code(self, sent: str) -> str:
         """The code that a reference leads to; itself where nothing is defined by that name."""
@@ -66,6 +70,8 @@ class Around:
                         self.noun = self.noun or said
                     case "Context":
                         self.context = self.context or said
+        elif name in _READINGS and cim_lost.has_value(element):
+            self.stray.add(name)
         elif name in cim_tree.KINDS:
             self._define(element)
 
@@ -104,5 +110,9 @@ def check(around: Around, report: Report) -> None:
     if around.context not in _CONTEXTS:
         text = "the header says that this is not of production; its readings count all the same"
         doubts.append(("header-unexpected", "Context", text))
+    for name in sorted(around.stray):
+        text = f"{name} with a value stands in no MeterReading: nobody knows which meter's it is"
+        error = Rejected("value-misplaced", text, field=name)
+        report.refuse(error, around.line, field=name, clause=CLAUSE_MESSAGE)
     for code, name, text in doubts:
         report.doubt(code, text, around.line, field=name, clause=CLAUSE_MESSAGE)

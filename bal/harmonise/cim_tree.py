@@ -111,20 +111,25 @@ def reference(element: etree._Element) -> Reference:
     """The code that an element gives or refers to.
 
     By the attribute `ref`, an mRID, a name, or the parts of the code as elements (annexes C to E);
-    else its text. Of several the code counts, and the first one where none is a code.
+    else its text. Of several the code counts, and the first one where none is a code. Parts that
+    say something else than the code beside them make another code.
     """
     given = list(_given(element))
-    if len(given) == 1:
-        return Reference((given[0],), chosen=False)
     kind = KINDS[local_names[element.tag]]
+    parts = _parts(element, kind) if len(element) else {}
+    if len(given) == 1 and not parts:
+        return Reference((given[0],), chosen=False)
     if not given:
-        parts = _parts(element, kind)
         if parts:
             return Reference((_composed(parts, kind),), chosen=True)
         return Reference((element.text or "",), chosen=False)
     codes = dict.fromkeys(
         one for one in given[:GIVEN_MAX] if kind.code.fullmatch(one.strip(_SPACE)) is not None
     )
+    for code in list(codes) if parts else ():
+        numbers = zip(kind.parts, code.strip(_SPACE).split("."), strict=True)
+        said = ".".join(parts.get(part) or number for part, number in numbers)
+        codes |= {} if said == code.strip(_SPACE) else {said: None}
     return Reference(tuple(codes) or (given[0],), chosen=True)
 
 

@@ -201,3 +201,40 @@ def test_a_sum_over_a_day_is_not_of_its_last_quarter_hour(take: Take) -> None:
     found = take(message(reading(ref="11.26.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0")))
     assert record(found.records[0])["time"] == "2026-01-15T10:15:00Z"
     assert [one.code for one in found.findings] == ["interval-length-unknown"]
+
+
+@pytest.mark.parametrize("meters", [1, 100])
+def test_readings_of_no_meter_reading_are_refused(take: Take, meters: int) -> None:
+    raw = message(*[reading()]).decode()
+    one = raw[raw.index("<MeterReading>") : raw.index("</MeterReadings>")]
+    several = "".join(one.replace("M1", f"M{n}") for n in range(meters))
+    stray = f"{reading()}\n{reading()}<Reading/>{block('')}"
+    found = take(f"<MeterReadings {NS}>\n{several}{stray}</MeterReadings>".encode())
+    assert len(found.records) == meters
+    assert [(refused.code, refused.field, refused.line) for refused in found.refused] == [
+        ("value-misplaced", name, 2) for name in ("IntervalBlocks", "IntervalReadings", "Readings")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inside", "event"),
+    [
+        ("<multiplier>3</multiplier><unit>72</unit>", None),
+        ("<multiplier>0</multiplier>", "incomplete"),
+        ("<unit>73</unit>", "incomplete"),
+        ("<multiplier>kilo</multiplier>", "incomplete"),
+    ],
+)
+@pytest.mark.parametrize("given", ["ref", "mRID"])
+def test_a_part_of_a_type_that_contradicts_its_code_is_told(
+    take: Take, inside: str, event: str | None, given: str
+) -> None:
+    by_ref = f'<ReadingType ref="{KWH}">{inside}</ReadingType>'
+    by_mrid = f"<ReadingType><mRID>{KWH}</mRID>{inside}</ReadingType>"
+    kind = by_ref if given == "ref" else by_mrid
+    found = take(message(f"<Readings>{TIME}<value>1.5</value>{kind}</Readings>"))
+    one = record(found.records[0])
+    assert one.get("event") == event
+    assert one.get("value") == (None if event else "1500")
+    codes = [finding.code for finding in found.findings]
+    assert codes == (["reading-ambiguous"] if event else [])
