@@ -80,7 +80,7 @@ class Ground:
         return [
             (value.meter.name, value.value, value.qualities)
             for message in self.store.waiting()
-            for _, value in read(self.store.message(message), "", "", no_refusal)
+            for _, value in read(self.store.message(message), "", "", no_refusal, no_refusal)
         ]
 
 
@@ -323,7 +323,7 @@ def test_what_is_missing_for_a_meter_and_day_is_asked_for(ground: Ground, ask: A
     assert [one["value"] for one in every] == ["210", "220"]
     cim = ask(f"/v1/values?{wanted}&format=cim&limit=1")
     assert cim.headers["Link"].startswith("</v1/values?meter=M&register=")
-    [(_, value)] = read(cim.content, "", "", no_refusal)
+    [(_, value)] = read(cim.content, "", "", no_refusal, no_refusal)
     assert (value.meter.name, value.value) == ("M", "220")
 
 
