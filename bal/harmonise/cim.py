@@ -215,6 +215,8 @@ class _Readings:
                 return self._event("unmapped", sent, origin, _period(sent.said, None), (doubt,))
             period = _period(sent.said, kind.type)
             if kind.quality.stated_missing:
+                if not sent.value.strip():  # an element without text is no value, as on purpose
+                    return self._incomplete(sent._replace(value=None), origin, kind)
                 return self._event("incomplete", sent, origin, period, (MISSED,))
             case = self.cases[said] = _Case(
                 record.slot(kind.shape, period.begin, period.end),

@@ -279,9 +279,10 @@ def test_times_that_differ_span_the_event(take: Take) -> None:
     assert (event["begin"], event["end"]) == ("2026-01-15T10:00:00Z", "2026-01-15T12:00:00Z")
 
 
-def test_a_value_stated_missing(take: Take) -> None:
+@pytest.mark.parametrize("value", [None, "", " "])  # an element without text is no value
+def test_a_value_stated_missing(take: Take, value: str | None) -> None:
     quality = '<ReadingQualities><ReadingQualityType ref="2.5.259"/></ReadingQualities>'
-    found = take(message(reading(value=None, more=quality)))
+    found = take(message(reading(value=value, more=quality)))
     one = only(found)
     assert (one["kind"], one["quality"], found.findings) == ("reading", ["2.5.259"], [])
     assert {"value", "unit", "hasResult"}.isdisjoint(one)
