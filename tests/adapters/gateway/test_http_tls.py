@@ -5,6 +5,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
+from pathlib import Path
 from threading import Thread
 from time import sleep
 
@@ -53,7 +54,7 @@ def served(platform, tmp_path):
     here.bind(("127.0.0.1", 0))
     platform.issuer = f"https://localhost:{here.getsockname()[1]}"
     context = tmp_path / "context.jsonld"
-    context.write_text('{"@context": {"id": "@id"}}')
+    context.write_bytes((Path(__file__).parents[3] / "ontology" / "context-v1.jsonld").read_bytes())
     config = uvicorn.Config(
         create_app(platform, context=context),
         ssl_certfile=str(cert),

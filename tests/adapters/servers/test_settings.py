@@ -62,7 +62,7 @@ def test_cassandra_asks_for_certificate_and_password(tmp_path: Path) -> None:
         "authorizer: CassandraAuthorizer",
         "listen_address: 127.0.0.1",
         "rpc_address: 127.0.0.1",
-        "commitlog_sync: group",
+        "commitlog_sync: batch",
         "  optional: false",
         "  internode_encryption: all",
     ):
