@@ -9,6 +9,7 @@ import pytest
 
 from tests.journey.conftest import Caller, Running, cim
 
+pytestmark = pytest.mark.xdist_group("subjects")  # each test goes on where the one before ended
 METER, NEW = "0001", "0002"
 
 
