@@ -11,11 +11,12 @@ from bal.errors import Rejected
 from bal.harmonise import cms_signature, der_json, obis, reading_type, record, vde2418_status
 from bal.harmonise.cms_signature import Signer
 from bal.harmonise.der_json import Item, Number
-from bal.harmonise.instant import Instant, parse
+from bal.harmonise.instant import Instant
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
+from bal.harmonise.reading_json import string, times
 from bal.harmonise.reading_type import ReadingType
 from bal.harmonise.record import Origin
 from bal.harmonise.report import Report
@@ -141,7 +142,7 @@ def _subject(item: Item, resolve: Resolve, report: Report) -> Subject | None:
             raise Rejected("no-reading", "readings is not an array of readings", field="readings")
         names = MeterNames(None, ())
         if "meter" in value:
-            names = check_names(None, (("", "", _string(value, "meter").strip()),))
+            names = check_names(None, (("", "", string(value, "meter").strip()),))
         return resolve(names)
     except Rejected as error:
         field = f"{item.pointer}/{error.field}" if error.field else item.pointer
@@ -256,7 +257,7 @@ def _said(reading: Any) -> _Said:
     """Raises Rejected."""
     if not isinstance(reading, dict):
         raise Rejected("member-type", "a reading is not an object")
-    begin, end = _times(reading)
+    begin, end = times(reading)
     status = _status(reading)
     codes = [*_qualities(reading), *(status.codes if status is not None else ())]
     judged = quality(tuple(codes))
@@ -265,12 +266,12 @@ def _said(reading: Any) -> _Said:
         code = "member-type" if "value" in reading else "member-missing"
         raise Rejected(code, "the value is neither string nor number", field="value")
     return _Said(
-        obis.parse(_string(reading, "obis")).text,
+        obis.parse(string(reading, "obis")).text,
         begin,
         end,
         str(value),
         _scaler(reading),
-        _string(reading, "unit"),
+        string(reading, "unit"),
         status,
         judged,
     )
@@ -286,20 +287,6 @@ def _type(said: _Said) -> ReadingType | None:
     if found is None or (found.at_instant and interval_s):
         return None
     return found
-
-
-def _times(reading: dict[str, Any]) -> tuple[Instant, Instant]:
-    """`time`, or `begin` and `end`; not both."""
-    if "time" in reading and not {"begin", "end"} & reading.keys():
-        instant = parse(_string(reading, "time"))
-        return instant, instant
-    if "time" in reading or not {"begin", "end"} <= reading.keys():
-        raise Rejected("time-missing", "a reading has either time, or begin and end", field="time")
-    begin, end = (parse(_string(reading, name)) for name in ("begin", "end"))
-    if begin.us >= end.us:
-        text = "the interval does not end after it begins"
-        raise Rejected("interval-reversed", text, field="end")
-    return begin, end
 
 
 def _scaler(reading: dict[str, Any]) -> int:
@@ -319,7 +306,7 @@ def _status(reading: dict[str, Any]) -> Status | None:
     sent = reading["status"]
     if not isinstance(sent, dict) or not sent or not sent.keys() <= _STATUS_MEMBERS:
         raise Rejected("member-type", "the status is no object of ptb and fnn", field="status")
-    ptb, fnn = (_string(sent, name) if name in sent else None for name in ("ptb", "fnn"))
+    ptb, fnn = (string(sent, name) if name in sent else None for name in ("ptb", "fnn"))
     return vde2418_status.read(ptb, fnn)
 
 
@@ -330,11 +317,3 @@ def _qualities(reading: dict[str, Any]) -> list[str]:
     ):
         raise Rejected("member-type", "the qualities are no array of texts", field="quality")
     return list(sent)
-
-
-def _string(members: dict[str, Any], name: str) -> str:
-    text = members.get(name)
-    if not isinstance(text, str) or isinstance(text, Number):
-        code = "member-type" if name in members else "member-missing"
-        raise Rejected(code, "a member is absent or not a string", field=name)
-    return text

@@ -7,12 +7,13 @@ from bal.errors import Rejected
 from bal.harmonise import der_json, der_plan, record
 from bal.harmonise import quantity as q
 from bal.harmonise.der_json import Item, Number
-from bal.harmonise.instant import Instant, parse
+from bal.harmonise.instant import Instant
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
 from bal.harmonise.plans import noting
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import Quantity, decimal_text
+from bal.harmonise.reading_json import string, times
 from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
 from bal.model import Draft, Finding, Harmonised, Subject
@@ -181,7 +182,7 @@ def device_names(value: dict[str, Any]) -> MeterNames:
         raise Rejected(
             "member-type", "device is neither a string nor an object of names", field="device"
         )
-    texts = {name: _string(device, name).strip() for name in device}
+    texts = {name: string(device, name).strip() for name in device}
     names: tuple[tuple[str, str, str], ...] = ()
     if "name" in texts:
         names = ((texts.get("authority", ""), texts.get("type", ""), texts["name"]),)
@@ -217,10 +218,10 @@ def _said(reading: Any) -> _Said:
     """Raises Rejected."""
     if not isinstance(reading, dict):
         raise Rejected("member-type", "a reading is not an object")
-    begin, end = _times(reading)
-    measurand = _string(reading, "measurand")
-    unit = _string(reading, "unit")
-    phase = _string(reading, "phase") if "phase" in reading else ""
+    begin, end = times(reading)
+    measurand = string(reading, "measurand")
+    unit = string(reading, "unit")
+    phase = string(reading, "phase") if "phase" in reading else ""
     codes = quality(_qualities(reading))
     sent = reading.get("value")
     if not isinstance(sent, str):
@@ -283,21 +284,6 @@ def _unmapped(reading: dict[str, Any], said: _Said, origin: Origin, place: _Plac
     )
 
 
-def _times(reading: dict[str, Any]) -> tuple[Instant, Instant]:
-    """`time`, or `begin` and `end`; not both."""
-    if "time" in reading and not {"begin", "end"} & reading.keys():
-        instant = parse(_string(reading, "time"))
-        return instant, instant
-    if "time" in reading or not {"begin", "end"} <= reading.keys():
-        raise Rejected("time-missing", "a reading has either time, or begin and end", field="time")
-    begin, end = (parse(_string(reading, name)) for name in ("begin", "end"))
-    if begin.us >= end.us:
-        raise Rejected(
-            "interval-reversed", "the interval does not end after it begins", field="end"
-        )
-    return begin, end
-
-
 def _unit(measurand: str, unit: str) -> tuple[Quantity, int]:
     base, shift = UNITS.get(unit, ("", 0))
     for quantity in MEASURANDS[measurand]:
@@ -312,11 +298,3 @@ def _qualities(reading: dict[str, Any]) -> tuple[str, ...]:
     if any(not isinstance(code, str) or isinstance(code, Number) for code in codes):
         raise Rejected("member-type", "a quality code is not a string", field="quality")
     return tuple(codes)
-
-
-def _string(members: dict[str, Any], name: str) -> str:
-    text = members.get(name)
-    if not isinstance(text, str) or isinstance(text, Number):
-        code = "member-type" if name in members else "member-missing"
-        raise Rejected(code, "a member is absent or not a string", field=name)
-    return text

@@ -20,6 +20,7 @@ from bal.harmonise.phasors import MEASURANDS, PHASES, readings_form
 from bal.harmonise.pmu_number import exact
 from bal.harmonise.pmu_plan import Shape
 from bal.harmonise.pmu_time import instant, instants
+from bal.harmonise.reading_json import string
 from bal.harmonise.report import Report
 from bal.model import Channel, Finding, Harmonised, PhasorFrame, Severity, Subject
 
@@ -187,8 +188,8 @@ class _Reading:
                 raise Rejected("no-reading", "not an array of readings", field="readings")
             if len(readings) > READINGS_MAX:
                 raise Rejected("too-many-readings", f"over {READINGS_MAX}", field="readings")
-            subject = self._subject(_string(value, "device"))
-            at = _time(_string(value, "timestamp"))
+            subject = self._subject(string(value, "device"))
+            at = _time(string(value, "timestamp"))
         except Rejected as error:
             self._refuse(error, item.pointer, line)
             return None
@@ -250,7 +251,7 @@ def _channel(reading: Any, others: Mapping[Channel, object]) -> Channel:
     if not isinstance(reading, dict):
         raise Rejected("member-type", "a reading is not an object")
     component, measurand, phase = (
-        _string(reading, name) for name in ("component", "measurand", "phase")
+        string(reading, name) for name in ("component", "measurand", "phase")
     )
     if "data" not in reading:
         raise Rejected("member-missing", "a reading has no data", field="data")
@@ -278,11 +279,3 @@ def _value(reading: Mapping[str, Any]) -> str:
     except Rejected as error:
         error.field = "data"
         raise
-
-
-def _string(members: Mapping[str, Any], name: str) -> str:
-    text = members.get(name)
-    if not isinstance(text, str) or isinstance(text, Number | Constant):
-        code = "member-type" if name in members else "member-missing"
-        raise Rejected(code, "a member is absent or not a string", field=name)
-    return text
