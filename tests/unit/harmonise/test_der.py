@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise.der import MEASURANDS, UNITS
 from bal.model import Harmonised, Rank, Subject
+from tests.unit.harmonise.message_kit import records
 
 Take = Callable[..., Harmonised]
 TIME = "2018-01-02T15:15:27Z"
@@ -22,10 +22,6 @@ def reading(**members: Any) -> dict[str, Any]:
 
 def message(*readings: Any, **members: Any) -> bytes:
     return json.dumps({"device": "inverter-7", "readings": readings} | members).encode()
-
-
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
 
 
 def test_power_of_a_battery(take: Take, subject: Callable[[str], Subject]) -> None:

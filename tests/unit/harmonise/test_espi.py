@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +12,7 @@ from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise import espi_type
 from bal.model import Harmonised, Rank, Subject
+from tests.unit.harmonise.message_kit import codes, records, refused, xml
 
 Take = Callable[..., Harmonised]
 START = 1_768_471_200  # 2026-01-15T10:00:00Z
@@ -27,11 +27,6 @@ NEW_YORK = {
     "dstEndRule": "B40E2000", "dstOffset": 3600, "dstStartRule": "360E2000", "tzOffset": -18000,
 }  # fmt: skip
 SPEC = Path(__file__).resolve().parents[3] / "docs" / "spec" / "green-button.md"
-
-
-def xml(name: str, *inside: str, **members: object) -> str:
-    plain = "".join(f"<{key}>{value}</{key}>" for key, value in members.items())
-    return f"<{name}>{plain}{''.join(inside)}</{name}>"
 
 
 def resource(name: str, *inside: str, **members: object) -> str:
@@ -84,18 +79,6 @@ def block(*readings: str, n: str = "1", up: str | None = None) -> str:
 def whole(*readings: str, **members: object) -> bytes:
     """A feed of one block."""
     return feed(point(), meter_reading(), of_type(**members), block(*readings))
-
-
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
-
-
-def codes(found: Harmonised) -> list[str]:
-    return [one.code for one in found.findings]
-
-
-def refused(found: Harmonised) -> list[str]:
-    return [one.code for one in found.refused]
 
 
 def utc(text: str) -> str:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.model import Harmonised
+from tests.unit.harmonise.message_kit import xml
 from tests.unit.harmonise.test_any_bytes import settle
 from tests.unit.harmonise.test_espi import (
     block,
@@ -16,7 +17,6 @@ from tests.unit.harmonise.test_espi import (
     period,
     point,
     reading,
-    xml,
 )
 
 Take = Callable[..., Harmonised]

@@ -9,6 +9,7 @@ from bal.model import Harmonised
 from tests.unit.harmonise import test_espi as espi
 from tests.unit.harmonise import test_rdf as rdf
 from tests.unit.harmonise import test_vde2418 as vde
+from tests.unit.harmonise.message_kit import xml
 
 # rdflib's own JSON-LD reader uses what rdflib deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")
@@ -17,8 +18,8 @@ Take = Callable[..., Harmonised]
 FEED = espi.feed(
     espi.point(), espi.meter_reading(), espi.of_type(),
     espi.block(
-        espi.reading(espi.xml("ReadingQuality", quality=14), espi.period()),
-        espi.xml("IntervalReading", espi.period()),
+        espi.reading(xml("ReadingQuality", quality=14), espi.period()),
+        xml("IntervalReading", espi.period()),
     ),
     espi.entry(espi.resource("UsageSummary", espi.period(name="billingPeriod")), "x", up="UP/1/US"),
 )  # fmt: skip

@@ -1,17 +1,16 @@
 """What IEEE 2030.5 messages come to (docs/spec/ieee-2030-5.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise.sep2_xml import NAMESPACE, NAMESPACE_2013, read
 from bal.model import Harmonised, Rank, Subject
 from field.sep2_writer import Mirrored, mirror_meter_reading
+from tests.unit.harmonise.message_kit import records, told, xml
 
 Take = Callable[..., Harmonised]
 START = 1_768_471_200  # 2026-01-15T10:00:00Z
@@ -21,11 +20,6 @@ ENERGY = {
     "kind": 12, "uom": 72,
 }  # fmt: skip
 REGISTER = "0.0.2.4.19.1.12.0.0.0.0.0.0.0.0.0.72.0"
-
-
-def xml(name: str, *inside: str, **members: object) -> str:
-    plain = "".join(f"<{key}>{value}</{key}>" for key, value in members.items())
-    return f"<{name}>{plain}{''.join(inside)}</{name}>"
 
 
 def kind(**members: object) -> str:
@@ -61,18 +55,10 @@ def sep2(text: str, namespace: str = NAMESPACE) -> bytes:
     return f'<?xml version="1.0"?>\n<{name} xmlns="{namespace}">{rest}'.encode()
 
 
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
-
-
-def codes(found: Harmonised) -> tuple[Sequence[str], Sequence[str]]:
-    return [one.code for one in found.refused], [one.code for one in found.findings]
-
-
 def test_what_the_simulator_sends(take: Take, owners: tuple[Subject, Subject]) -> None:
     begin = datetime.fromtimestamp(START, UTC)
     found = take(mirror_meter_reading(Mirrored("pv-1", begin, 900, [1234])), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [draft] = found.records
     assert (draft.kind, draft.register, draft.rank) == ("reading", REGISTER, Rank.MEASURED)
     [data] = records(found)
@@ -111,7 +97,7 @@ def test_a_set_is_cut_by_its_interval_length(take: Take) -> None:
         reading(value=2, localID="02"),
     ]
     found = take(sep2(readings(*several, length=2700)), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     ends = {data["value"]: (data["begin"][11:16], data["end"][11:16]) for data in records(found)}
     assert ends == {"1": ("10:00", "10:15"), "2": ("10:15", "10:30"), "3": ("10:30", "10:45")}
     in_order = take(sep2(readings(reading(value=1), reading(value=2), length=1800)), "sep2")
@@ -121,7 +107,7 @@ def test_a_set_is_cut_by_its_interval_length(take: Take) -> None:
 def test_tiers_cover_the_whole_set(take: Take) -> None:
     several = [reading(value=9), reading(value=4, touTier=1), reading(value=5, touTier=2)]
     found = take(sep2(readings(*several)), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     tiers = {draft.register.split(".")[11] for draft in found.records}
     assert tiers == {"0", "1", "2"}
     assert {data["end"] for data in records(found)} == {"2026-01-15T10:15:00Z"}
@@ -143,7 +129,7 @@ def test_a_reading_of_no_certain_interval_is_incomplete(
     take: Take, several: list[str], length: int, of: dict[str, int]
 ) -> None:
     found = take(sep2(readings(*several, length=length, **of)), "sep2")
-    assert codes(found) == ([], ["interval-ambiguous"] * len(several))
+    assert told(found) == ([], ["interval-ambiguous"] * len(several))
     for data in records(found):
         assert (data["kind"], data["event"]) == ("event", "incomplete")
         assert data["begin"] == "2026-01-15T10:00:00Z"
@@ -153,18 +139,18 @@ def test_a_reading_of_no_certain_interval_is_incomplete(
 def test_its_own_period_counts_first(take: Take) -> None:
     several = [reading(period(START + 900), localID="17"), reading(period(START), localID="17")]
     found = take(sep2(readings(*several, length=86400)), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert [data["end"][11:16] for data in records(found)] == ["10:30", "10:15"]
 
 
 def test_a_length_that_differs_is_told(take: Take) -> None:
     found = take(sep2(readings(reading(period(duration=1800)))), "sep2")
-    assert codes(found) == ([], ["interval-length-differs"])
+    assert told(found) == ([], ["interval-length-differs"])
     [data] = records(found)
     assert (data["end"], data["register"]) == ("2026-01-15T10:30:00Z", REGISTER)
     assert data["findings"][0]["code"] == "interval-length-differs"
     empty = take(sep2(readings(reading(period(duration=0)))), "sep2")
-    assert codes(empty) == ([], ["interval-empty"])
+    assert told(empty) == ([], ["interval-empty"])
     assert [draft.kind for draft in empty.records] == ["telemetry"]
 
 
@@ -179,7 +165,7 @@ def test_a_register_s_state_holds_at_the_end(take: Take, accumulation: int) -> N
 def test_an_instant_is_telemetry(take: Take) -> None:
     of = kind(accumulationBehaviour=12, kind=0, uom=29, intervalLength=0, powerOfTenMultiplier=-1)
     found = take(sep2(mirror(reading(period(START, 0), value=-2301), of)), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [data] = records(found)
     assert (data["kind"], data["time"]) == ("telemetry", "2026-01-15T10:00:00Z")
     assert (data["value"], data["unit"]) == ("-230.1", "V")
@@ -188,14 +174,14 @@ def test_an_instant_is_telemetry(take: Take) -> None:
 def test_without_a_period_it_ends_at_the_last_update(take: Take) -> None:
     average = kind(accumulationBehaviour=0, kind=37, uom=38, dataQualifier=2, intervalLength=300)
     found = take(sep2(mirror(reading(), average, lastUpdateTime=START + 300)), "sep2")
-    assert codes(found) == ([], ["time-from-update"])
+    assert told(found) == ([], ["time-from-update"])
     [data] = records(found)
     assert (data["begin"], data["end"]) == ("2026-01-15T10:00:00Z", "2026-01-15T10:05:00Z")
     momentary = kind(accumulationBehaviour=12, kind=37, uom=38, intervalLength=300)
     [data] = records(take(sep2(mirror(reading(), momentary, lastUpdateTime=START)), "sep2"))
     assert (data["kind"], data["time"]) == ("telemetry", "2026-01-15T10:00:00Z")
     refused = take(sep2(mirror(reading(), average)), "sep2")
-    assert codes(refused) == (["time-missing"], [])
+    assert told(refused) == (["time-missing"], [])
 
 
 def test_flags_become_quality_and_rank(take: Take) -> None:
@@ -207,14 +193,14 @@ def test_flags_become_quality_and_rank(take: Take) -> None:
     assert [data["quality"] for data in records(found)] == [
         ["1.0.0"], ["1.7.0"], ["1.8.0"], ["80"], ["zz"],
     ]  # fmt: skip
-    assert codes(found) == ([], ["quality-malformed"] * 2)
+    assert told(found) == ([], ["quality-malformed"] * 2)
 
 
 def test_without_a_reading_type_it_is_an_event(take: Take) -> None:
     inside = xml("MirrorReadingSet", period(), reading(qualityFlags="01"))
     for text in (mirror(inside), inside):
         found = take(sep2(text), "sep2")
-        assert codes(found) == ([], ["reading-type-missing"])
+        assert told(found) == ([], ["reading-type-missing"])
         [data] = records(found)
         assert (data["event"], data["quality"]) == ("incomplete", ["1.0.0"])
         assert "register" not in data
@@ -222,7 +208,7 @@ def test_without_a_reading_type_it_is_an_event(take: Take) -> None:
 
 def test_what_has_no_meaning_keeps_its_reading_type(take: Take) -> None:
     found = take(sep2(readings(reading(), commodity=7, uom=119)), "sep2")
-    assert codes(found) == ([], ["reading-type-unmapped"])
+    assert told(found) == ([], ["reading-type-unmapped"])
     [data] = records(found)
     assert (data["event"], data["notation"]) == (
         "unmapped",
@@ -233,30 +219,30 @@ def test_what_has_no_meaning_keeps_its_reading_type(take: Take) -> None:
         "kind=12", "uom=119",
     ]  # fmt: skip
     malformed = take(sep2(readings(reading(), uom="seventy-two")), "sep2")
-    assert codes(malformed) == ([], ["reading-type-unmapped"])
+    assert told(malformed) == ([], ["reading-type-unmapped"])
     assert "notation" not in records(malformed)[0]
 
 
 def test_energy_of_another_service_is_not_electricity(take: Take) -> None:
     gas = usage_point(readings(reading(), commodity=0), serviceCategoryKind=1)
-    assert codes(take(sep2(gas), "sep2")) == ([], ["reading-type-unmapped"])
+    assert told(take(sep2(gas), "sep2")) == ([], ["reading-type-unmapped"])
     said = usage_point(readings(reading(), commodity=1), serviceCategoryKind=1)
-    assert codes(take(sep2(said), "sep2")) == ([], [])
+    assert told(take(sep2(said), "sep2")) == ([], [])
 
 
 def test_what_stands_twice_is_ambiguous(take: Take) -> None:
     twice = reading(period(), "<value>211</value>")
     found = take(sep2(readings(twice)), "sep2")
-    assert codes(found) == ([], ["reading-ambiguous"])
+    assert told(found) == ([], ["reading-ambiguous"])
     assert records(found)[0]["verbatim"]["value"] == ["210", "211"]
     spans = take(sep2(readings(reading(period(START), period(START + 900)))), "sep2")
-    assert codes(spans) == ([], ["reading-ambiguous"])
+    assert told(spans) == ([], ["reading-ambiguous"])
     data = records(spans)[0]
     assert (data["begin"][11:16], data["end"][11:16]) == ("10:00", "10:30")
     types = take(sep2(mirror(reading(period()), kind(), kind())), "sep2")
-    assert codes(types) == ([], ["reading-ambiguous"])
+    assert told(types) == ([], ["reading-ambiguous"])
     empty = take(sep2(mirror(xml("Reading", period()), kind())), "sep2")
-    assert codes(empty) == ([], ["value-missing"])
+    assert told(empty) == ([], ["value-missing"])
 
 
 @pytest.mark.parametrize(
@@ -285,7 +271,7 @@ def test_what_stands_twice_is_ambiguous(take: Take) -> None:
 )
 def test_a_bad_reading_costs_no_other(take: Take, bad: str, code: str) -> None:
     found = take(sep2(readings(reading(period()), bad, reading(period(START + 900)))), "sep2")
-    assert codes(found) == ([code], [])
+    assert told(found) == ([code], [])
     assert len(found.records) == 2
     [refused] = found.refused
     assert refused.line == 2
@@ -303,7 +289,7 @@ def test_a_period_of_the_set_that_is_bad_costs_its_readings_only(take: Take) -> 
     none = xml("MirrorReadingSet", reading())
     good = xml("MirrorReadingSet", period(), reading())
     found = take(sep2(mirror(bad, none, good, kind())), "sep2")
-    assert codes(found) == (["time-malformed", "time-missing"], [])
+    assert told(found) == (["time-malformed", "time-missing"], [])
     assert len(found.records) == 2
 
 
@@ -312,7 +298,7 @@ def test_a_period_of_the_set_that_is_bad_costs_its_readings_only(take: Take) -> 
 
 def test_the_2013_namespace_is_told(take: Take) -> None:
     found = take(sep2(readings(reading()), NAMESPACE_2013), "sep2")
-    assert codes(found) == ([], ["namespace-2013"])
+    assert told(found) == ([], ["namespace-2013"])
     now = take(sep2(readings(reading())), "sep2")
     [one], [other] = records(found), records(now)
     assert one | {"evidence": ""} == other | {"evidence": ""}
@@ -347,14 +333,14 @@ def test_prefixes_and_comments_make_no_difference(take: Take) -> None:
         "<s:MirrorMeterReading>", f"<s:MirrorMeterReading xmlns:s='{NAMESPACE}'><!--<value/>-->", 1
     )
     found = take(raw.encode(), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert records(found)[0]["value"] == "210"
 
 
 def test_extensions_are_kept_as_evidence_only(take: Take) -> None:
     strange = '<x:More xmlns:x="https://example.org/x"><MirrorMeterReading xmlns=""/></x:More>'
     found = take(sep2(readings(reading(strange, "<Value>1</Value>"))), "sep2")
-    assert codes(found) == ([], ["element-not-mapped"] * 2)
+    assert told(found) == ([], ["element-not-mapped"] * 2)
     assert {finding.field for finding in found.findings} == {"Reading"}
     assert len(found.records) == 1
 
@@ -397,7 +383,7 @@ def test_bytes_that_are_refused(take: Take, raw: bytes, code: str) -> None:
 def test_an_lfdi_names_the_device(take: Take, subject: Callable[[str], Subject]) -> None:
     for lfdi in (LFDI, LFDI.lower(), f"\n  {LFDI} "):
         found = take(sep2(usage_point(readings(reading()), lfdi=lfdi)), "sep2")
-        assert codes(found) == ([], [])
+        assert told(found) == ([], [])
         assert found.records[0].subject == subject(f"name:ieee2030.5/lfdi/{LFDI}")
         assert len(found.parts) == 1
 
@@ -405,7 +391,7 @@ def test_an_lfdi_names_the_device(take: Take, subject: Callable[[str], Subject])
 @pytest.mark.parametrize("lfdi", ["", LFDI[:-1], LFDI + "00", "x" * 40, "meter-1"])
 def test_an_lfdi_that_is_none(take: Take, owners: tuple[Subject, Subject], lfdi: str) -> None:
     found = take(sep2(usage_point(readings(reading()), lfdi=lfdi)), "sep2")
-    assert codes(found) == (["name-invalid"], [])
+    assert told(found) == (["name-invalid"], [])
     assert found.refused[0].field == "deviceLFDI"
     assert lfdi not in found.refused[0].text or not lfdi
     assert [part.subject for part in found.parts] == [owners[1]]
@@ -421,7 +407,7 @@ def test_two_devices_are_two_parts(take: Take, owners: tuple[Subject, Subject]) 
     ]
     raw = sep2(xml("MirrorUsagePointList", "\n", *(f"{point}\n" for point in points)))
     found = take(raw, "sep2")
-    assert codes(found) == (["name-invalid", "meter-ambiguous", "no-reading"], [])
+    assert told(found) == (["name-invalid", "meter-ambiguous", "no-reading"], [])
     assert len(found.records) == 2
     assert found.records[0].subject != found.records[1].subject
     pieces = [raw[part.start : part.end].decode() for part in found.parts]
@@ -433,7 +419,7 @@ def test_two_devices_are_two_parts(take: Take, owners: tuple[Subject, Subject]) 
 
 def test_a_device_without_readings_is_told_once(take: Take) -> None:
     found = take(sep2(usage_point(mirror(kind()), mirror(kind()))), "sep2")
-    assert codes(found) == (["no-reading"], [])
+    assert told(found) == (["no-reading"], [])
     assert found.records == []
     assert len(found.parts) == 1
 
@@ -441,10 +427,10 @@ def test_a_device_without_readings_is_told_once(take: Take) -> None:
 def test_a_malformed_mrid_is_told_and_costs_nothing(take: Take) -> None:
     for mrid in ("", "0", "xx", "00" * 17):
         found = take(sep2(mirror(reading(period()), kind(), mRID=mrid)), "sep2")
-        assert codes(found) == ([], ["mrid-malformed"])
+        assert told(found) == ([], ["mrid-malformed"])
         assert len(found.records) == 1
     found = take(sep2(mirror(reading(period()), kind(), mRID="FF" * 16)), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
 
 
 def test_elements_know_their_bytes() -> None:
@@ -474,7 +460,10 @@ def test_public_samples(take: Take, shared_data: Path) -> None:
         return (samples / name).read_bytes()
 
     mirrored = take(sample("bsgip_envoy_meter_mirroring_mirrormeterreading.xml"), "sep2")
-    assert codes(mirrored) == ([], ["reading-type-missing"])  # the server's memory has it
+    assert told(mirrored) == (
+        [],
+        ["reading-type-missing"],
+    )  # the server's memory has it
     [data] = records(mirrored)
     assert (data["begin"], data["end"]) == ("2012-07-06T12:56:05Z", "2012-07-07T12:56:05Z")
     assert data["verbatim"] == {"id": "#verbatim", "localID": ["17"], "value": ["10"]}
@@ -493,7 +482,7 @@ def test_a_public_sample_with_its_reading_type(take: Take, shared_data: Path) ->
         + "</MirrorMeterReading>"
     )
     found = take(raw.encode(), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [data] = records(found)
     assert (data["value"], data["unit"]) == ("10000", "Wh")
     assert data["register"] == "0.12.7.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"

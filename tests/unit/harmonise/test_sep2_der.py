@@ -1,6 +1,6 @@
 """What the DER resources of IEEE 2030.5 come to (docs/spec/ieee-2030-5.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bal import jcs
 from bal.harmonise.sep2_der_table import MEMBERS, TIMES, State, Value
 from bal.harmonise.sep2_xml import NAMESPACE, NAMESPACE_2013
 from bal.model import Harmonised
+from tests.unit.harmonise.message_kit import records, told, xml
 
 Take = Callable[..., Harmonised]
 START = 1_768_471_200  # 2026-01-15T10:00:00Z
@@ -27,11 +27,6 @@ CAPABILITY_2013: dict[str, Any] = {
     "modesSupported": "01fffd", "rtgA": (10, 0), "rtgAbnormalCategory": 1, "rtgAh": (20, 0),
     "rtgNormalCategory": 2, "rtgVA": (2000, 0), "rtgW": (2000, 0), "rtgWh": (4000, 0), "type": 4,
 }  # fmt: skip
-
-
-def xml(name: str, *inside: str, **members: object) -> str:
-    plain = "".join(f"<{key}>{value}</{key}>" for key, value in members.items())
-    return f"<{name}>{plain}{''.join(inside)}</{name}>"
 
 
 def resource(name: str, *inside: str, namespace: str = NAMESPACE, **members: object) -> bytes:
@@ -50,17 +45,9 @@ def status(*inside: str, **members: Any) -> bytes:
     return resource("DERStatus", *inside, **members)
 
 
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
-
-
-def codes(found: Harmonised) -> tuple[Sequence[str], Sequence[str]]:
-    return [one.code for one in found.refused], [one.code for one in found.findings]
-
-
 def test_state_of_charge_is_in_hundredths_of_a_percent(take: Take) -> None:
     found = take(status(state("stateOfChargeStatus", 7050), readingTime=START), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [data] = records(found)
     assert (data["register"], data["value"], data["unit"]) == ("stateOfCharge", "70.5", "%")
     assert (data["kind"], data["time"]) == ("telemetry", "2026-01-15T10:00:00Z")
@@ -89,7 +76,7 @@ def test_a_state_keeps_its_code_and_says_what_it_means(
     said = xml(name) if name == "alarmStatus" else state(name, value)
     said = said.replace("><", f">{value}<", 1) if name == "alarmStatus" else said
     found = take(status(said, readingTime=START + 60), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [data] = records(found)
     assert (data["kind"], data["event"]) == ("event", "state")
     assert (data["register"], data["notation"]) == (name, name)
@@ -100,7 +87,7 @@ def test_a_state_keeps_its_code_and_says_what_it_means(
 
 def test_the_manufacturer_s_own_code_is_kept(take: Take) -> None:
     found = take(status(state("manufacturerStatus", "E-17")), "sep2")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     [data] = records(found)
     assert (data["event"], data["verbatim"]["value"]) == ("state", ["E-17"])
     assert "means" not in data
@@ -121,7 +108,7 @@ def test_a_code_that_the_standard_reserves(
     take: Take, said: str, event: str, words: list[str] | None
 ) -> None:
     found = take(status(said), "sep2")
-    assert codes(found) == ([], ["state-unknown"])
+    assert told(found) == ([], ["state-unknown"])
     [data] = records(found)
     assert (data["event"], data.get("means")) == (event, words)
     assert data["findings"][0]["code"] == "state-unknown"
@@ -134,7 +121,7 @@ def test_what_is_available_is_no_power_that_was_measured(take: Take) -> None:
                  maxChargeDuration=0, readingTime=START),
         "sep2",
     )  # fmt: skip
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert {one["register"]: (one["value"], one["unit"]) for one in records(found)} == {
         "statWAvail": ("4200", "W"), "statVarAvail": ("-1.5", "var"),
         "reservePercent": ("80.5", "%"), "reserveChargePercent": ("0", "%"),
@@ -149,7 +136,7 @@ def test_ratings_hold_at_the_receipt_of_their_message(take: Take) -> None:
     factor = xml("rtgMinPFOverExcited", displacement=750, multiplier=-3)
     raw = resource("DERCapability", factor, **CAPABILITY)
     found = take(raw, "sep2", NOW_US)
-    assert codes(found) == ([], ["time-of-receipt"])
+    assert told(found) == ([], ["time-of-receipt"])
     made = {one["register"]: one for one in records(found)}
     assert {one["time"] for one in made.values()} == {"2026-01-15T10:01:00.5Z"}
     assert all(one["findings"][0]["code"] == "time-of-receipt" for one in made.values())
@@ -165,14 +152,17 @@ def test_ratings_hold_at_the_receipt_of_their_message(take: Take) -> None:
         "opModVoltWatt",
     ]  # fmt: skip
     nobody_knows = take(raw, "sep2")
-    assert set(codes(nobody_knows)[0]) == {"time-missing"}
+    assert set(told(nobody_knows)[0]) == {"time-missing"}
     assert nobody_knows.records == []
 
 
 def test_the_edition_of_2013_has_other_names_for_the_same(take: Take) -> None:
     raw = resource("DERCapability", namespace=NAMESPACE_2013, **CAPABILITY_2013)
     found = take(raw, "sep2", NOW_US)
-    assert codes(found) == ([], ["namespace-2013", "time-of-receipt", "state-unknown"])
+    assert told(found) == (
+        [],
+        ["namespace-2013", "time-of-receipt", "state-unknown"],
+    )
     made = {one["register"]: one for one in records(found)}
     assert made["rtgMaxW"]["value"] == "2000"
     assert made["rtgMaxW"]["observes"]["notation"] == "rtgW"
@@ -190,7 +180,7 @@ def test_settings(take: Take) -> None:
                  setESLowVolt=9170, setESDelay=600, updatedTime=1_602_574_105),
         "sep2",
     )  # fmt: skip
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     made = {one["register"]: one for one in records(found)}
     assert {one["time"] for one in made.values()} == {"2020-10-13T07:28:25Z"}
     values = {name: (one["value"], one["unit"]) for name, one in made.items() if "value" in one}
@@ -214,7 +204,7 @@ def test_settings(take: Take) -> None:
     ],
 )
 def test_a_state_that_is_refused(take: Take, bad: str, code: str) -> None:
-    assert codes(take(status(bad), "sep2")) == ([code], [])
+    assert told(take(status(bad), "sep2")) == ([code], [])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +221,7 @@ def test_a_state_that_is_refused(take: Take, bad: str, code: str) -> None:
 def test_a_bad_value_costs_no_other(take: Take, bad: str, code: str) -> None:
     good = xml("statVarAvail", value=1, multiplier=0)
     found = take(resource("DERAvailability", bad, good, readingTime=START), "sep2")
-    assert codes(found) == ([code], [])
+    assert told(found) == ([code], [])
     assert found.refused[0].clause == "IEEE 2030.5-2018 DERAvailability"
     assert [one["register"] for one in records(found)] == ["statVarAvail"]
 
@@ -249,7 +239,7 @@ def test_a_bad_value_costs_no_other(take: Take, bad: str, code: str) -> None:
 )  # fmt: skip
 def test_a_member_that_is_not_whole_is_kept(take: Take, bad: str, code: str) -> None:
     found = take(resource("DERAvailability", bad, readingTime=START), "sep2")
-    assert set(codes(found)[1]) == {code}
+    assert set(told(found)[1]) == {code}
     assert {one["event"] for one in records(found)} == {"incomplete"}
 
 
@@ -261,7 +251,7 @@ def test_without_a_multiplier_it_is_one(take: Take) -> None:
 def test_an_extension_is_kept_as_evidence_only(take: Take) -> None:
     said = xml("statWAvail", value=7, multiplier=0, refType=1)
     found = take(resource("DERAvailability", said, doeModes="01", readingTime=START), "sep2")
-    assert codes(found) == ([], ["element-not-mapped"] * 2)
+    assert told(found) == ([], ["element-not-mapped"] * 2)
     assert len(found.records) == 1
 
 
@@ -292,7 +282,7 @@ def test_every_bit_has_a_word_or_is_told(take: Take, value: int) -> None:
     found = take(status(state("genConnectStatus", f"{value:02X}")), "sep2")
     [one] = records(found)
     assert one["verbatim"]["value"] == [f"{value:02X}"]
-    assert (codes(found)[1] == ["state-unknown"]) == (value > 31)
+    assert (told(found)[1] == ["state-unknown"]) == (value > 31)
 
 
 def test_every_member_of_the_standard_has_its_place() -> None:
@@ -309,7 +299,7 @@ def test_every_member_of_the_standard_has_its_place() -> None:
 def test_the_public_sample(take: Take, shared_data: Path) -> None:
     """The file that the EPRI client has as its DERStatus."""
     found = take((shared_data / "ieee2030_5" / "epri_DERStatus.xml").read_bytes(), "sep2")
-    assert codes(found) == ([], ["namespace-2013"])
+    assert told(found) == ([], ["namespace-2013"])
     made = {one["register"]: one for one in records(found)}
     assert {one["time"] for one in made.values()} == {"2018-01-02T15:15:27Z"}
     assert made["stateOfCharge"]["value"] == "0.7"

@@ -1,7 +1,7 @@
 """What SunSpec's models as JSON come to (docs/spec/sunspec.md)."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from bal.harmonise.sunspec_table import MODELS, NAMES, Point
 from bal.harmonise.sunspec_value import held
 from bal.model import Harmonised, Subject
 from tests.unit.harmonise.conftest import PLATFORM, SENDER, commit_parts, subject_of
+from tests.unit.harmonise.message_kit import records, told
 
 Take = Callable[..., Harmonised]
 TIME = "2026-01-15T10:15:00Z"
@@ -29,10 +30,6 @@ def device(*models: dict[str, Any], **members: Any) -> dict[str, Any]:
 
 def sunspec(value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
 
 
 def values(found: Harmonised) -> dict[str, tuple[str, str]]:
@@ -49,10 +46,6 @@ def states(found: Harmonised) -> dict[str, tuple[list[str], list[str] | None]]:
     }
 
 
-def codes(found: Harmonised) -> tuple[Sequence[str], Sequence[str]]:
-    return [one.code for one in found.refused], [one.code for one in found.findings]
-
-
 def test_an_inverter(take: Take, subject: Callable[[str], Subject]) -> None:
     model = {
         "ID": 103, "L": 50, "A": 411, "AphA": 137, "A_SF": -1, "PPVphAB": 4001, "PhVphA": 2301,
@@ -63,7 +56,7 @@ def test_an_inverter(take: Take, subject: Callable[[str], Subject]) -> None:
         "EvtVnd2": 6,
     }  # fmt: skip
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert values(found) == {
         "current": ("41.1", "A"), "current.A": ("13.7", "A"), "voltage.AB": ("400.1", "V"),
         "voltage.AN": ("230.1", "V"), "activePower": ("-9800", "W"), "frequency": ("50.01", "Hz"),
@@ -88,7 +81,7 @@ def test_a_float_inverter_needs_no_scale_factor(take: Take) -> None:
     raw = sunspec(device({"ID": 113, "W": 9800.5, "Hz": 5.001e1, "PF": 98.5, "VA": "NaN"}))
     raw = raw.replace(b'"NaN"', b"NaN")
     found = take(raw, "sunspec")
-    assert codes(found) == ([], ["point-not-implemented"])
+    assert told(found) == ([], ["point-not-implemented"])
     assert values(found) == {
         "activePower": ("9800.5", "W"), "frequency": ("50.01", "Hz"), "powerFactor": ("0.985", "1"),
     }  # fmt: skip
@@ -107,7 +100,7 @@ def test_the_1547_model_as_sunspec_s_own_tool_writes_it(take: Take) -> None:
               "WMaxOvrExt": None, "W_SF": 0, "PF_SF": -3}  # fmt: skip
     said = {"name": "device_1547", **device(model, rating, {"ID": 705, "Ena": 1}), "did": "f"}
     found = take(sunspec(said), "sunspec")
-    assert codes(found) == (
+    assert told(found) == (
         [], ["member-unknown", "state-unknown", "point-not-implemented", "model-unmapped"],
     )  # fmt: skip
     assert found.findings[0].field == "/models/1"  # VL3N is VL3 in the model
@@ -130,7 +123,7 @@ def test_a_meter_has_the_registers_of_a_head_end(take: Take) -> None:
     model = {"ID": 203, "TotWhImp": 5, "TotWhExpPhB": 7, "TotWh_SF": 3, "PhVphA": 2301, "V_SF": -1,
              "TotVArhImpQ1": 4, "TotVArh_SF": 0, "W": -12, "W_SF": 1, "Evt": 12}  # fmt: skip
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert values(found) == {
         "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.0.72.0": ("5000", "Wh"),
         "0.0.0.1.19.1.12.0.0.0.0.0.0.0.64.0.72.0": ("7000", "Wh"),
@@ -161,7 +154,7 @@ def test_modules_of_an_mppt_inverter(take: Take) -> None:
     model = {"ID": 160, "DCA_SF": -1, "DCV_SF": -1, "DCW_SF": 1, "DCWH_SF": 0, "Evt": 0, "N": 2,
              "module": modules[:2]}  # fmt: skip
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], ["point-not-implemented"])
+    assert told(found) == ([], ["point-not-implemented"])
     assert values(found) == {
         "current.DC1": ("5.1", "A"), "voltage.DC1": ("600.1", "V"), "power.DC1": ("300", "W"),
         "energy.DC1": ("99", "Wh"), "temperature.DC1": ("41", "degC"),
@@ -169,7 +162,7 @@ def test_modules_of_an_mppt_inverter(take: Take) -> None:
     }  # fmt: skip
     assert states(found)["sunspec.160.module.1.DCSt"][1] == ["tracking the maximum power point"]
     bad = take(sunspec(device(model | {"module": modules})), "sunspec")
-    assert codes(bad)[0] == ["member-type"]
+    assert told(bad)[0] == ["member-type"]
     assert values(bad).keys() == values(found).keys()
 
 
@@ -178,7 +171,7 @@ def test_a_battery(take: Take) -> None:
              "SoH_SF": -1, "NCyc": 12, "ChaSt": 3, "State": 99, "Typ": 4, "A": -120, "A_SF": -1,
              "W": -600, "W_SF": 1, "Evt1": (1 << 1) | (1 << 27), "Hb": 7}  # fmt: skip
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], ["state-unknown"])
+    assert told(found) == ([], ["state-unknown"])
     assert values(found) == {
         "rtgMaxWh": ("10000", "Wh"), "stateOfCharge": ("55.5", "%"), "stateOfHealth": ("99", "%"),
         "cycles": ("12", "1"), "current.DC": ("-12", "A"), "power.DC": ("-6000", "W"),
@@ -228,14 +221,14 @@ def test_the_forms_that_gateways_write(
     take: Take, subject: Callable[[str], Subject], said: dict[str, Any]
 ) -> None:
     found = take(sunspec({"timestamp": TIME} | said), "sunspec")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert values(found) == {"activePower": ("980", "W")}
     assert found.records[0].subject == subject("name:Sunny%20Works/serialNumber/9999abcd")
 
 
 def test_a_model_by_itself_is_about_the_sender(take: Take) -> None:
     found = take(sunspec({"ID": 103, "time": TIME, **POINTS}), "sunspec")
-    assert codes(found) == ([], [])
+    assert told(found) == ([], [])
     assert found.records[0].subject == SENDER
 
 
@@ -277,7 +270,7 @@ def test_a_model_s_own_time_counts(take: Take) -> None:
 )
 def test_a_time_that_is_none(take: Take, time: object, code: str) -> None:
     found = take(sunspec({"timestamp": time, "models": [{"ID": 103, **POINTS}]}), "sunspec")
-    assert codes(found) == ([code], [])
+    assert told(found) == ([code], [])
     assert found.refused[0].field == "/timestamp"
 
 
@@ -286,7 +279,7 @@ def test_finer_than_a_microsecond_is_told(take: Take) -> None:
         f'"{TIME}"'.encode(), b"1768472100.1234567"
     )
     found = take(raw, "sunspec")
-    assert codes(found) == ([], ["time-cut"])
+    assert told(found) == ([], ["time-cut"])
     [data] = records(found)
     assert (data["time"], data["findings"][0]["code"]) == (
         "2026-01-15T10:15:00.123456Z", "time-cut",
@@ -311,23 +304,23 @@ def as_self(raw: bytes) -> Harmonised:
 
 def test_what_a_device_sends_of_itself_is_its_own_whatever_its_serial_number() -> None:
     found = as_self(sunspec([device({"ID": 103, **POINTS})] * 2))
-    assert codes(found) == ([], ["device-is-sender"] * 2)
+    assert told(found) == ([], ["device-is-sender"] * 2)
     assert {draft.subject.pseudonym for draft in found.records} == {SENDER.pseudonym}
 
 
 def test_but_not_of_two_devices() -> None:
     other = {"timestamp": TIME, "models": [COMMON | {"SN": "2"}, {"ID": 103, **POINTS}]}
     found = as_self(sunspec([device({"ID": 103, **POINTS}), other]))
-    assert codes(found) == (["subject-not-allowed"] * 2, [])
+    assert told(found) == (["subject-not-allowed"] * 2, [])
     assert found.records == []
 
 
 def test_a_name_given_on_purpose_counts(take: Take) -> None:
     said = device({"ID": 103, **POINTS}, device="roof-7")
     assert take(sunspec(said), "sunspec").records[0].subject == subject_of("name://roof-7")
-    assert codes(as_self(sunspec(said))) == (["subject-not-allowed"], [])
+    assert told(as_self(sunspec(said))) == (["subject-not-allowed"], [])
     refused = take(sunspec(said | {"device": 7}), "sunspec")
-    assert codes(refused) == (["member-type"], [])
+    assert told(refused) == (["member-type"], [])
 
 
 def test_two_devices_are_two_parts_and_never_one_object(take: Take) -> None:
@@ -336,7 +329,7 @@ def test_two_devices_are_two_parts_and_never_one_object(take: Take) -> None:
     assert len(found.parts) == 5
     assert len({draft.subject.pseudonym for draft in found.records}) == 2
     both = device({"ID": 103, **POINTS}, COMMON | {"SN": "2"}, {"ID": 203, "W": 1})
-    assert codes(take(sunspec(both), "sunspec")) == (["meter-ambiguous"], [])
+    assert told(take(sunspec(both), "sunspec")) == (["meter-ambiguous"], [])
 
 
 # --- what is wrong -------------------------------------------------------------------------
@@ -360,7 +353,7 @@ def test_two_devices_are_two_parts_and_never_one_object(take: Take) -> None:
 def test_a_bad_point_costs_no_other(take: Take, point: dict[str, Any], code: str) -> None:
     model = {"ID": 103, **point, "Hz": 50, "Hz_SF": 0}
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([code], [])
+    assert told(found) == ([code], [])
     assert values(found) == {"frequency": ("50", "Hz")}
     assert found.refused[0].field == f"/models/1/{next(iter(point))}"
 
@@ -371,7 +364,7 @@ def test_without_its_scale_factor_a_value_is_kept_and_not_guessed(
 ) -> None:
     model = {"ID": 103, "W": 98} | ({} if factor == "absent" else {"W_SF": factor})
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], ["scale-factor-missing"])
+    assert told(found) == ([], ["scale-factor-missing"])
     [data] = records(found)
     assert (data["event"], data["register"]) == ("incomplete", "sunspec.103.W")
     assert data["verbatim"]["value"] == ["98"]
@@ -388,7 +381,7 @@ def test_without_its_scale_factor_a_value_is_kept_and_not_guessed(
 def test_what_the_device_has_not_got_is_no_reading(take: Take, point: str, value: object) -> None:
     model = {"ID": 103, "Hz": 50, "Hz_SF": 0, point: value, f"{point}_SF": 0}
     found = take(sunspec(device(model)), "sunspec")
-    assert codes(found) == ([], ["point-not-implemented"])
+    assert told(found) == ([], ["point-not-implemented"])
     assert found.findings[0].severity == "info"
     assert point in found.findings[0].text
     assert values(found) == {"frequency": ("50", "Hz")}
@@ -398,7 +391,7 @@ def test_what_two_models_say_is_taken_once(take: Take) -> None:
     found = take(
         sunspec(device({"ID": 103, **POINTS}, {"ID": 701, "W": 9804, "W_SF": -1})), "sunspec"
     )
-    assert codes(found) == ([], ["register-repeated"])
+    assert told(found) == ([], ["register-repeated"])
     assert values(found) == {"activePower": ("980", "W")}
 
 
@@ -406,7 +399,7 @@ def test_what_nothing_is_known_of_is_told_and_not_quoted(take: Take) -> None:
     model = {"ID": 103, **POINTS, "secret-point": 1}
     said = device(model, {"ID": 64999, "W": 1}, {"ID": "secret"}, 5, {"secret": 2}, secret=3)  # type: ignore[arg-type]
     found = take(sunspec(said), "sunspec")
-    assert codes(found) == ([], ["member-unknown"] * 2 + ["model-unmapped"] * 4)
+    assert told(found) == ([], ["member-unknown"] * 2 + ["model-unmapped"] * 4)
     assert "secret" not in "".join(one.text + one.field for one in found.findings)
 
 
@@ -427,7 +420,7 @@ def test_a_message_without_models(take: Take, said: object, code: str) -> None:
         with pytest.raises(Rejected, match=code):
             take(sunspec(said), "sunspec")
         return
-    assert codes(take(sunspec(said), "sunspec")) == ([code], [])
+    assert told(take(sunspec(said), "sunspec")) == ([code], [])
 
 
 # --- laws ----------------------------------------------------------------------------------

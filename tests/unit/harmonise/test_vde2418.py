@@ -13,6 +13,7 @@ from bal import jcs
 from bal.errors import Rejected
 from bal.harmonise import instant
 from bal.model import Harmonised, Rank, Subject
+from tests.unit.harmonise.message_kit import codes, records, refused, xml
 from tests.unit.harmonise.test_any_bytes import settle
 
 Take = Callable[..., Harmonised]
@@ -21,11 +22,6 @@ POINT = "DE00000000000000000000000000000001"
 OWN = "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
 START = "2026-01-15T11:00:00+01:00"
 SPEC = Path(__file__).resolve().parents[3] / "docs" / "spec" / "vde-ar-2418-6.md"
-
-
-def xml(name: str, *inside: str, **members: object) -> str:
-    plain = "".join(f"<{key}>{value}</{key}>" for key, value in members.items())
-    return f"<{name}>{plain}{''.join(inside)}</{name}>"
 
 
 def reading(
@@ -59,18 +55,6 @@ def point(*lists: str, usage_point: str | None = POINT, **members: object) -> st
 def readout(*points: str) -> bytes:
     start = '<UsagePoints xmlns="http://vde.de/AR_2418-6.xsd" xmlns:espi="http://naesb.org/espi">'
     return f"{start}{''.join(points)}</UsagePoints>".encode()
-
-
-def records(found: Harmonised) -> list[dict[str, Any]]:
-    return [jcs.decode(draft.record) for draft in found.records]
-
-
-def codes(found: Harmonised) -> list[str]:
-    return [one.code for one in found.findings]
-
-
-def refused(found: Harmonised) -> list[str]:
-    return [one.code for one in found.refused]
 
 
 def one_list(take: Take, *readings: str, **members: Any) -> Harmonised:
