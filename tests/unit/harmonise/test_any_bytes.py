@@ -63,6 +63,15 @@ def settle(take: Take, raw: bytes, form: str) -> None:
         assert jcs.encode(finding.as_json())
 
 
+def damaged(good: bytes, data: st.DataObject) -> bytes:
+    """The message, broken in one to four places."""
+    raw = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
+    return bytes(raw)
+
+
 @given(st.binary(max_size=200), st.sampled_from(["cim", "der", "sep2"]))
 def test_any_bytes(take: Take, raw: bytes, form: str) -> None:
     settle(take, raw, form)
@@ -77,11 +86,7 @@ def test_any_bytes(take: Take, raw: bytes, form: str) -> None:
 )
 def test_damaged_messages(take: Take, sample: tuple[str, bytes], data: st.DataObject) -> None:
     form, good = sample
-    raw = bytearray(good)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw)))
-        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
-    settle(take, bytes(raw), form)
+    settle(take, damaged(good, data), form)
 
 
 scalars = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8)

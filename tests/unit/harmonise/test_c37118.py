@@ -27,6 +27,7 @@ from bal.model import Harmonised, Subject
 from bal.windows import Windows
 from tests.c37118_streams import BEGIN_S, block, config, configs, data_of, frame, messages, pmu
 from tests.unit.c37118.captures import payloads
+from tests.unit.harmonise.test_any_bytes import damaged
 
 Take = Callable[..., Harmonised]
 
@@ -411,11 +412,7 @@ def test_any_stream_is_read(read: Take, kind: int, data: st.DataObject) -> None:
 @settings(max_examples=300)
 @given(st.data())
 def test_damaged_messages(read: Take, data: st.DataObject) -> None:
-    raw = bytearray(CONFIG + b"".join(FRAMES))
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw)))
-        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
-    settle(read, bytes(raw))
+    settle(read, damaged(CONFIG + b"".join(FRAMES), data))
 
 
 @given(st.binary(max_size=200))

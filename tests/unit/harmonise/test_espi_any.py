@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bal.model import Harmonised
 from tests.unit.harmonise.message_kit import xml
-from tests.unit.harmonise.test_any_bytes import settle
+from tests.unit.harmonise.test_any_bytes import damaged, settle
 from tests.unit.harmonise.test_espi import (
     block,
     feed,
@@ -34,11 +34,7 @@ def test_any_bytes(take: Take, raw: bytes) -> None:
 @settings(max_examples=200)
 @given(st.data())
 def test_damaged_feeds(take: Take, data: st.DataObject) -> None:
-    raw = bytearray(GOOD)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw)))
-        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
-    settle(take, bytes(raw), "espi")
+    settle(take, damaged(GOOD, data), "espi")
 
 
 names = st.sampled_from(

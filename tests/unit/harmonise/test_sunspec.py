@@ -18,6 +18,7 @@ from bal.harmonise.sunspec_value import held
 from bal.model import Harmonised, Subject
 from tests.unit.harmonise.conftest import PLATFORM, SENDER, commit_parts, subject_of
 from tests.unit.harmonise.message_kit import records, told
+from tests.unit.harmonise.test_any_bytes import damaged
 
 Take = Callable[..., Harmonised]
 TIME = "2026-01-15T10:15:00Z"
@@ -492,11 +493,7 @@ def settle(take: Take, raw: bytes) -> None:
 @settings(max_examples=200)
 @given(st.data())
 def test_damaged_messages(take: Take, data: st.DataObject) -> None:
-    raw = bytearray(SAMPLE)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw)))
-        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
-    settle(take, bytes(raw))
+    settle(take, damaged(SAMPLE, data))
 
 
 members = st.sampled_from(

@@ -14,7 +14,7 @@ from bal.errors import Rejected
 from bal.harmonise import instant
 from bal.model import Harmonised, Rank, Subject
 from tests.unit.harmonise.message_kit import codes, records, refused, xml
-from tests.unit.harmonise.test_any_bytes import settle
+from tests.unit.harmonise.test_any_bytes import damaged, settle
 
 Take = Callable[..., Harmonised]
 METER = "0A01454D48000051971E"
@@ -351,11 +351,7 @@ GOOD = readout(
 @settings(max_examples=200)
 @given(st.data())
 def test_damaged_readouts(take: Take, data: st.DataObject) -> None:
-    raw = bytearray(GOOD)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw)))
-        raw[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=4))
-    settle(take, bytes(raw), "vde2418")
+    settle(take, damaged(GOOD, data), "vde2418")
 
 
 names = st.sampled_from(
