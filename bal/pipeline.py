@@ -15,6 +15,7 @@ from bal.certify.commitment import commitment, commitments, frame_leaves, part_c
 from bal.certify.log import Batch
 from bal.certify.tree import EMPTY_ROOT, tree_head
 from bal.commands import command_drafts
+from bal.epochs import Epochs
 from bal.errors import GridsealError, Rejected
 from bal.harmonise import MeterNames, Resolve, harmonise, turned_away
 from bal.harmonise.instant import parse
@@ -154,7 +155,7 @@ class Worker:
         """windows: those to go on with; without, there are none yet."""
         self._vault, self._registry = vault, registry
         self.windows = Windows(rate_of) if windows is None else windows
-        self._subjects = Subjects(vault, registry)
+        self._subjects, self._epochs = Subjects(vault, registry), Epochs(vault, registry)
 
     def with_registry(self, registry: Registry) -> "Worker":
         """One that goes by another registry, and feeds the same windows."""
@@ -193,7 +194,7 @@ class Worker:
                 raise Rejected("sender-revoked", "the sender was revoked before this was read")
             if found is None:
                 found = self._harmonise(sender, message, platform, sender_subject, new_devices)
-            found.refused += self._subjects.by_epoch(found.records, message.received_us)
+            self._epochs.settle(found, message.raw, message.received_us)
             self._take_frames(message, found)
         except Rejected as error:
             found = self._refused_whole(message, sender_subject, error)
@@ -271,7 +272,7 @@ class Worker:
 
     def stands(self, worked: Worked) -> bool:
         """Whether `process` would make the same of it, where `work` did by what is known now."""
-        return self._subjects.stands(worked.drafts)
+        return self._epochs.stands(worked.drafts)
 
     def apply(self, drafts: Sequence[Draft]) -> None:
         """Let command and device records take effect, once they are worked into a batch."""

@@ -6,11 +6,10 @@ the same batch (docs/spec/intake.md).
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from bal.errors import Rejected, Unavailable
 from bal.harmonise import MeterNames
-from bal.model import DeviceInfo, Draft, Finding, Identity, Pseudonym, Rank, RawMessage, Subject
+from bal.model import DeviceInfo, Draft, Identity, Pseudonym, Rank, RawMessage, Subject
 from bal.ports import Vault
 from bal.registry import PLATFORM_GROUP, Registry, Sender, device_record
 from bal.times import year
@@ -231,65 +230,6 @@ class Subjects:
         if sender.subjects == "list":
             return pseudonym in sender.allowed
         return sender.subjects == "any" and self._registry.device(pseudonym) is not None
-
-    # -- epochs -----------------------------------------------------------------------------
-
-    def stands(self, drafts: Sequence[Draft]) -> bool:
-        """Whether none of these is from before the subject epoch that it was taken for."""
-        begins = self._registry.begins
-        return not begins or not any(self._before(one, begins, one.begin_us) for one in drafts)
-
-    def by_epoch(self, drafts: list[Draft], received_us: int) -> list[Finding]:
-        """Give what devices said of a time before a subject epoch to the epoch of that time.
-
-        A move does not stop late readings: they are his who lived there then
-        (docs/spec/registry.md, subject epochs). What says no time is of when it was received.
-        Returns why what is taken out of `drafts` is refused: that epoch's keys are destroyed.
-        """
-        begins = self._registry.begins
-        refused: list[Finding] = []
-        if not begins:
-            return refused
-        kept: list[Draft] = []
-        for one in drafts:
-            at_us = received_us if one.end_us == UNTIMED else one.begin_us
-            try:
-                kept.append(
-                    self._moved(one, begins, at_us, year(received_us))
-                    if self._before(one, begins, at_us)
-                    else one
-                )
-            except KeyError:  # of one reading: the others are none of its business
-                refused.append(
-                    Finding(
-                        "device-revoked",
-                        "refused",
-                        "it is of a subject epoch that was erased: nothing more is kept of it",
-                        field="Meter",
-                        clause="Gridseal docs/spec/registry.md, subject epochs",
-                    )
-                )
-        drafts[:] = kept
-        return refused
-
-    @staticmethod
-    def _before(one: Draft, begins: Mapping[str, tuple[int, str]], at_us: int) -> bool:
-        found = begins.get(one.subject.pseudonym)
-        return found is not None and one.kind in SLOT_KINDS and 0 <= at_us < found[0]
-
-    def _moved(
-        self, one: Draft, begins: Mapping[str, tuple[int, str]], at_us: int, message_year: int
-    ) -> Draft:
-        own = at = one.subject.pseudonym
-        while at in begins and at_us < begins[at][0] and begins[at][1]:
-            at = Pseudonym(begins[at][1])
-        info = self._registry.device(at)
-        if at == own or info is None:  # a meter that nobody had before
-            return one
-        key = self._vault.salt_keys([at], message_year)[at]
-        subject = Subject(at, key, info.group, info.shard)
-        record = one.record.replace(own.encode(), at.encode())
-        return replace(one, subject=subject, record=record)
 
     def _candidates(self, sender: Sender, names: MeterNames) -> list[Identity]:
         candidates = list(names.identities())

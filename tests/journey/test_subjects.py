@@ -18,7 +18,7 @@ def caller(platform: Running, tmp_path_factory: pytest.TempPathFactory) -> Calle
     meters = tmp_path_factory.mktemp("subjects") / "meters.csv"
     meters.write_text(f"{METER},north,Europe/Berlin,meter\n")
     platform.enrol("headend", "--subjects", str(meters), "--group", "north")
-    scope = "messages.write readings.read devices.read"
+    scope = "messages.write readings.read devices.read findings.read"
     return platform.client("dso", scope, "--group", "north")
 
 
@@ -29,6 +29,14 @@ def send(caller: Caller, *ends: str, meter: str = "0001") -> None:
         answer = caller.request("POST", "/v1/messages?format=cim", content=raw)
         assert answer.status_code in {200, 202}, answer.text
         assert answer.json()["type"] == "certified", answer.text
+
+
+def sent(caller: Caller, meter: str, *ends: str) -> dict[str, Any]:
+    """One message of several quarter-hours; its summary."""
+    raw = cim(*((meter, end, "0.5") for end in ends))
+    answer = caller.request("POST", "/v1/messages?format=cim", content=raw)
+    assert answer.status_code in {200, 422}, answer.text
+    return dict(answer.json())
 
 
 def shown(platform: Running, who: str) -> list[dict[str, Any]]:
@@ -101,6 +109,25 @@ def test_after_an_exchange_the_new_meter_is_the_same_holders(
     assert (old["identity"], new["identity"]) == ("name://0001", "name://0002")
     assert old["until"] == new["since"] == "2026-01-31T23:00:00Z"
     assert len(caller.readings(device=new["device"])) == 1
+
+
+def test_a_message_over_the_border_ties_nobody_and_one_behind_it_is_nobodys(
+    platform: Running, caller: Caller
+) -> None:
+    border = ("2026-01-15T22:45:00Z", "2026-01-16T00:00:00Z")
+    assert not sent(caller, METER, *border)["refused"]
+    names = [one["device"] for one in shown(platform, METER)]
+    said = [
+        each["record"]["evidence"]
+        for name, end in zip(names, border, strict=True)
+        for each in caller.readings(device=name)
+        if each["record"]["end"] == end
+    ]
+    assert len(set(said)) == 2
+    after = sent(caller, METER, "2026-03-01T12:00:00Z")
+    assert [one["code"] for one in after["refused"]] == ["epoch-over"]
+    found = caller.get("/v1/findings", code="epoch-over")["items"]
+    assert len(found) == 1
 
 
 def test_what_can_not_be_is_refused_and_changes_nothing(platform: Running, caller: Caller) -> None:

@@ -7,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bal import jcs
-from bal.model import Draft, Pseudonym, Rank, Subject
+from bal.certify.commitment import commitment
+from bal.epochs import Epochs
+from bal.message_records import root_of
+from bal.model import TYPE_PART, Draft, Harmonised, Part, Pseudonym, Rank, Subject
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worked, Worker
 from bal.registry import Registry
-from bal.subjects import Subjects, identity_of_name
-from bal.times import instant_us, rfc3339
+from bal.subjects import identity_of_name
+from bal.times import instant_us, rfc3339, year
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 from tests.journey.conftest import cim
@@ -45,6 +48,7 @@ def sent(line: Line, sender: str, *ends: str) -> Worked:
 
 
 BEFORE, AT, BEHIND = "2026-01-09T23:45:00Z", MOVE, "2026-01-10T00:15:00Z"
+NEXT_DAY = "2026-01-11T00:15:00Z"
 
 
 @pytest.mark.parametrize("subjects", ["self", "list", "any"])
@@ -181,8 +185,9 @@ def test_an_event_that_says_no_time_is_of_the_time_it_came(line: Line) -> None:
     move(line, "2027-01-01T00:00:00Z", first, second)
     of = Subject(second, bytes(32), "g", "g/0")
     drafts = [Draft(of, "event", "", -1, -1, Rank.MEASURED, b"{}")]
-    Subjects(line.vault, line.registry).by_epoch(drafts, AT_US)
-    assert [one.subject.pseudonym for one in drafts] == [first]
+    found = Harmonised(records=drafts)
+    Epochs(line.vault, line.registry).settle(found, b"", AT_US)
+    assert [one.subject.pseudonym for one in found.records] == [first]
 
 
 def test_a_process_that_remembers_the_former_pseudonym_takes_the_newer(
@@ -234,6 +239,98 @@ def test_a_new_meter_that_was_enrolled_first_speaks_for_its_new_place(
     assert line.registry.senders["m-1"].subject == ends
 
 
+def parts_of(worked: Worked) -> list[Pseudonym]:
+    return [part.subject.pseudonym for part in worked.parts]
+
+
+def evidence(worked: Worked) -> list[str]:
+    return [
+        str(jcs.decode(one.record)["evidence"]) for one in worked.drafts if one.kind == "reading"
+    ]
+
+
+def opens(line: Line, worked: Worked, device: Pseudonym, part: Part) -> str:
+    """The commitment to a part by the key of a subject."""
+    message_year = year(worked.message.received_us)
+    key = line.vault.salt_keys([device], message_year)[device]
+    return commitment(key, TYPE_PART, worked.message.raw[part.start : part.end]).hex()
+
+
+def moved(line: Line) -> tuple[Pseudonym, Pseudonym]:
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    second = line.vault.begin(METER, "K-2")
+    move(line, MOVE, first, second)
+    return first, second
+
+
+def test_what_a_meter_says_after_it_was_taken_away_is_nobodys(line: Line) -> None:
+    """It is at the workshop, or at somebody else's: the former holder's days are over."""
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.find([METER])[METER]
+    new = line.vault.begin(identity_of_name("m-2"), "K-1")
+    command = {"command": "move", "ends": first, "begins": new, "follows": "", "at": MOVE}
+    line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
+    worked = sent(line, "headend", BEFORE, BEHIND, NEXT_DAY)
+    assert said(worked) == [(first, BEFORE), (first, BEHIND)]  # it was taken away about noon
+    [refused] = worked.refused
+    assert refused.code == "epoch-over"
+    assert NEXT_DAY in refused.text
+    assert not Epochs(line.vault, line.registry).stands(
+        [Draft(worked.parts[0].subject, "reading", "", AT_US, AT_US + 1, Rank.MEASURED, b"{}")]
+    )
+
+
+def test_what_it_says_before_it_measures_elsewhere_is_nobodys_too(line: Line) -> None:
+    line.enrol("headend", "any")
+    line.take("headend", "cim", cim(("m-1", BEFORE, "1.0"), ("m-3", BEFORE, "1.0")))
+    found = line.vault.find([METER, identity_of_name("m-3")])
+    first, third = found.values()
+    new, again = line.vault.begin(identity_of_name("m-2"), ""), line.vault.begin(METER, "K-3")
+    command = {"command": "move", "ends": first, "begins": new, "follows": "", "at": MOVE}
+    line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
+    move(line, "2026-01-20T00:00:00Z", third, again, follows=first)  # m-1 for m-3
+    worked = sent(line, "headend", AT, NEXT_DAY, "2026-01-20T00:15:00Z")
+    assert said(worked) == [(first, AT), (again, "2026-01-20T00:15:00Z")]
+    assert [one.code for one in worked.refused] == ["epoch-over"]
+
+
+def test_late_readings_alone_are_kept_under_the_formers_key(line: Line) -> None:
+    """Else his bytes would outlive the destruction of his keys."""
+    first, _ = moved(line)
+    worked = sent(line, "headend", "2026-01-09T12:00:00Z", BEFORE)
+    assert parts_of(worked) == [first]
+    [part] = worked.parts
+    assert set(evidence(worked)) == {part.commitment.hex()} == {opens(line, worked, first, part)}
+
+
+def test_of_several_meters_only_the_moved_ones_part_changes_hands(line: Line) -> None:
+    first, _ = moved(line)
+    worked = line.take("headend", "cim", cim(("m-1", BEFORE, "1.0"), ("m-2", BEHIND, "1.0")))
+    other = line.vault.find([identity_of_name("m-2")])[identity_of_name("m-2")]
+    platform = worked.parts[0].subject.pseudonym
+    assert [one for one in parts_of(worked) if one != platform] == [first, other]
+    known = {part.commitment.hex(): part for part in worked.parts}
+    for (device, _), shown in zip(said(worked), evidence(worked), strict=True):
+        assert shown == opens(line, worked, Pseudonym(device), known[shown])
+    [message] = [jcs.decode(one.record) for one in worked.drafts if one.kind == "message"]
+    assert message["root"] == root_of([part.commitment for part in worked.parts]).hex()
+
+
+def test_the_evidence_of_both_sides_of_a_move_ties_nobody_to_nobody(line: Line) -> None:
+    first, second = moved(line)
+    worked = sent(line, "headend", BEFORE, BEHIND)
+    assert parts_of(worked) == [second]
+    [part] = worked.parts
+    one, two = evidence(worked)
+    assert one != two
+    assert (one, two) == (
+        opens(line, worked, first, part), opens(line, worked, second, part),
+    )  # fmt: skip
+
+
 def test_nobody_is_looked_up_without_a_record_of_it(line: Line) -> None:
     command = {
         "command": "lookup", "by": "clerk", "devices": ["d"], "purpose": "show",
@@ -258,7 +355,7 @@ def test_an_instant_that_was_written_is_read(us: int) -> None:
 def test_where_nobody_moved_nothing_is_looked_at(line: Line) -> None:
     subject = Subject(Pseudonym("p"), bytes(32), "g", "g/0")
     drafts = [Draft(subject, "reading", "", 0, 1, 2, b"{}")]  # type: ignore[arg-type]
-    subjects = Subjects(line.vault, Registry())
-    subjects.by_epoch(drafts, AT_US)
-    assert subjects.stands(drafts)
+    epochs = Epochs(line.vault, Registry())
+    epochs.settle(Harmonised(records=drafts), b"", AT_US)
+    assert epochs.stands(drafts)
     assert drafts[0].record == b"{}"
