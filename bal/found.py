@@ -1,13 +1,14 @@
-"""Which device each refused or doubtful item of a message is about, as far as the message shows.
+"""The items of the operator's list of findings (docs/spec/rest.md).
 
-A function of what the message became; the operator's list of findings is made of it
-(docs/spec/rest.md).
+Of a message's, which device each is about, as far as the message shows: a function of what it
+became. What closes of days found is made by bal/found_by_vee.py.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Literal
 
 import msgspec
 
@@ -34,18 +35,44 @@ class Doubts:
     items: Sequence[Found]  # in order: findings, then what was refused
 
 
+Source = Literal["message", "guard", "vee"]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a finding of VEE says it of: a register, and [begin, end), or an instant."""
+
+    register: str
+    begin: str  # RFC 3339
+    end: str
+    replaced_by: int | None = None  # log index of the record that a later close put in its place
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFinding:
     """One item as it is kept: `place` is its order in the log, and among those of its message."""
 
     place: tuple[int, int, int, int, str]  # first index, partition, offset, number, epoch
     count: int  # entries of its message
-    received_us: int
+    received_us: int  # of one of VEE the time of the close
     format: str
     sender: str
     device: str
     group: str
     finding: Finding
+    about: About | None = None  # of one of VEE
+
+    @property
+    def source(self) -> Source:
+        """Of a message in the log; of one that never got to the bus; or of the close of a day."""
+        if self.about is not None:
+            return "vee"
+        return "message" if self.on_bus else "guard"
+
+    @property
+    def index(self) -> int | None:
+        """Log index of the record that says it, where it is a record of its own."""
+        return None if self.about is None else self.place[0]
 
     @property
     def batch(self) -> tuple[str, int, int]:
@@ -60,8 +87,21 @@ class StoredFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class VeeFindings:
+    """What closes of days found, and what of it is no longer so."""
+
+    items: Sequence[StoredFinding]
+    replaced: Mapping[int, int]  # log index of a finding's record → of the one in its place
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to keep."""
+        return bool(self.items or self.replaced)
+
+
+@dataclass(frozen=True, slots=True)
 class FindingsQuery:
-    """What a caller asks of the list; [from_us, to_us) of the receipt of the message."""
+    """What a caller asks of the list; [from_us, to_us) of the receipt of the message, or of the
+    time of the close."""
 
     groups: frozenset[str] | None  # whose devices the caller may read; None = everything
     device: str | None = None
@@ -71,7 +111,7 @@ class FindingsQuery:
     from_us: int | None = None
     to_us: int | None = None
     newest_first: bool = True
-    size: int = 0  # only messages all of whose entries are below it
+    size: int = 0  # only messages and records all of whose entries are below it
     after: tuple[int, int, int, int, str] | None = None
     limit: int = 100
 

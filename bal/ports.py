@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from bal.found import Doubts
+from bal.found import Doubts, VeeFindings
 from bal.model import (
     Close,
     DeviceInfo,
@@ -293,6 +293,10 @@ class RawArchive(Protocol):
 
     def put_many(self, items: Sequence[ArchiveItem]) -> None:
         """Keep messages with their summaries, all or none; idempotent."""
+        ...
+
+    def put_vee(self, found: VeeFindings) -> None:
+        """Keep what closes of days found, for the list of findings; all or none; idempotent."""
         ...
 
     def sync(self) -> None:

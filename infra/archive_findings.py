@@ -1,8 +1,9 @@
 """The list of what was refused or doubtful, beside the messages in the archive's file.
 
 It is written in the transaction that keeps the message, and follows from it: archive and log make
-it again. No row names a sender, a meter or the hash of a message: pseudonyms only, and texts that
-quote no identity (bal.model.Finding).
+it again. What closes of days found stands in it, too, before the rows of the close are stored. No
+row names a sender, a meter or the hash of a message: pseudonyms only, and texts that quote no
+identity (bal.model.Finding).
 """
 
 import json
@@ -10,7 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bal.found import FindingsQuery, StoredFinding
+from bal.closing import DERIVED
+from bal.found import About, FindingsQuery, StoredFinding, VeeFindings
 from bal.model import Finding
 from bal.ports import ArchiveItem
 
@@ -38,6 +40,7 @@ _COLUMNS = (
     "first, lane, place, number, epoch, count, received_us, format, sender, device, grp,"
     " code, severity, said"
 )
+_REPLACED_BY = 7  # its place in `said`
 _BY_RARITY = ("device", "sender", "code", "severity")
 _SHORT_US, _LAST_US = 3_600_000_000, 1 << 62
 _PLACE = "(first, lane, place, number, epoch)"
@@ -58,19 +61,33 @@ def put(db: sqlite3.Connection, items: Iterable[ArchiveItem]) -> None:
 
 def put_turned_away(db: sqlite3.Connection, items: Iterable[StoredFinding]) -> None:
     """Keep what no message of the bus stands for; its partition is below 0. The oldest ones go."""
-    rows = [
-        (*one.place, one.count, one.received_us, one.format, one.sender, one.device, one.group,
-         one.finding.code, one.finding.severity, _said(one.finding))
-        for one in items
-    ]  # fmt: skip
-    db.executemany(_INSERT, rows)
+    db.executemany(_INSERT, map(_row, items))
     oldest = "SELECT place FROM finding WHERE lane < 0 ORDER BY place DESC LIMIT 1 OFFSET ?"
     sql = f"DELETE FROM finding WHERE lane < 0 AND place <= ({oldest})"  # noqa: S608  no value in it
     db.execute(sql, [TURNED_AWAY_MAX])
 
 
-def _said(one: Finding) -> str:
-    said = [one.field, one.line, one.clause, one.text]
+def put_vee(db: sqlite3.Connection, found: VeeFindings) -> None:
+    """Keep what closes found, and by which record what they found before is replaced."""
+    db.executemany(_INSERT, map(_row, found.items))
+    db.executemany(
+        f"UPDATE finding SET said = json_set(said, '$[{_REPLACED_BY}]', ?)"  # noqa: S608  no value in it
+        " WHERE first = ? AND epoch = ?",
+        [(by, index, DERIVED) for index, by in found.replaced.items()],
+    )
+
+
+def _row(one: StoredFinding) -> tuple[object, ...]:
+    return (
+        *one.place, one.count, one.received_us, one.format, one.sender, one.device, one.group,
+        one.finding.code, one.finding.severity, _said(one.finding, one.about),
+    )  # fmt: skip
+
+
+def _said(one: Finding, about: About | None = None) -> str:
+    said: list[object] = [one.field, one.line, one.clause, one.text]
+    if about is not None:
+        said += [about.register, about.begin, about.end, about.replaced_by]
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -118,14 +135,18 @@ def select(db: sqlite3.Connection, query: FindingsQuery) -> list[StoredFinding]:
     way = "DESC" if query.newest_first else "ASC"
     order = ", ".join(f"{column} {way}" for column in _PLACE.strip("()").split(", "))
     sql = f"SELECT {_COLUMNS} FROM finding WHERE {' AND '.join(wheres)} ORDER BY {order} LIMIT ?"  # noqa: S608  no value in it
-    return [_stored(row) for row in db.execute(sql, [*values, query.limit])]
+    return [_stored(row, query.size) for row in db.execute(sql, [*values, query.limit])]
 
 
-def _stored(row: tuple[Any, ...]) -> StoredFinding:
-    """Raises ValueError or TypeError where it is not what was written."""
+def _stored(row: tuple[Any, ...], size: int) -> StoredFinding:
+    """As of `size`. Raises ValueError or TypeError where it is not what was written."""
     first, lane, place, number, epoch, count, received_us, form, sender, device, group = row[:11]
     code, severity, said = row[11:]
-    field, line, clause, text = json.loads(said)
+    field, line, clause, text, *of = json.loads(said)
     finding = Finding(code, severity, text, field, line, clause)
+    about = None
+    if of:
+        register, begin, end, by = of
+        about = About(register, begin, end, by if by is not None and by < size else None)
     where = first, lane, place, number, epoch
-    return StoredFinding(where, count, received_us, form, sender, device, group, finding)
+    return StoredFinding(where, count, received_us, form, sender, device, group, finding, about)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
-from bal.found import FindingsQuery, StoredFinding
+from bal.found import About, FindingsQuery, StoredFinding
 from bal.model import Pseudonym
 from bal.times import rfc3339
 from infra.control import settle
@@ -22,6 +22,7 @@ from infra.system_clock import SystemClock
 
 PAGE = 1_000
 _EVERYTHING = 1 << 62
+_OF_NO_RECORD = About("", "", "")
 
 
 def listing(
@@ -60,13 +61,26 @@ def listing(
 def line(told: dict[str, str]) -> str:
     """An item for people: cells with tabs between them, and nothing that a terminal might obey."""
     whose = told["device_identity"] or told["device"] or told["sender_identity"] or told["sender"]
-    where = f"{told['format']} {told['batch'] or 'before the bus'}"
-    where += f" line {told['line']}" if told["line"] else ""
-    text = f"{told['field']}: {told['text']}" if told["field"] else told["text"]
-    cells = (told["received"], told["severity"], told["code"], whose or "-", where, text)
+    field = told["field"] if told["source"] != "vee" else _slot(told)
+    text = f"{field}: {told['text']}" if field else told["text"]
+    cells = (told["received"], told["severity"], told["code"], whose or "-", _where(told), text)
     return "\t".join(
         "".join(one if one.isprintable() else "\ufffd" for one in cell) for cell in cells
     )
+
+
+def _where(told: dict[str, str]) -> str:
+    """Where what is told stands: in a message, or as a record in the log."""
+    if told["source"] == "vee":
+        by = told["replaced_by"]
+        return f"record {told['index']}" + (f", replaced by {by}" if by else "")
+    where = f"{told['format']} {told['batch'] or 'before the bus'}"
+    return where + (f" line {told['line']}" if told["line"] else "")
+
+
+def _slot(told: dict[str, str]) -> str:
+    begin, end = told["begin"], told["end"]
+    return f"{told['register']} {begin if begin == end else f'{begin} to {end}'}"
 
 
 def _all(archive: SqliteArchive, query: FindingsQuery) -> Iterator[StoredFinding]:
@@ -98,7 +112,9 @@ class _Names:
 
 
 def _told(one: StoredFinding, names: _Names) -> dict[str, str]:
+    about = one.about or _OF_NO_RECORD
     return {
+        "source": one.source,
         "received": rfc3339(one.received_us),
         "batch": "/".join(map(str, one.batch)) if one.on_bus else "",
         "first_index": str(one.place[0]),
@@ -109,4 +125,13 @@ def _told(one: StoredFinding, names: _Names) -> dict[str, str]:
         "device": one.device,
         "device_identity": names.of(one.device),
         **one.finding.as_json(),
+        "index": _number(one.index),
+        "register": about.register,
+        "begin": about.begin,
+        "end": about.end,
+        "replaced_by": _number(about.replaced_by),
     }
+
+
+def _number(number: int | None) -> str:
+    return "" if number is None else str(number)

@@ -217,7 +217,7 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
     ),
     "get_findings": (
         "readings",
-        "What was refused or doubtful in messages, as far as the caller may know",
+        "What was refused or doubtful in messages and closed days, as far as the caller may know",
         {
             "security": [{"oauth2": ["findings.read"]}],
             "parameters": [
@@ -225,7 +225,7 @@ _OPERATIONS: dict[str, tuple[str, str, Json]] = {
                 query_parameter("sender", "Pseudonym of a sender's own subject", PSEUDONYM),
                 query_parameter("code", "As in docs/spec/limits-and-codes.md", TEXT),
                 query_parameter("severity", "How bad; else any", {"enum": list(SEVERITIES)}),
-                query_parameter("from", "First instant of the receipt of the message", TIME),
+                query_parameter("from", "First receipt of a message, or time of a close", TIME),
                 query_parameter("to", "First instant that is too late", TIME),
                 query_parameter(
                     "order",

@@ -40,6 +40,8 @@ def _list(of: Json) -> Json:
 # as bal.model.Finding.as_json gives it: all strings
 _FINDING = dict.fromkeys(("code", "severity", "field", "line", "clause", "text"), TEXT)
 
+_INDEX_OR_NONE: Json = {"type": ["integer", "null"], "minimum": 0}
+_TIME_OR_EMPTY: Json = {"anyOf": [TIME, {"const": ""}]}
 _KNOWN: Json = {"type": "string", "pattern": "^([A-Za-z0-9_-]{43})?$"}  # "": not known
 _NUMBER: Json = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
 _PLACE: Json = {
@@ -226,9 +228,10 @@ SCHEMAS: Json = {
         },
     ),
     "Found": _object(
-        "message batch first_index count received format sender device"
-        " code severity field line clause text",
+        "source message batch first_index count received format sender device"
+        " code severity field line clause text index register begin end replaced_by",
         {
+            "source": {"enum": ["message", "guard", "vee"]},
             "message": {"type": "string", "pattern": "^([0-9a-f]{64})?$"},
             "batch": {"type": "string", "description": "epoch/partition/offset"},
             "first_index": COUNT,
@@ -239,6 +242,11 @@ SCHEMAS: Json = {
             "device": _KNOWN,
             **_FINDING,
             "severity": {"enum": ["refused", "warning", "info"]},
+            "index": _INDEX_OR_NONE,
+            "register": TEXT,
+            "begin": _TIME_OR_EMPTY,
+            "end": _TIME_OR_EMPTY,
+            "replaced_by": _INDEX_OR_NONE,
         },
     ),
     "Findings": _object("items next", {"items": _list(ref("Found")), "next": _CURSOR}),

@@ -66,7 +66,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _add_findings(commands: Any) -> None:
-    text = "list what was refused or doubtful in messages, the newest first, with names"
+    text = "list what was refused or doubtful in messages and days, the newest first, with names"
     found = commands.add_parser("findings", help=text, description=text)
     _data(found)
     found.add_argument("--code", help="as in docs/spec/limits-and-codes.md")

@@ -8,6 +8,8 @@ from operator import itemgetter
 from bal import jcs
 from bal.derive.fold import KINDS as KINDS_OF_SLOTS
 from bal.derive.touched import touched_dates
+from bal.found import VeeFindings
+from bal.found_by_vee import found_by_vee
 from bal.model import StoredRecord
 from bal.ports import ArchiveItem, Book, RawArchive
 from bal.registry import KINDS, Registry
@@ -23,6 +25,7 @@ class Projected:
 
     rows: Sequence[StoredRecord]
     items: Sequence[ArchiveItem]
+    by_vee: Sequence[VeeFindings]  # of each close that found something
     registry: Sequence[tuple[int, bytes]]  # records by index
     dates: dict[str, int]  # touched
     closes: Sequence[CommittedClose]
@@ -33,6 +36,8 @@ class Projected:
         """Store it all, but for the registry's records; may be repeated. store: takes the rows."""
         if self.items:
             archive.put_many(self.items)
+        for found in self.by_vee:
+            archive.put_vee(found)
         store(self.rows)
         if self.dates:
             book.touch(self.dates)
@@ -76,13 +81,24 @@ def project(
         for (kind, begin_us, end_us), index in newest.items()
         if kind in KINDS_OF_SLOTS
     )
-    derived = [row for close in closes for row in close.closed.rows(close.first)]
+    derived, by_vee = _derived(closes)
     estimates = [  # which the next close of their date puts into its device-days
         (row.begin_us, row.end_us, row.index) for row in derived if row.kind in KINDS_OF_SLOTS
     ]
     dates = touched_dates(chain(slots, estimates), zones)
     rows += derived
-    return Projected(rows, items, registry, dates, closes)
+    return Projected(rows, items, by_vee, registry, dates, closes)
+
+
+def _derived(closes: Sequence[CommittedClose]) -> tuple[list[StoredRecord], list[VeeFindings]]:
+    """The rows of closes, and what each of them found."""
+    derived: list[StoredRecord] = []
+    by_vee: list[VeeFindings] = []
+    for close in closes:
+        rows, closed = close.closed.rows(close.first), close.closed
+        by_vee.append(found_by_vee(rows, k=closed.k, closed_us=closed.time_us))
+        derived += rows
+    return derived, list(filter(None, by_vee))
 
 
 def _zones(records: Iterable[bytes]) -> set[str]:

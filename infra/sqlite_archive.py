@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bal.errors import Stop
-from bal.found import FindingsQuery, StoredFinding
+from bal.found import FindingsQuery, StoredFinding, VeeFindings
 from bal.model import Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
 from bal.times import year
@@ -118,6 +118,11 @@ class SqliteArchive:
                 for clear, _, _ in rows:
                     _check_same(db, clear)
             archive_findings.put(db, items)
+
+    def put_vee(self, found: VeeFindings) -> None:
+        """Put what closes of days found into the list of findings."""
+        with self._file.writing() as db:
+            archive_findings.put_vee(db, found)
 
     def note_turned_away(self, items: Sequence[StoredFinding]) -> None:
         """Put what was refused before the bus into the list of findings."""

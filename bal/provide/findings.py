@@ -1,4 +1,5 @@
-"""`GET /v1/findings` without the HTTP: what was refused or doubtful, for those who may know."""
+"""`GET /v1/findings` without the HTTP: what was refused or doubtful, in messages and in closed
+days, for those who may know."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import cast, get_args
 import msgspec
 
 from bal.errors import Rejected, Stop
-from bal.found import FindingsQuery, StoredFinding
+from bal.found import About, FindingsQuery, StoredFinding
 from bal.model import Severity
 from bal.provide import cursor as cursors
 from bal.provide.parameters import check_known, instant_us, matching, one_of, parameters
@@ -22,6 +23,7 @@ PARAMETERS = ("device", "sender", "code", "severity", "from", "to", "order", "cu
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 ORDERS = ("newest", "log")
 _PSEUDONYM = re.compile(r"[A-Za-z0-9_-]{43}")
+_OF_NO_RECORD = About("", "", "")
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 Place = tuple[int, int, int, int, str]
@@ -97,6 +99,7 @@ def query_of(
 
 
 class _Item(msgspec.Struct):
+    source: str
     message: str
     batch: str
     first_index: int
@@ -111,6 +114,11 @@ class _Item(msgspec.Struct):
     line: str
     clause: str
     text: str
+    index: int | None
+    register: str
+    begin: str
+    end: str
+    replaced_by: int | None
 
 
 class _Page(msgspec.Struct):
@@ -138,7 +146,7 @@ def page(
     following = None
     if len(found) > len(shown):
         following = cursors.seal(key, request.identity(client), shown[-1].place)
-    batches = dict.fromkeys(one.batch for one in shown if one.on_bus)
+    batches = dict.fromkeys(one.batch for one in shown if one.source == "message")
     messages = {batch: message_of(*batch) for batch in batches}
     items = [_item(one, messages.get(one.batch, "")) for one in shown]
     return msgspec.json.encode(_Page(items, following)), following
@@ -150,7 +158,9 @@ def _may_know(client: ClientInfo, one: StoredFinding) -> bool:
 
 
 def _item(one: StoredFinding, message: str) -> _Item:
+    about = one.about or _OF_NO_RECORD
     return _Item(
+        source=one.source,
         message=message,
         batch="/".join(map(str, one.batch)) if one.on_bus else "",
         first_index=one.place[0],
@@ -160,6 +170,11 @@ def _item(one: StoredFinding, message: str) -> _Item:
         sender=one.sender,
         device=one.device,
         **one.finding.as_json(),
+        index=one.index,
+        register=about.register,
+        begin=about.begin,
+        end=about.end,
+        replaced_by=about.replaced_by,
     )
 
 

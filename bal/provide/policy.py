@@ -11,7 +11,7 @@ SCOPES = {
     "readings.read": "read certified records and their receipts",
     "devices.read": "list devices by pseudonym, and ask the metadata graph by named queries",
     "metadata.query": "ask the metadata graph by queries of one's own",
-    "findings.read": "list what was refused or doubtful in messages",
+    "findings.read": "list what was refused or doubtful in messages and closed days",
 }
 
 

@@ -1,14 +1,19 @@
 """VEE at the close of a day: findings and estimates in the log, made again by fsck and replay."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from bal import jcs
 from bal.certify import device_day
 from bal.derive.vee_rules import VeeRules
 from bal.edits import check_edit
+from bal.found import FindingsQuery, StoredFinding
 from bal.model import Close, Rank, ReadingsQuery, StoredRecord
+from infra.findings_list import line, listing
 from infra.fsck import fsck
 from infra.replay import replay
 from tests.journey.small_platform import Small
@@ -63,6 +68,12 @@ def found(small: Small, size: int, state: str = "open") -> list[tuple[str, str, 
         if record["event"] == state
         for one in record.get("findings", [{"code": ""}])
     ]
+
+
+def listed(small: Small, size: int = 1 << 40) -> list[StoredFinding]:
+    """As the operator has them (GET /v1/findings), in the order of the log."""
+    query = FindingsQuery(None, size=size, limit=1_000, newest_first=False)
+    return small.stores.archive.findings(query)
 
 
 def slots(small: Small, close: Close) -> Sequence[tuple[int, int]]:
@@ -141,8 +152,46 @@ def test_as_of_each_stage(tmp_path: Path) -> None:
     assert found(small, second.index + 1) == []
     assert found(small, second.index + 1, "resolved") == [("", at(10), at(11))]
     assert slots(small, second)[10] == (2, 170_000)
+    [one] = listed(small)
+    row = small.stores.customer_db.record(one.place[0])
+    assert row is not None
+    assert jcs.decode(row.record)["findings"][0]["text"] == one.finding.text
+    assert (one.source, one.finding.code, one.group) == ("vee", "slot-missing", "grid")
+    assert one.about is not None
+    assert (one.about.register, one.about.begin, one.about.end) == (QUARTERS, at(10), at(11))
+    resolved = small.stores.customer_db.record(one.about.replaced_by or 0)
+    assert resolved is not None
+    assert jcs.decode(resolved.record)["event"] == "resolved"
+    [then] = listed(small, first.index + 1)  # as of the first close
+    assert then.about is not None
+    assert then.about.replaced_by is None
+    assert listed(small, before) == []
     small.close()
     check(tmp_path, 2)
+    told = [told for told in listing(tmp_path) if told["source"] == "vee"]
+    assert [told["index"] for told in told] == [str(one.place[0])]
+    assert line(told[0]).split("\t")[2:5] == [
+        "slot-missing", "name://1", f"record {one.place[0]}, replaced by {one.about.replaced_by}",
+    ]  # fmt: skip
+    assert f"{QUARTERS} {at(10)} to {at(11)}: " in line(told[0])
+
+
+def test_the_list_of_findings_is_made_again_with_the_database(tmp_path: Path) -> None:
+    small = begun(tmp_path, message(flat(11, 12) | {50: "0.4"}))
+    small.close_day(DAY)
+    small.take("headend", message({11: "0.1"}))
+    small.close_day(DAY)
+    before = listed(small)
+    codes = [one.finding.code for one in before]
+    assert codes == ["slot-missing", "energy-spike", "slot-missing"]
+    small.close()
+    rmtree(tmp_path / "scd")
+    with closing(sqlite3.connect(tmp_path / "archive" / "archive.db")) as db:
+        db.execute("DELETE FROM finding")
+        db.commit()
+    again = Small(tmp_path)
+    assert listed(again) == before
+    again.close()
 
 
 def test_a_long_gap_is_as_the_weeks_before(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bal.found import Doubts, Found
+from bal.found import About, Doubts, Found, StoredFinding, VeeFindings
 from bal.model import Finding, Pseudonym, RawMessage, Subject
 from bal.ports import ArchiveItem
 from bal.times import rfc3339
@@ -77,6 +77,7 @@ class TestFindings:
     def test_an_item_says_all_that_is_known(self, api: Api) -> None:
         assert listed(api, "code=time-missing") == [
             {
+                "source": "message",
                 "message": sha256(b"message 0").hexdigest(),
                 "batch": f"{EPOCH}/0/0",
                 "first_index": 0,
@@ -91,6 +92,11 @@ class TestFindings:
                 "line": "3",
                 "clause": "RFC 3339",
                 "text": "what is wrong",
+                "index": None,
+                "register": "",
+                "begin": "",
+                "end": "",
+                "replaced_by": None,
             }
         ]
 
@@ -225,3 +231,95 @@ def test_an_archive_of_before_the_list_gets_an_empty_one(tmp_path: Path, api: Ap
     api.platform.archive = again
     assert len(listed(api)) == 9
     again.close()
+
+
+BEGIN, END = "2026-01-14T10:00:00Z", "2026-01-14T10:15:00Z"
+
+
+def by_vee(index: int, device: str, code: str) -> StoredFinding:
+    """Found by the close whose batch is derive/0/3, six seconds after the first message."""
+    found = finding(code, "warning", None)
+    return StoredFinding(
+        (index, 0, 3, 0, "derive"), 1, (NOW_S + 6) * 1_000_000, "", "", device, OF[device], found,
+        About("a-register", BEGIN, END),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def closed(archive: SqliteArchive, platform: Platform) -> SqliteArchive:
+    """What two closes found is in the list, too; the later one has taken one of them back."""
+    items = [by_vee(10, NORTH, "slot-missing"), by_vee(11, SOUTH, "energy-spike")]
+    archive.put_vee(VeeFindings(items, {}))
+    archive.put_vee(VeeFindings([], {11: 12}))
+    platform.published = 14
+    return archive
+
+
+@pytest.mark.usefixtures("closed")
+class TestFindingsOfCloses:
+    def test_an_item_leads_to_its_record(self, api: Api) -> None:
+        assert listed(api, "code=slot-missing") == [
+            {
+                "source": "vee",
+                "message": "",
+                "batch": "derive/0/3",
+                "first_index": 10,
+                "count": 1,
+                "received": rfc3339((NOW_S + 6) * 1_000_000),
+                "format": "",
+                "sender": "",
+                "device": NORTH,
+                "code": "slot-missing",
+                "severity": "warning",
+                "field": "Reading",
+                "line": "",
+                "clause": "RFC 3339",
+                "text": "what is wrong",
+                "index": 10,
+                "register": "a-register",
+                "begin": BEGIN,
+                "end": END,
+                "replaced_by": None,
+            }
+        ]
+
+    def test_all_filters_and_pages_are_of_these_too(self, api: Api) -> None:
+        whole = codes(api)
+        assert whole[:3] == ["energy-spike", "slot-missing", "frame-duplicate"]
+        assert codes(api, f"device={SOUTH}&severity=warning") == ["energy-spike"]
+        assert codes(api, "from=2026-01-15T10:00:06Z") == ["energy-spike", "slot-missing"]
+        assert codes(api, "to=2026-01-15T10:00:06Z") == whole[2:]
+        assert codes(api, f"sender={HEAD_END}") == whole[2:]
+        page = api.get("/v1/findings?limit=1", token=api.token("all")).json()
+        assert codes(api, f"cursor={page['next']}&limit=1") == ["slot-missing"]
+
+    def test_a_client_knows_of_those_whose_records_it_may_read(self, api: Api) -> None:
+        api.platform.enrol("n", "findings.read", "north")
+        assert codes(api, "from=2026-01-15T10:00:06Z", "n") == ["slot-missing"]
+
+    def test_what_a_later_close_replaced_says_by_which_record(self, api: Api) -> None:
+        assert listed(api, "code=energy-spike")[0]["replaced_by"] == 12
+        api.platform.published = 12  # as of then it stood
+        assert listed(api, "code=energy-spike")[0]["replaced_by"] is None
+
+    def test_nothing_is_told_before_it_is_visible(self, api: Api) -> None:
+        api.platform.published = 11
+        assert "energy-spike" not in codes(api)
+        assert "slot-missing" in codes(api)
+
+    def test_put_again_it_is_there_once(self, api: Api, closed: SqliteArchive) -> None:
+        before = listed(api)
+        closed.put_vee(VeeFindings([by_vee(11, SOUTH, "energy-spike")], {}))
+        closed.put_vee(VeeFindings([], {11: 12}))
+        assert listed(api) == before
+
+
+def test_a_message_without_entries_at_the_same_place_is_not_replaced(
+    api: Api, archive: SqliteArchive
+) -> None:
+    """The finding at 8 is of no entry: the next one, of a close, has that index."""
+    archive.put_vee(VeeFindings([by_vee(8, NORTH, "slot-missing")], {}))
+    archive.put_vee(VeeFindings([], {8: 9}))
+    replaced = {one["code"]: one["replaced_by"] for one in listed(api, "severity=info")}
+    assert replaced == {"frame-duplicate": None}
+    assert listed(api, "code=slot-missing")[0]["replaced_by"] == 9
