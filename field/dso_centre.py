@@ -118,6 +118,8 @@ def _scale(name: str, one: Any) -> Scale:
         raise ValueError(f"the unit of {name!r} is none of {', '.join(UNITS)}")
     code, power = UNITS[one["unit"]]
     register = register_of(str(one["register"]))
+    if register.is_long:
+        raise ValueError(f"the register of {name!r} has 19 fields instead of 18")
     if register.unit != code:
         raise ValueError(f"the register of {name!r} has another unit than {one['unit']}")
     return Scale(register.register, power, register.interval_s)

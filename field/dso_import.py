@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from bal.errors import Rejected
-from field import dso_cim
+from field import dso_cim_in
 from field.dso_centre import Centre, Scale
+from field.dso_cim_in import Refuse
 from field.dso_value import (
     SECOND_US,
     TEXT_LENGTH_MAX,
@@ -81,9 +82,12 @@ def read(raw: bytes, centre: Centre) -> Export:
     export = Export()
     found: Iterable[tuple[int, Value]]
     if centre.format == "cim":
-        found = dso_cim.read(raw, centre.authority, centre.name_type, export.refuse, export.doubt)
+        found = dso_cim_in.read(
+            raw, centre.authority, centre.name_type, export.refuse, export.doubt
+        )
     else:
-        rows = _csv_rows(raw, centre) if centre.format == "csv" else _json_rows(raw, centre)
+        read_rows = _csv_rows if centre.format == "csv" else _json_rows
+        rows = read_rows(raw, centre, export.refuse)
         cells: list[_Cell] = []
         for line, row in rows:
             _row(line, row, centre, cells, export)
@@ -107,7 +111,9 @@ def _once(found: Iterable[tuple[int, Value]], export: Export) -> list[Value]:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _csv_rows(raw: bytes, centre: Centre) -> Iterable[tuple[int, Mapping[str, str]]]:
+def _csv_rows(
+    raw: bytes, centre: Centre, refuse: Refuse
+) -> Iterable[tuple[int, Mapping[str, str]]]:
     try:
         text = raw.decode(centre.encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -127,7 +133,14 @@ def _csv_rows(raw: bytes, centre: Centre) -> Iterable[tuple[int, Mapping[str, st
             number += 1
             if number > ROWS_MAX:
                 raise Rejected("export-too-large", f"an export has at most {ROWS_MAX} rows")
-            yield reader.line_num, dict(zip(header, cells, strict=False))
+            while len(cells) > len(header) and not cells[-1].strip():
+                cells.pop()  # many writers end each row with the delimiter
+            if len(cells) != len(header):
+                # 0,210 between commas is two cells: what stands where is not known any more
+                text = f"the row has {len(cells)} cells and the header {len(header)}"
+                refuse(Rejected("csv-malformed", text), reader.line_num)
+                continue
+            yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise Rejected("csv-malformed", f"not CSV: {error}", line=reader.line_num) from None
     if header is None:
@@ -157,7 +170,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _json_rows(raw: bytes, centre: Centre) -> Iterable[tuple[int, Mapping[str, str]]]:
+def _json_rows(
+    raw: bytes, centre: Centre, refuse: Refuse
+) -> Iterable[tuple[int, Mapping[str, str]]]:
     """Line is the number of the row, from 1; a number stays the text that was sent."""
     try:
         data = json.loads(
@@ -175,11 +190,19 @@ def _json_rows(raw: bytes, centre: Centre) -> Iterable[tuple[int, Mapping[str, s
         raise Rejected("member-type", "the readings are not an array", field=centre.items)
     if len(data) > ROWS_MAX:
         raise Rejected("export-too-large", f"an export has at most {ROWS_MAX} rows")
+    wanted = set(centre.values) or {centre.columns["value"]}
     for number, row in enumerate(data, 1):
-        if isinstance(row, dict):
-            yield number, {name: cell for name, cell in row.items() if isinstance(cell, str)}
-        else:
+        if not isinstance(row, dict):
             yield number, {}
+            continue
+        for name in wanted:
+            if not isinstance(row.get(name), str | None):
+                text = "the value is neither a number nor a text"
+                refuse(Rejected("member-type", text, field=name), number)
+        if wanted.isdisjoint(row):
+            text = "the row has none of the values that centre.toml names; null is a gap"
+            refuse(Rejected("member-missing", text, field=min(wanted)), number)
+        yield number, {name: cell for name, cell in row.items() if isinstance(cell, str)}
 
 
 def _row(

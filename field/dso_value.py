@@ -19,7 +19,8 @@ QUESTIONABLE = "0.10.0"  # by whom is not said; category questionable, of no sor
 YEARS = range(1970, 2201)
 
 READING_TYPE = "IEC 61968-9 annex C"
-_CODE = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.(?:-?(?:0|[1-9][0-9]{0,5}))){17}")
+_FIELDS = 18
+_CODE = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.(?:-?(?:0|[1-9][0-9]{0,5}))){17,18}")
 _MULTIPLIERS = frozenset({-12, -9, -6, -3, -2, -1, 0, 1, 2, 3, 6, 9, 12})
 _PERIODS_S = {2: 900, 3: 60, 4: 86_400, 5: 1_800, 6: 300, 7: 3_600, 10: 120, 14: 180, 1: 600}
 _PERIODS_S |= {31: 1_200}
@@ -58,7 +59,7 @@ class Value:
     """One value of one register of one meter, in the register's base unit."""
 
     meter: Meter
-    register: str  # ReadingType of 18 fields with multiplier 0
+    register: str  # ReadingType with multiplier 0
     end_us: int  # of its interval, or its instant
     value: str  # normalised decimal
     qualities: tuple[str, ...] = ()  # ReadingQualityType codes, sorted
@@ -71,27 +72,41 @@ class Register(NamedTuple):
     multiplier: int
     unit: int  # code of the unit
     interval_s: int  # 0: values hold at an instant
+    is_long: bool = False  # of 19 fields
+
+
+def is_code(text: str) -> bool:
+    """Whether a text is a code: of a ReadingType, or of a ReadingQualityType."""
+    return _CODE.fullmatch(text) is not None or _QUALITY.fullmatch(text) is not None
 
 
 def register_of(code: str) -> Register:
-    """The register that a ReadingType code names. Raises Rejected("register-invalid")."""
+    """The register that a ReadingType code names. Raises Rejected("register-invalid").
+
+    One of 19 fields, as figure 1 of Platone D2.9 prints it, is read from its end: nobody knows
+    which of the others is too many, so its values hold at an instant.
+    """
     if _CODE.fullmatch(code) is None:
         raise _no_register("not 18 numbers with points between")
     fields = code.split(".")
-    multiplier = int(fields[15])
+    multiplier, unit = int(fields[-3]), int(fields[-2])
     if multiplier not in _MULTIPLIERS:
         raise _no_register("the multiplier is none of IEC 61968-9's")
+    base = ".".join([*fields[:-3], "0", *fields[-2:]])
+    if len(fields) > _FIELDS:
+        if unit not in BASE_UNITS:
+            raise _no_register("19 numbers with points between, and a unit that says no quantity")
+        return Register(base, multiplier, unit, 0, is_long=True)
     period = int(fields[2])
     interval_s = _PERIODS_S.get(period, 0) or _MACRO_PERIODS_S.get(int(fields[0]), 0)
     if int(fields[3]) in _AT_INSTANT:
         interval_s = 0
-    base = ".".join([*fields[:15], "0", *fields[16:]])
-    return Register(base, multiplier, int(fields[16]), interval_s)
+    return Register(base, multiplier, unit, interval_s)
 
 
 def unit_of(register: str) -> str:
     """The base unit of a register's values; "" where it is none of `UNITS`."""
-    return BASE_UNITS.get(int(register.split(".")[16]), "")
+    return BASE_UNITS.get(int(register.split(".")[-2]), "")
 
 
 def decimal_text(text: str, shift: int) -> str:

@@ -14,7 +14,7 @@ from bal.errors import Rejected
 from field import dso_import
 from field.dso_api import app
 from field.dso_centre import load
-from field.dso_cim import read
+from field.dso_cim_in import read
 from field.dso_import import Export
 from field.dso_publisher import fill_outbox, next_slot_us, send_outbox
 from field.dso_server import Importer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bal.errors import Rejected, Stop
 from bal.times import rfc3339
-from field import dso_cim
+from field import dso_cim, dso_cim_in
 from field.dso_centre import Centre, load
 from field.dso_import import Export, read
 from field.dso_value import Meter, Value
@@ -109,7 +109,7 @@ def test_a_bad_row_never_costs_the_others(tmp_path: Path) -> None:
     assert [one.qualities for one in found.values] == [(), ("0.10.0",), ()]
     assert [(one.line, one.code) for one in found.refused] == [
         (2, "value-not-decimal"), (3, "time-malformed"), (4, "name-invalid"),
-        (5, "value-not-decimal"), (7, "quality-malformed"), (8, "member-missing"),
+        (5, "value-not-decimal"), (7, "quality-malformed"), (8, "csv-malformed"),
         (6, "time-malformed"), (10, "slot-doubled"),
     ]  # fmt: skip
 
@@ -229,6 +229,30 @@ def test_json_rows_keep_the_numbers_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "code"),
+    [("M1,2026-01-15T10:15:00Z,0,210", "csv-malformed"),  # 0,210 is two cells: no 0 kWh
+     ("M1,2026-01-15T10:15:00Z", "csv-malformed"), ("M1,2026-01-15T10:15:00Z,1,", None)],
+)  # fmt: skip
+def test_a_row_of_another_length_than_the_header_has_no_value(tmp_path, row, code) -> None:
+    text = 'format = "csv"\ndelimiter = ","\ndecimal = ","\n[columns]\nmeter = "m"\ntime = "t"\n'
+    plain = centre(tmp_path, f'{text}[values.v]\nregister = "{ENERGY}"\nunit = "kWh"\n')
+    found = read(f"m,t,v\n{row}\n".encode(), plain)
+    assert [one.code for one in found.refused] == ([code] if code else [])
+    assert len(found.values) == (0 if code else 1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [('"v":true', "member-type"), ('"v":[1]', "member-type"), ('"V":1', "member-missing"),
+     ('"v":null', None), ('"v":""', None)],
+)  # fmt: skip
+def test_no_value_of_json_is_lost_in_silence(tmp_path: Path, sent: str, code: str | None) -> None:
+    row = f'{{"pod":"P","ts":"2026-01-15T10:15:00Z","channel":"import",{sent}}}'
+    found = read(f'{{"readings":[{row}]}}'.encode(), centre(tmp_path, LONG))
+    assert [(one.line, one.code) for one in found.refused] == ([(1, code)] if code else [])
+
+
+@pytest.mark.parametrize(
     ("raw", "code"),
     [
         (b"[]", "member-type"),
@@ -307,7 +331,7 @@ def test_cim_that_was_written_is_read_as_it_was(values: list[Value]) -> None:
     values.sort(key=lambda one: one.meter)
     refused: list[Rejected] = []
     for raw in (dso_cim.document(values), dso_cim.write(values, message_id="1", made_us=0)):
-        found = [v for _, v in dso_cim.read(raw, "", "", *[lambda e, _: refused.append(e)] * 2)]
+        found = [v for _, v in dso_cim_in.read(raw, "", "", *[lambda e, _: refused.append(e)] * 2)]
         assert sorted(found, key=repr) == sorted(values, key=repr)
     assert refused == []
 
