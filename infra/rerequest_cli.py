@@ -25,6 +25,7 @@ logger = logging.getLogger("gridseal.rerequest")
 ROUND_S = 300
 REFRESH_S = 60  # before a token ends
 SUBMIT_S = 30
+_AWAY = (requests.codes.unauthorized, requests.codes.too_many)  # once more, with another token
 
 
 def add_commands(commands: Any) -> None:
@@ -63,7 +64,11 @@ class Platform:
         self._token, self._until_s = "", 0.0
 
     def submit(self, form: str, raw: bytes) -> str:
-        """Hand a message in; `certified`, `accepted`, or the code of its refusal. Raises Later."""
+        """Hand a message in: `certified` or `accepted`.
+
+        Raises Later where the message is refused, Unavailable where the platform is away, and
+        Stop where this client may not.
+        """
         try:
             answer = requests.post(
                 f"{self._url}/v1/messages", params={"format": form}, data=raw, verify=self._ca,
@@ -71,9 +76,14 @@ class Platform:
             )  # fmt: skip
             said = answer.json()
         except (requests.RequestException, ValueError) as error:
-            raise Later(f"the platform does not answer: {type(error).__name__}") from error
+            text = f"the platform does not answer: {type(error).__name__}"
+            raise Unavailable(text, retry_after_s=ROUND_S) from error
         if answer.status_code == requests.codes.unauthorized:
             self._until_s = 0.0  # of a platform that was set up anew, or a grant that was
+        if answer.status_code == requests.codes.forbidden:
+            raise Stop("usage", "--client has not the scope messages.write, or was withdrawn")
+        if answer.status_code in _AWAY or answer.status_code >= 500:
+            raise _away(answer.status_code)
         if answer.status_code >= 400:
             raise Later(f"the platform refuses it: {said.get('type', answer.status_code)}")
         return str(said.get("type", "accepted"))
@@ -85,13 +95,17 @@ class Platform:
                 auth=self._auth, verify=self._ca, timeout=SUBMIT_S,
             )  # fmt: skip
             if answer.status_code == requests.codes.too_many or answer.status_code >= 500:
-                raise Later(f"the platform answers {answer.status_code}")
+                raise _away(answer.status_code)
             if answer.status_code != requests.codes.ok:
                 raise Stop("usage", f"the platform gives this client no token: {answer.text}")
             said = answer.json()
             self._token = str(said["access_token"])
             self._until_s = time.monotonic() + int(said["expires_in"]) - REFRESH_S
         return self._token
+
+
+def _away(status: int) -> Unavailable:
+    return Unavailable(f"the platform answers {status}", retry_after_s=ROUND_S)
 
 
 def _run(arguments: argparse.Namespace) -> int:

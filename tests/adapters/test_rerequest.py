@@ -5,8 +5,10 @@ import gzip
 import json
 import ssl
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +32,7 @@ from infra.rerequest import (
     Asked,
     Gap,
     Later,
+    Source,
     dates,
     fetch,
     is_due,
@@ -39,15 +42,32 @@ from infra.rerequest import (
 )
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
+from tests.journey.conftest import cim
 from tests.unit.harmonise.conftest import take_message
-from tests.unit.harmonise.test_vde2418 import METER, OWN, list_of, point, reading, readout
+from tests.unit.harmonise.test_vde2418 import METER, list_of, point, reading, readout
 
 ENERGY = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
 GAP = Gap(
     "P" * 43, "name:a/b/M%2F1", "headend", ENERGY, "2026-01-15T10:00:00Z", "2026-01-15T10:30:00Z"
 )
+GAP_AT = "2026-01-15T10:15:00Z"  # the end of its first quarter-hour
 SECOND_US = 1_000_000
 NOW, HOUR_ON = "Thu, 15 Jan 2026 10:00:00 GMT", "Thu, 15 Jan 2026 11:00:00 GMT"
+
+
+def named(
+    name: str, end: str = GAP_AT, value: str = "0.2", mrid: str = "", kind: str = "b"
+) -> bytes:
+    """A quarter-hour of the meter of GAP, as its source names it."""
+    own = f"<mRID>{mrid}</mRID>" if mrid else ""
+    kinds = f"<NameType><name>{kind}</name><NameTypeAuthority><name>a</name></NameTypeAuthority>"
+    made = cim((name, end, value)).decode()
+    made = made.replace("<Meter>", f"<Meter>{own}")
+    return made.replace("</Names>", f"{kinds}</NameType></Names>").encode()
+
+
+ANSWER = named("M/1")
+OTHERS = ("M-2", GAP_AT, "0.3")
 
 
 class Answers(ThreadingHTTPServer):
@@ -185,14 +205,15 @@ def test_a_key_under_a_passphrase_is_not_asked_for_at_a_terminal(
 def test_a_gateway_is_a_source_of_its_own_and_its_readout_is_taken(
     source: Answers, tmp_path: Path
 ) -> None:
-    gap = GAP._replace(identity=f"name:vde2418/meter/{METER}", register=OWN)
+    gap = GAP._replace(identity=f"name:vde2418/meter/{METER}")
     url = f"https://127.0.0.1:{source.server_port}/smgw/{{obis}}?from={{from}}&to={{to}}"
     path = written(
         tmp_path,
         f'[[source]]\nname = "gateway-1"\nkind = "document"\nurl = "{url}"\nca = "ca.crt"\n'
         f'format = "vde2418"\nsenders = ["{gap.sender}"]\n{SHOWN}',
     )
-    source.answers = [(200, {}, readout(point(list_of(reading()))))]
+    profile = list_of(reading(duration=900), obis="0100011d00ff")
+    source.answers = [(200, {}, readout(point(profile)))]
     taken: list[dict[str, str]] = []
 
     def submit(form: str, raw: bytes) -> str:
@@ -202,8 +223,8 @@ def test_a_gateway_is_a_source_of_its_own_and_its_readout_is_taken(
     asked = Asked(tmp_path / "asked.db")
     assert one_round(load(path), [gap], asked, 0, submit) == (1, 1, 1, 0)
     asked.close()
-    assert [(one["register"], one["value"]) for one in taken] == [(OWN, "63910.8")]
-    assert source.asked[0][0] == "/smgw/1-0%3A1.8.0%2A255"
+    assert [(one["register"], one["value"]) for one in taken] == [(ENERGY, "63910.8")]
+    assert source.asked[0][0] == "/smgw/1-0%3A1.29.0%2A255"
 
 
 @pytest.mark.parametrize(
@@ -229,6 +250,7 @@ def test_a_gateway_is_a_source_of_its_own_and_its_readout_is_taken(
 def test_what_is_no_answer_is_asked_for_later(
     source: Answers, tmp_path: Path, answer: tuple[int, dict[str, str], bytes], later_s: int
 ) -> None:
+    """RFC 9110 §10.2.3: Retry-After in seconds or as a date."""
     [one] = load(dso(tmp_path, source))
     source.answers = [answer]
     with pytest.raises(Later) as why:
@@ -279,7 +301,7 @@ def test_sources_are_asked_one_after_the_other_until_one_has_it(
     two = dso(tmp_path, source).read_text().replace('"dso"', '"two"', 1)
     three = two.replace('"two"', '"three"', 1)
     sources = load(written(tmp_path, one + two + three))
-    source.answers = [(200, {}, b'{"values":[{}]}'), (200, {}, b"<x/>")]
+    source.answers = [(200, {}, b'{"values":[{}]}'), (200, {}, ANSWER)]
     handed: list[tuple[str, bytes]] = []
 
     def submit(form: str, raw: bytes) -> str:
@@ -288,7 +310,7 @@ def test_sources_are_asked_one_after_the_other_until_one_has_it(
 
     asked = Asked(tmp_path / "asked.db")
     assert one_round(sources, [GAP], asked, 0, submit) == (1, 1, 1, 0)
-    assert handed == [("cim", b"<x/>")]
+    assert handed == [("cim", ANSWER)]
     assert not asked.due("two", GAP, 0)
     assert asked.due("three", GAP, 0)
     asked.forget(10**18)
@@ -296,10 +318,81 @@ def test_sources_are_asked_one_after_the_other_until_one_has_it(
     asked.close()
 
 
+def one_source(source: Answers, tmp_path: Path, answer: bytes, more: str = "") -> list[Source]:
+    source.answers = [(200, {}, b'{"values":[{}]}'), (200, {}, answer)]
+    return load(dso(tmp_path, source, more))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (cim(OTHERS), "another meter"),
+        (cim(("M/1", "2026-01-15T10:15:00Z", "0.2"), OTHERS), "another meter"),
+        (named("M/1", kind="other"), "names it otherwise"),
+        (named("M/1", mrid="M-2"), "names it otherwise"),
+        (named("M/1", "2026-01-15T10:00:00Z"), "nothing of it"),  # the quarter-hour before
+        (named("M/1", "2026-01-15T10:45:00Z"), "nothing of it"),
+        (named("M/1", value="much"), "nothing of it"),
+        (b"<MeterReadings/>", "no message of cim"),
+        (b"<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>", "no message of cim: dtd-forbidden"),
+        (b"\xff\x00garbage", "no message of cim"),
+    ],
+)
+def test_what_was_not_asked_for_does_not_come_in(
+    source: Answers, tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: bytes, said: str
+) -> None:
+    asked, handed = Asked(tmp_path / "asked.db"), []
+
+    def submit(_: str, raw: bytes) -> str:
+        handed.append(raw)
+        return "certified"
+
+    assert one_round(one_source(source, tmp_path, answer), [GAP], asked, 0, submit).answered == 0
+    assert handed == []
+    assert said in caplog.text
+    assert "M/1" not in caplog.text
+    assert not asked.due("dso", GAP, 0)
+    asked.close()
+
+
+def test_a_source_may_be_let_answer_for_several(source: Answers, tmp_path: Path) -> None:
+    """A gateway gives all that hangs at it; but without the one asked for it is none."""
+    both = ANSWER.replace(b"</MeterReadings>", cim(OTHERS)[len(cim()) - len(b"</MeterReadings>") :])
+    asked = Asked(tmp_path / "asked.db")
+    sources = one_source(source, tmp_path, both, "several = true")
+    assert one_round(sources, [GAP], asked, 0, lambda *_: "certified").answered == 1
+    sources = one_source(source, tmp_path, cim(OTHERS), "several = true")
+    later = GAP._replace(device="Q" * 43)
+    assert one_round(sources, [later], asked, 0, lambda *_: "certified").answered == 0
+    asked.close()
+
+
+def test_a_platform_that_is_away_is_nobodys_try(source: Answers, tmp_path: Path) -> None:
+    asked = Asked(tmp_path / "asked.db")
+    sources = one_source(source, tmp_path, ANSWER)
+
+    def away(*_: object) -> str:
+        raise Unavailable("away")
+
+    for at_s in range(0, TRIES_MAX * BACK_OFF_S[0] * 2, BACK_OFF_S[0]):
+        one_source(source, tmp_path, ANSWER)
+        with pytest.raises(Unavailable):
+            one_round(sources, [GAP], asked, at_s * SECOND_US, away)
+        assert not asked.due("dso", GAP, at_s * SECOND_US)  # the other gaps come first
+    later_us = at_s * SECOND_US + BACK_OFF_S[0] * SECOND_US
+    assert asked.due("dso", GAP, later_us)
+    assert asked.note("dso", GAP, later_us, "nothing yet") == 1
+    asked.close()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "names no"),
+        (
+            '[[source]]\nname = "a"\nkind = "dso-server"\nurl = "https://a"\nseveral = "no"',
+            "several is true",
+        ),
         ('[[source]]\nname = "a"\nkind = "x"\nurl = "https://a"', "kind is"),
         ('[[source]]\nname = "a"\nkind = "dso-server"\nurl = "http://a"', "https"),
         ('[[source]]\nname = "a"\nkind = "document"\nurl = "https://a"\nformat = "x"', "format is"),
@@ -342,14 +435,25 @@ def test_a_name_that_would_lead_elsewhere_is_not_asked_for(tmp_path: Path, name:
         fetch(one, GAP._replace(identity=name))
 
 
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
 def test_a_source_that_drips_is_not_waited_for(
-    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr("infra.rerequest.ANSWER_WITHIN_S", 0)
+    monkeypatch.setattr("infra.rerequest.ANSWER_WITHIN_S", 1)
     [one] = load(dso(tmp_path, source))
-    source.answers = [(200, {}, b'{"values":[1]}')]
-    with pytest.raises(Later, match="too slow"):
+
+    def drip(handler: _Handler) -> None:
+        handler.wfile.write(begin)
+        with suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b"x")
+                time.sleep(0.1)
+
+    monkeypatch.setattr(_Handler, "do_GET", drip)
+    began = time.monotonic()
+    with pytest.raises(Later, match="does not answer"):
         fetch(one, GAP)
+    assert time.monotonic() - began < 5
 
 
 def test_names_are_given_behind_a_record_and_not_of_who_was_erased(tmp_path: Path) -> None:
@@ -424,7 +528,28 @@ def test_a_platform_that_is_busy_gives_a_token_later(
     source: Answers, platform: rerequest_cli.Platform, status: int
 ) -> None:
     source.answers = [(status, {}, b"{}")]
-    with pytest.raises(Later, match=str(status)):
+    with pytest.raises(Unavailable, match=str(status)):
+        platform.submit("cim", b"x")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(503, Unavailable), (429, Unavailable), (403, Stop), (422, Later), (400, Later)],
+)
+def test_what_the_platform_says_of_a_message(
+    source: Answers, platform: rerequest_cli.Platform, status: int, error: type[Exception]
+) -> None:
+    token = b'{"access_token": "t", "expires_in": "600"}'
+    source.answers = [(200, {}, token), (status, {}, b"{}")]
+    with pytest.raises(error):
+        platform.submit("cim", b"x")
+
+
+def test_a_platform_that_is_gone_is_away(
+    source: Answers, platform: rerequest_cli.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "_url", "https://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="does not answer"):
         platform.submit("cim", b"x")
 
 
@@ -447,7 +572,7 @@ def test_a_token_that_is_no_longer_taken_is_asked_for_anew(
     )
     done: tuple[int, dict[str, str], bytes] = (200, {}, b'{"type": "certified"}')
     source.answers = [token, (401, {}, b"{}"), token, done]
-    with pytest.raises(Later):
+    with pytest.raises(Unavailable):
         platform.submit("cim", b"x")
     assert platform.submit("cim", b"x") == "certified"
 
