@@ -6,27 +6,29 @@ A source that has not got it is asked again, later each time.
 """
 
 import logging
+import signal
 import sqlite3
 import ssl
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import requests
 from urllib3.exceptions import HTTPError
 
-from bal.errors import Stop
+from bal.errors import Stop, Unavailable
 from bal.harmonise import FORMATS
 from bal.harmonise.obis import of_reading_type
+from bal.model import Identity, Pseudonym
 from bal.times import instant_us
 from infra.files import open_sqlite
+from infra.rerequest_answer import NotAsked, check_answer
 
 logger = logging.getLogger("gridseal.rerequest")
 
@@ -40,7 +42,7 @@ _READ_BYTES = 64 * 1024
 _DIGITS_MAX = 9
 DSO_SERVER, DOCUMENT = "dso-server", "document"
 _ALLOWED = {
-    "name", "kind", "url", "ca", "token_file", "certificate", "key", "senders", "format",
+    "name", "kind", "url", "ca", "token_file", "certificate", "key", "senders", "format", "several",
 }  # fmt: skip
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS asked(
@@ -62,6 +64,7 @@ class Source:
     senders: frozenset[str]  # of whose devices it is asked; empty: of all
     format: str  # of what it answers
     shown: tuple[str, str] | None = None  # files of the certificate to log in with, and its key
+    several: bool = False  # its answers may be of other meters than the one that it is asked for
 
 
 class Gap(NamedTuple):
@@ -102,12 +105,14 @@ def _source(item: Mapping[str, Any], folder: Path) -> Source:
     if unknown := sorted(set(item) - _ALLOWED):
         raise ValueError(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(_ALLOWED))}")
     for name, value in item.items():
-        if name != "senders" and not isinstance(value, str):
+        if name not in {"senders", "several"} and not isinstance(value, str):
             raise ValueError(f"{name} is a text")
     senders = item.get("senders", [])
     if not isinstance(senders, list) or not all(isinstance(one, str) for one in senders):
         raise ValueError("senders is a list of texts")
-    kind, url = item["kind"], item["url"]
+    kind, url, several = item["kind"], item["url"], item.get("several", False)
+    if not isinstance(several, bool):
+        raise ValueError("several is true or false")
     if kind not in {DSO_SERVER, DOCUMENT}:
         raise ValueError(f"kind is {DSO_SERVER} or {DOCUMENT}, not {kind}")
     if not url.startswith("https://"):
@@ -120,7 +125,7 @@ def _source(item: Mapping[str, Any], folder: Path) -> Source:
         token = (folder / item["token_file"]).read_text(encoding="ascii").strip()
     ca = str(folder / item["ca"]) if "ca" in item else ""
     shown = _shown(item, folder)
-    return Source(item["name"], kind, url, ca, token, frozenset(senders), form, shown)
+    return Source(item["name"], kind, url, ca, token, frozenset(senders), form, shown, several)
 
 
 def _shown(item: Mapping[str, Any], folder: Path) -> tuple[str, str] | None:
@@ -175,6 +180,15 @@ class Asked:
         )
         return tries
 
+    def postpone(self, source: str, gap: Gap, now_us: int) -> None:
+        """It was not its source's fault: no try, but the others come first for a while."""
+        key = (source, gap.device, gap.register, instant_us(gap.begin))
+        self._db.execute(
+            "INSERT INTO asked VALUES(?, ?, ?, ?, ?, 0, ?, '') ON CONFLICT DO UPDATE"
+            " SET next_us = excluded.next_us",
+            (*key, instant_us(gap.end), now_us + BACK_OFF_S[0] * 1_000_000),
+        )
+
     def forget(self, before_us: int) -> None:
         """Of gaps that are too old to be asked for."""
         self._db.execute("DELETE FROM asked WHERE end_us < ?", (before_us,))
@@ -200,7 +214,8 @@ def one_round(
 ) -> Tally:
     """Ask for every gap that is due, one source after the other until one has it.
 
-    submit: hands a message of a format to the platform, and says what became of it.
+    submit: hands a message of a format to the platform, and says what became of it. Raises
+    Unavailable as it does: where the platform is away, no source is asked in vain.
     """
     sources = list(sources)
     count = dict.fromkeys(("gaps", "asked", "answered", "given_up"), 0)
@@ -213,10 +228,13 @@ def one_round(
                 continue
             count["asked"] += 1
             try:
-                said, later_s = submit(source.format, fetch(source, gap)), 0
+                said, later_s = submit(source.format, _asked_for(source, gap, now_us)), 0
                 count["answered"] += 1
             except Later as error:
                 said, later_s = str(error), error.later_s
+            except Unavailable:
+                asked.postpone(source.name, gap, now_us)
+                raise
             if asked.note(source.name, gap, now_us, said, later_s) == TRIES_MAX:
                 count["given_up"] += 1
                 logger.warning(
@@ -235,6 +253,19 @@ def is_due(sources: Iterable[Source], asked: Asked, now_us: int, gap: Gap) -> bo
         for source in sources
         if not source.senders or gap.sender in source.senders
     )
+
+
+def _asked_for(source: Source, gap: Gap, now_us: int) -> bytes:
+    """What the source has of a gap, and of nothing else. Raises Later."""
+    raw = fetch(source, gap)
+    meter = Identity(gap.identity), Pseudonym(gap.device)
+    asked = gap.register, gap.begin, gap.end
+    try:
+        check_answer(raw, source.format, meter, asked, several=source.several, now_us=now_us)
+    except NotAsked as error:
+        logger.warning("%s, asked for %s: %s", source.name, gap.device, error)
+        raise Later(str(error)) from error
+    return raw
 
 
 def fetch(source: Source, gap: Gap) -> bytes:
@@ -267,7 +298,7 @@ def fetch(source: Source, gap: Gap) -> bytes:
 def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
     headers = {"Accept-Encoding": "identity"}  # what unpacks to more than it says is not read
     try:
-        with requests.get(
+        with _within(ANSWER_WITHIN_S), requests.get(
             url, params=params, headers=headers, timeout=TIMEOUT_S, stream=True,
             auth=_Bearer(source.token),
             verify=source.ca or True, cert=source.shown, allow_redirects=False,
@@ -281,6 +312,22 @@ def _get(source: Source, url: str, params: Mapping[str, str]) -> bytes:
             return _body(answer)
     except (requests.RequestException, HTTPError, OSError) as error:  # urllib3's, of the body
         raise Later(f"the source does not answer: {type(error).__name__}") from error
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """An end for a source that answers a byte at a time: headers, too, come in no limited time."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError("the source is too slow")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -308,14 +355,12 @@ def _later_s(headers: Mapping[str, str]) -> int:
 
 
 def _body(answer: requests.Response) -> bytes:
-    """No more than is taken, and in a time that has an end however slowly it comes."""
-    body, until_s = bytearray(), monotonic() + ANSWER_WITHIN_S
+    """No more than is taken."""
+    body = bytearray()
     while part := answer.raw.read1(_READ_BYTES):
         body += part
         if len(body) > ANSWER_BYTES_MAX:
             raise Later(f"the source's answer has more than {ANSWER_BYTES_MAX} bytes")
-        if monotonic() >= until_s:
-            raise Later("the source is too slow")
     return bytes(body)
 
 
