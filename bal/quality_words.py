@@ -8,12 +8,13 @@ import re
 
 _SYSTEMS = {
     0: "",
-    1: "by the meter",
-    2: "by the communication network",
-    3: "by the meter data management",
-    4: "by another system",
-    5: "by an outside system",
+    1: "the meter",
+    2: "the communication network",
+    3: "the meter data management",
+    4: "another system",
+    5: "an outside system",
 }
+_ACTS = frozenset({0, 7, 8, 10, 11, 12})  # categories of what a system did; of others it tells
 _CATEGORIES = {
     0: "valid",
     1: "diagnostics flag",
@@ -94,4 +95,7 @@ def words(code: str) -> str:
         if not what:
             return f"quality {code}"
         what = f"{what} (index {index})" if index else what
-    return " ".join(filter(None, (what, _SYSTEMS.get(system, f"by system {system}"))))
+    who = _SYSTEMS.get(system, f"system {system}")
+    if not who:
+        return what
+    return f"{what} by {who}" if category in _ACTS else f"{what}, says {who}"

@@ -56,8 +56,10 @@ def register(code: str, base: str = "", unit: str = "") -> str:
             return sentence(code)
         power = decoded.multiplier
         prefix = PREFIXES.get(power) if power % 3 == 0 else None
-        prefix = f"10^{power} " if prefix is None else prefix
-        return f"{sentence(base)}; sent in {prefix}{unit}"
+        scaled = f"10^{power} {unit}" if prefix is None else f"{prefix}{unit}"
+        if unit == "1":  # thousandths of a power factor have no prefix
+            scaled = f"10^{power}"
+        return f"{sentence(base)}; sent in {scaled}"
     words = der_words.register(code)
     if words is not None:
         return words

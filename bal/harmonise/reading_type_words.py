@@ -60,7 +60,8 @@ _SENTENCE = (
     "aggregate", "macroPeriod", "tou", "cpp", "consumptionTier",
 )  # fmt: skip
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,5})")
-_ENERGIES = {71: "apparent ", 73: "reactive "}  # by unit: VAh, varh
+_KINDS_BY_UNIT = frozenset({"energy", "power", "demand"})
+_BY_UNIT = {61: "apparent ", 63: "reactive ", 71: "apparent ", 73: "reactive "}
 _NOT_APPLICABLE = "not applicable"
 
 
@@ -99,8 +100,8 @@ def sentence(code: str) -> str:
         if not _says(fields.get("measurementKind")):  # the unit says it, as far as it is known
             decoded = decode(code)
             said.insert(0, decoded.quantity.name if decoded is not None else "a value")
-        elif fields["measurementKind"].meaning == "energy":
-            said[0] = f"{_ENERGIES.get(int(fields['unit'].code), '')}{said[0]}"
+        elif fields["measurementKind"].meaning in _KINDS_BY_UNIT:
+            said[0] = f"{_BY_UNIT.get(int(fields['unit'].code), '')}{said[0]}"
         said[0] = f"{said[0]} in {unit}"
     for name, numerator in (("harmonic", 7), ("argument", 9)):
         of, over = (fields.get(NAMES[numerator + more]) for more in (0, 1))

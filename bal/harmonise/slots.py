@@ -48,9 +48,12 @@ def _tell_ahead(found: Harmonised, latest_us: int) -> None:
     if max(draft.end_us for draft in found.records) <= latest_us:
         return
     ends = [draft.end_us for draft in found.records if draft.end_us > latest_us]
+    ahead = f"more than {AHEAD_MAX_S // 3600} h after the message was received"
+    at = rfc3339(max(ends))
     text = (
-        f"{len(ends)} readings or events end more than {AHEAD_MAX_S // 3600} h after the message "
-        f"was received, the last one at {rfc3339(max(ends))}; they are taken"
+        f"1 reading or event ends {ahead}, at {at}; it is taken"
+        if len(ends) == 1
+        else f"{len(ends)} readings or events end {ahead}, the last one at {at}; they are taken"
     )
     found.findings.append(Finding("time-ahead", "warning", text, "timeStamp"))
 

@@ -4,7 +4,7 @@ import pytest
 
 from bal.model import Rank
 from bal.quality_words import words
-from bal.wording import quality
+from bal.wording import quality, register
 
 
 @pytest.mark.parametrize(
@@ -12,13 +12,15 @@ from bal.wording import quality
     [
         ("0.0.0", "valid"),
         ("1.0.1", "validated by the meter"),
-        ("1.1.9", "clock error by the meter"),
-        ("1.2.32", "power failure by the meter"),
-        ("1.4.2", "partial interval by the meter"),
-        ("3.5.258", "suspect by the meter data management"),
-        ("2.5.259", "known to be missing by the communication network"),
-        ("3.6.1000", "failed validation (index 1000) by the meter data management"),
+        ("1.1.9", "clock error, says the meter"),
+        ("1.2.32", "power failure, says the meter"),
+        ("1.4.2", "partial interval, says the meter"),
+        ("3.5.258", "suspect, says the meter data management"),
+        ("2.5.259", "known to be missing, says the communication network"),
+        ("3.6.1000", "failed validation (index 1000), says the meter data management"),
         ("9.8.0", "estimated by system 9"),
+        ("1.3.1", "cover opened, says the meter"),  # nobody thinks that the meter opened it
+        ("3.7.1", "edited: added by the meter data management"),
         ("1.99.7", "quality 1.99.7"),
         ("A", "A"),
     ],
@@ -32,3 +34,14 @@ def test_what_a_value_counts_as_is_said_once() -> None:
     assert quality(("1.12.0",), Rank.ESTIMATED).endswith(
         "projected by the meter; counts as estimated"
     )
+
+
+@pytest.mark.parametrize(
+    ("power", "unit", "told"),
+    [(3, 72, "sent in kWh"), (-2, 72, "sent in 10^-2 Wh"), (-3, 65, "sent in 10^-3")],
+)
+def test_how_a_value_was_scaled(power: int, unit: int, told: str) -> None:
+    kind, base_unit = (12, "Wh") if unit == 72 else (38, "1")
+    code = "0.0.0.1.1.1.{}.0.0.0.0.0.0.0.0.{}.{}.0"
+    words = register(code.format(kind, power, unit), code.format(kind, 0, unit), base_unit)
+    assert words.endswith(told)

@@ -145,11 +145,16 @@ def test_what_a_record_is_made_of_has_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "words"),
-    [(72, "energy in Wh"), (73, "reactive energy in varh"), (71, "apparent energy in VAh")],
-)
-def test_energy_by_its_unit(unit: int, words: str) -> None:
-    code = f"0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.{unit}.0"
+    ("of", "words"),
+    [
+        ("12.72", "energy in Wh"), ("12.73", "reactive energy in varh"),
+        ("12.71", "apparent energy in VAh"), ("37.38", "power in W"),
+        ("37.63", "reactive power in var"), ("8.61", "apparent demand in VA"),
+    ],
+)  # fmt: skip
+def test_a_kind_by_its_unit(of: str, words: str) -> None:
+    kind, unit = of.split(".")
+    code = f"0.0.2.4.1.1.{kind}.0.0.0.0.0.0.0.0.0.{unit}.0"
     assert sentence(code).startswith(f"{words}, forward, ")
 
 
