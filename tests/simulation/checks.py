@@ -200,6 +200,7 @@ def check_rows(simulation: Simulation, entries: Entries) -> None:
             by_type.setdefault(row.type, []).append(row)
             if row.kind in {"device-day", "finding"}:
                 rows_derived += 1
+                _check_listed(simulation, row)
             else:
                 digest += digest_of(row)
                 rows_made += 1
@@ -215,6 +216,23 @@ def check_rows(simulation: Simulation, entries: Entries) -> None:
     require(rebuild.rows == rows_made, f"{rows_made} rows, rebuilt {rebuild.rows}")
     require(rebuild.digest == digest, "the rebuilt rows are other ones")
     simulation.world.seen["rows rebuilt"] += rebuild.rows
+
+
+def _check_listed(simulation: Simulation, row: StoredRecord) -> None:
+    """What a close found stands in the operator's list, with what took its place."""
+    if row.kind != "finding":
+        return
+    archive, said = simulation.servers.archive, jcs.decode(row.record)
+    listed = archive.by_vee.get(row.index, {})
+    codes = [one["code"] for one in said.get("findings", ())]
+    require(
+        [listed[n].finding.code for n in sorted(listed)] == codes,
+        f"the finding at {row.index} is not in the list",
+    )
+    if "supersedes" in said:
+        by = archive.replaced.get(int(said["supersedes"]))
+        require(by == row.index, f"the list does not say what {row.index} takes the place of")
+    simulation.world.seen["findings listed"] += len(codes)
 
 
 def check_reads(simulation: Simulation) -> None:

@@ -7,6 +7,7 @@ gone on, and store again what is there.
 
 from collections.abc import Collection, Mapping, Sequence
 
+from bal.found import VeeFindings
 from bal.model import Close, StoredRecord
 from bal.ports import ArchiveItem, BookEntry
 from bal.registry import Registry
@@ -104,6 +105,10 @@ class _Archive:
     def put_many(self, items: Sequence[ArchiveItem]) -> None:
         self._process.point("storer before archive")
         self._archive.put_many(items)
+
+    def put_vee(self, found: VeeFindings) -> None:
+        self._process.point("storer before list of findings", 0.01, 0.1)
+        self._archive.put_vee(found)
 
     def summaries(self, keys: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], bytes]:
         raise NotImplementedError("a worker's")

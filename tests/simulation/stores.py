@@ -16,6 +16,7 @@ from cramjam import zstd
 
 from bal.certify.commitment import pseudonym
 from bal.errors import Unavailable
+from bal.found import StoredFinding, VeeFindings
 from bal.model import Close, Identity, Pseudonym, RawMessage, StoredRecord
 from bal.ports import ArchiveItem, BookEntry
 from bal.store import versions
@@ -282,7 +283,11 @@ class SimArchive:
         self._world, self._raw = world, raw
         self.by_key: dict[tuple[str, bytes], bytes] = {}
         self.by_place: dict[Place, tuple[str, bytes]] = {}  # its key
+        self.by_vee: dict[int, dict[int, StoredFinding]] = {}  # by index, number within the record
+        self.replaced: dict[int, int] = {}  # index of a finding's record → of the one after it
         self._new: list[Place] = []  # since the last sync
+        self._new_by_vee: list[int] = []
+        self._new_replaced: list[int] = []
 
     def put_many(self, items: Sequence[ArchiveItem]) -> None:
         """Keep messages with their summaries, all or none; one that is there must be the same."""
@@ -299,8 +304,24 @@ class SimArchive:
                 raise Failed(f"the message at {place} has two summaries")
             self._new.append(place)
 
+    def put_vee(self, found: VeeFindings) -> None:
+        """Keep what a close found; whoever brings it again brings the same."""
+        for one in found.items:
+            index, number = one.place[0], one.place[3]
+            if index not in self.by_vee:
+                self._new_by_vee.append(index)
+            if self.by_vee.setdefault(index, {}).setdefault(number, one) != one:
+                raise Failed(f"the finding at {index} is listed as two")
+        for index, by in found.replaced.items():
+            if index not in self.replaced:
+                self._new_replaced.append(index)
+            if self.replaced.setdefault(index, by) != by:
+                raise Failed(f"the finding at {index} is replaced by two")
+
     def sync(self) -> None:
         self._new.clear()
+        self._new_by_vee.clear()
+        self._new_replaced.clear()
 
     def power_cut(self, dice: Random) -> None:
         """The newest of what is not synced is gone."""
@@ -308,7 +329,11 @@ class SimArchive:
             key = self.by_place.pop(place, None)
             if key is not None:
                 del self.by_key[key]
-        self._new.clear()
+        for index in self._new_by_vee[dice.randrange(len(self._new_by_vee) + 1) :]:
+            del self.by_vee[index]
+        for index in self._new_replaced[dice.randrange(len(self._new_replaced) + 1) :]:
+            del self.replaced[index]
+        self.sync()
 
     def summaries(self, keys: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], bytes]:
         if keys and self._world.hit("archive refused", 0.001, 0.02):
