@@ -22,12 +22,13 @@ from bal.harmonise.cim_doubts import (
     Doubt,
     Doubts,
     quality_doubts,
+    time_doubts,
     unmapped,
 )
 from bal.harmonise.cim_event import Events
 from bal.harmonise.cim_tree import Name
 from bal.harmonise.cim_xml import MeterReading, Said, Sent
-from bal.harmonise.instant import Instant, before, parse
+from bal.harmonise.instant import Instant, before, parse_loose
 from bal.harmonise.names import NAMES_MAX, CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
 from bal.harmonise.quality import Quality, quality
@@ -273,8 +274,9 @@ class _Readings:
         if nineteen:
             line = doubled["ReadingType"][1][nineteen[0]] if doubled else None
             doubts.append(NINETEEN._replace(line=line))
-        times = [parse(time) for name in _TIMES for time in texts.get(name, ())]
-        period = _Period(min(times), max(times)) if times else _period(sent.said, None)
+        times = [parse_loose(time) for name in _TIMES for time in texts.get(name, ())]
+        stated = _Period(min(times), max(times), time_doubts(*times)) if times else None
+        period = stated or _period(sent.said, None)
         return self._event("incomplete", sent, origin, period, tuple(doubts))
 
     def _event(
@@ -363,11 +365,11 @@ def _period(said: Said, decoded: ReadingType | None) -> _Period:
     stated = said.end if said.end is not None else said.time
     if stated is None:
         raise Rejected("time-missing", "the reading has no time", field="timeStamp")
-    end = parse(stated)
+    end = parse_loose(stated)
     doubts: Doubts = ()
     length_s = decoded.interval_s if decoded is not None else None
     if said.begin is not None:
-        begin = parse(said.begin)
+        begin = parse_loose(said.begin)
         if begin.us > end.us:
             raise Rejected(
                 "interval-reversed", "the interval ends before it begins", field="timePeriod"
@@ -384,9 +386,7 @@ def _period(said: Said, decoded: ReadingType | None) -> _Period:
         if decoded is not None and not decoded.at_instant:
             unknown = "neither reading type nor timePeriod says how long the interval is"
             doubts = (Doubt("interval-length-unknown", unknown),)
-    if begin.cut or end.cut:
-        doubts += (Doubt("time-cut", "a time is finer than a microsecond; the rest is cut off"),)
-    return _Period(begin, end, doubts)
+    return _Period(begin, end, doubts + time_doubts(begin, end))
 
 
 def _has_19_fields(notation: str) -> bool:

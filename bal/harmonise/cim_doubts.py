@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from bal.errors import Rejected
 from bal.harmonise import obis
+from bal.harmonise.instant import Instant
 from bal.harmonise.quality import Quality
 
 CLAUSE = "IEC 61968-9 MeterReadings"
@@ -29,6 +30,7 @@ PLACES = {  # code → field, clause, where it is not the reading as a whole
     "value-missing": ("value", CLAUSE_READING),
     "quality-malformed": ("ReadingQualities", "IEC 61968-9 annex D ReadingQualityType"),
     "time-cut": ("timeStamp", ""),
+    "time-form": ("timeStamp", "RFC 3339 §5.6"),
 }
 NINETEEN = Doubt(
     "reading-type-19-fields",
@@ -61,3 +63,14 @@ def quality_doubts(codes: Quality) -> Doubts:
     if not codes.malformed:
         return ()
     return (Doubt("quality-malformed", "a quality code is not of the form system.category.index"),)
+
+
+def time_doubts(*times: Instant) -> Doubts:
+    """What is doubtful about how times are written."""
+    doubts: Doubts = ()
+    if any(one.cut for one in times):
+        doubts += (Doubt("time-cut", "a time is finer than a microsecond; the rest is cut off"),)
+    if any(one.loose for one in times):
+        text = "a time is of no form of RFC 3339's; it can be read in one way only, and is"
+        doubts += (Doubt("time-form", text),)
+    return doubts

@@ -14,8 +14,9 @@ from lxml import etree
 from bal.errors import Rejected
 from bal.harmonise import event_type, record
 from bal.harmonise.cim_around import Around
+from bal.harmonise.cim_doubts import time_doubts
 from bal.harmonise.cim_tree import Name, local_names, named, reference, text
-from bal.harmonise.instant import parse
+from bal.harmonise.instant import Instant, parse_loose
 from bal.harmonise.quality import quality
 from bal.harmonise.record import Origin
 from bal.harmonise.report import Report
@@ -86,6 +87,13 @@ def device(element: etree._Element) -> NamedDevice:
     return NamedDevice("", 0, None, ())
 
 
+def _instant(text: str) -> Instant:
+    try:
+        return parse_loose(text)
+    except Rejected as error:
+        raise Rejected(error.code, error.text, field=_TIME, clause=error.clause) from None
+
+
 class Events:
     """Makes the records of one message's events."""
 
@@ -112,7 +120,7 @@ class Events:
         record.check_verbatim(kept)
         if _TIME not in kept:
             raise Rejected("time-missing", "the event has no createdDateTime", field=_TIME)
-        times = [parse(one) for one in kept[_TIME]]
+        times = [_instant(one) for one in kept[_TIME]]
         codes = [around.code(one).strip(_SPACE) for one in kept.get(_TYPE, ())]
         doubled = [name for name in (_TIME, _TYPE) if len(kept.get(name, ())) > 1]
         doubts = [
@@ -130,9 +138,7 @@ class Events:
             name = "unmapped"
         else:
             name = "occurrence" if means else "incomplete"
-        if any(one.cut for one in times):
-            cut = "a time is finer than a microsecond; the rest is cut off"
-            doubts.append(("time-cut", cut, _TIME))
+        doubts += [(one.code, one.text, _TIME) for one in time_doubts(*times)]
         if sent.further or withheld:
             told = f"{sent.further} further elements and {withheld} texts that name the device"
             kept_only = f"{told} are kept as evidence only"

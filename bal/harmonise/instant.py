@@ -15,6 +15,12 @@ _FORM = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:(Z)|([+-])([0-9]{2}):([0-9]{2}))?"
 )
+# What means the same and is written otherwise: ISO 8601-1 §4.2, §5.4.2 and SQL's space for the T.
+_LOOSE = re.compile(
+    r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})[Tt ]"
+    r"([0-9]{2})(:?)([0-9]{2})(?:\6([0-9]{2})(?:[.,]([0-9]+))?)?"
+    r" ?(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
+)
 _SPACE = " \t\r\n"
 _DAY_ZERO = date(1970, 1, 1).toordinal()
 _OFFSET_MAX_MIN = 14 * 60  # XML Schema 1.1 part 2 §3.3.7.2: offsets reach from -14:00 to +14:00
@@ -27,6 +33,7 @@ class Instant(NamedTuple):
     us: int  # microseconds since 1970-01-01T00:00:00Z
     text: str  # RFC 3339 in UTC with `Z`
     cut: bool  # finer than a microsecond as sent; cut off towards the past
+    loose: bool = False  # of no form of RFC 3339's, though of no other meaning
 
 
 @lru_cache(maxsize=4096)
@@ -85,6 +92,25 @@ def parse(text: str) -> Instant:
     if len(stripped) > TIME_LENGTH_MAX:
         raise _malformed(f"is longer than {TIME_LENGTH_MAX} characters")
     return _parse(stripped)
+
+
+def parse_loose(text: str) -> Instant:
+    """As `parse`; and `loose`, what can be read in one way only, in whatever form of ISO 8601.
+
+    2026-01-15 11:15+0100, for one: seconds that are absent are 0. A date alone is no instant.
+    Raises Rejected as `parse` does.
+    """
+    try:
+        return parse(text)
+    except Rejected:
+        match = _LOOSE.fullmatch(text.strip(_SPACE)) if len(text) <= TIME_LENGTH_MAX else None
+        if match is None:
+            raise
+    year, _, month, day, hour, _, minute, second, fraction, zulu, sign, *offset = match.groups()
+    strict = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}"
+    strict += f".{fraction}" if fraction else ""
+    strict += "Z" if zulu else f"{sign}{offset[0]}:{offset[1] or '00'}" if sign else ""
+    return _parse(strict)._replace(loose=True)
 
 
 def of_epoch(seconds: int) -> Instant:
