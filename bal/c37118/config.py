@@ -1,4 +1,4 @@
-"""Configuration frames 1, 2 and 3 of IEEE C37.118.2 (clauses 6.4 and 6.5): what data consist of."""
+"""Configuration frames 1, 2 and 3 (IEEE C37.118.2 §6.4): what data consist of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,20 @@ from struct import Struct, error, unpack_from
 from bal.c37118.frame import CFG_1, CFG_2, CFG_3, HEAD_SIZE, KINDS, head
 from bal.errors import Rejected
 
-CLAUSE_2 = "IEEE C37.118.2-2011 §6.4"
-CLAUSE_3 = "IEEE C37.118.2-2011 §6.5"
+CLAUSE = "IEEE C37.118.2-2011 §6.4"
 PMUS_MAX = 1_024  # of one stream; a configuration 2 of 65,535 bytes has room for 2,183
 CHANNELS_MAX = 1_024  # of one PMU
 NAME_SIZE = 16  # of configuration 1 and 2; of configuration 3 up to 255
 BITS = 16  # of a digital status word
 
-# Bits of FORMAT (§6.4, table 9).
+# Bits of FORMAT (IEEE C37.118.2 table 9).
 POLAR, FLOAT_PHASORS, FLOAT_ANALOGS, FLOAT_FREQUENCY = 1, 2, 4, 8
 
-# Bits 2-0 of PHSCALE's third byte (§6.5, table 11).
+# Bits 2-0 of PHSCALE's third byte (IEEE C37.118.2 table 11).
 ZERO, POSITIVE, NEGATIVE, _, PHASE_A, PHASE_B, PHASE_C = range(7)
 NO_COMPONENT = -1  # configuration 1 and 2 don't say
 
-# CONT_IDX (§6.5, table 10).
+# CONT_IDX (IEEE C37.118.2 table 10).
 ONLY, FIRST, LAST = 0, 1, 0xFFFF
 FRAGMENTS_MAX = 64
 
@@ -132,7 +131,7 @@ class Fragments:
         """
         if len(frame) < HEAD_SIZE + 4:
             self._frames.clear()
-            raise Rejected("config-malformed", "there is no CONT_IDX", clause=CLAUSE_3)
+            raise Rejected("config-malformed", "there is no CONT_IDX", clause=CLAUSE)
         [index] = unpack_from(">H", frame, HEAD_SIZE)
         if index in {ONLY, FIRST}:
             self._frames = [frame]
@@ -140,7 +139,7 @@ class Fragments:
         known, self._frames = self._frames, []
         if not known or len(known) >= FRAGMENTS_MAX or index not in {len(known) + 1, LAST}:
             text = f"CONT_IDX is {index} after {len(known)} fragments"
-            raise Rejected("config-incomplete", text, clause=CLAUSE_3)
+            raise Rejected("config-incomplete", text, clause=CLAUSE)
         if index == LAST:
             return (*known, frame)
         self._frames = [*known, frame]
@@ -155,24 +154,23 @@ def read_config(frames: Sequence[bytes]) -> Config:
     first = head(frames[0])
     if first.kind not in {CFG_1, CFG_2, CFG_3}:
         text = f"a {KINDS[first.kind]} frame is no configuration"
-        raise Rejected("config-malformed", text, clause=CLAUSE_2)
+        raise Rejected("config-malformed", text, clause=CLAUSE)
     if first.kind == CFG_3:
         others = [head(frame) for frame in frames[1:]]
         if any((one.kind, one.idcode) != (CFG_3, first.idcode) for one in others):
             text = "its fragments are not of one stream"
-            raise Rejected("config-incomplete", text, clause=CLAUSE_3)
+            raise Rejected("config-incomplete", text, clause=CLAUSE)
         body = b"".join(frame[HEAD_SIZE + 2 : -2] for frame in frames)
     else:
         body = frames[0][HEAD_SIZE:-2]
-    clause = CLAUSE_3 if first.kind == CFG_3 else CLAUSE_2
-    reader = _Reader(body, clause)
+    reader = _Reader(body)
     [time_base, count] = reader.take(">IH")
     time_base &= 0xFFFFFF  # bits 31-24 are reserved
     if time_base == 0:
-        raise Rejected("config-malformed", "TIME_BASE is 0", clause=clause)
+        raise Rejected("config-malformed", "TIME_BASE is 0", clause=CLAUSE)
     if not 0 < count <= PMUS_MAX:
         text = f"NUM_PMU is {count}; 1 to {PMUS_MAX} are taken"
-        raise Rejected("config-malformed", text, clause=clause)
+        raise Rejected("config-malformed", text, clause=CLAUSE)
     one = reader.pmu_3 if first.kind == CFG_3 else reader.pmu_2
     pmus = []
     for number in range(1, count + 1):
@@ -182,7 +180,7 @@ def read_config(frames: Sequence[bytes]) -> Config:
     [rate] = reader.take(">h")
     if reader.at != len(body):
         text = f"{len(body) - reader.at} bytes are left behind DATA_RATE"
-        raise Rejected("config-malformed", text, clause=clause)
+        raise Rejected("config-malformed", text, clause=CLAUSE)
     fracsec = first.time_quality << 24 | first.fraction
     return Config(
         first.kind, first.idcode, time_base, tuple(pmus), rate, first.soc, fracsec, first.version
@@ -192,8 +190,8 @@ def read_config(frames: Sequence[bytes]) -> Config:
 class _Reader:
     """Reads a body from front to back; where it ends too early, Rejected says within what."""
 
-    def __init__(self, body: bytes, clause: str) -> None:
-        self._body, self._clause = body, clause
+    def __init__(self, body: bytes) -> None:
+        self._body = body
         self.at = 0
         self.where = "TIME_BASE and NUM_PMU"
 
@@ -208,7 +206,7 @@ class _Reader:
         return found
 
     def pmu_2(self) -> Pmu:
-        """A PMU of configuration 1 or 2 (§6.4, table 8)."""
+        """A PMU of configuration 1 or 2 (IEEE C37.118.2 table 8)."""
         station = self._name()
         [idcode] = self.take(">H")
         form, phasors, analogs, digitals = self._counts()
@@ -230,7 +228,7 @@ class _Reader:
         )  # fmt: skip
 
     def pmu_3(self) -> Pmu:
-        """A PMU of configuration 3 (§6.5, table 10)."""
+        """A PMU of configuration 3 (IEEE C37.118.2 table 10)."""
         station = self._name_3()
         [idcode] = self.take(">H")
         global_id = self._bytes(16)
@@ -261,7 +259,7 @@ class _Reader:
         _, phasors, analogs, digitals = found
         if 2 * phasors + 2 + analogs + digitals > CHANNELS_MAX:
             text = f"{self.where} has more than {CHANNELS_MAX} values"
-            raise Rejected("config-malformed", text, clause=self._clause)
+            raise Rejected("config-malformed", text, clause=CLAUSE)
         return found
 
     def _digitals(self, names: Sequence[str]) -> tuple[Digital, ...]:
@@ -287,7 +285,7 @@ class _Reader:
 
     def _ends(self) -> Rejected:
         text = f"the configuration ends within {self.where}"
-        return Rejected("config-malformed", text, clause=self._clause)
+        return Rejected("config-malformed", text, clause=CLAUSE)
 
 
 def _text(name: bytes) -> str:

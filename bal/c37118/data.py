@@ -1,4 +1,4 @@
-"""Data frames of IEEE C37.118.2 (clause 6.3), by a struct that is made once a configuration."""
+"""Data frames (IEEE C37.118.2 §6.3), by a struct that is made once a configuration."""
 
 from struct import Struct
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from bal.errors import Rejected
 
 CLAUSE = "IEEE C37.118.2-2011 §6.3"
 
-# Bits of STAT (§6.3, table 7).
+# Bits of STAT (IEEE C37.118.2 table 7).
 DATA_ERROR = 0xC000  # two bits: 0 good, 1 PMU error, 2 test mode or absent, 3 PMU error
 NOT_USABLE = 0x8000  # of data error 2 and 3: values are not to be used
 PMU_ERROR = 0x4000  # of data error 1 and 3
@@ -27,7 +27,7 @@ CONFIG_CHANGE = 0x0400
 MODIFIED = 0x0200
 TIME_UNKNOWN = 0x01C0  # bits 8-6, all set: more than 10 ms, or unknown
 
-ABSENT = -0x8000  # of a 16-bit value; NaN of a float (§6.3.1)
+ABSENT = -0x8000  # of a 16-bit value; NaN of a float
 
 _HEAD_VALUES = 5  # SYNC, FRAMESIZE, IDCODE, SOC, FRACSEC
 
@@ -81,7 +81,7 @@ class Layout:
 
 
 def _block(pmu: Pmu) -> str:
-    """The struct letters of one PMU's block (§6.3, table 6)."""
+    """The struct letters of one PMU's block (IEEE C37.118.2 table 6)."""
     phasor = "ff" if pmu.format & FLOAT_PHASORS else "Hh" if pmu.format & POLAR else "hh"
     frequency = "ff" if pmu.format & FLOAT_FREQUENCY else "hh"
     analog = "f" if pmu.format & FLOAT_ANALOGS else "h"

@@ -1,4 +1,4 @@
-"""What all frames of IEEE C37.118.2 have in common (clause 6.2)."""
+"""What all frames have in common (IEEE C37.118.2 §6.2)."""
 
 from binascii import crc_hqx
 from struct import Struct
@@ -16,11 +16,11 @@ HEAD_SIZE = 14
 SIZE_MIN = HEAD_SIZE + 2  # with CHK
 SIZE_MAX = 0xFFFF
 
-# What a concentrator asks of a PMU (§6.6, table 15).
+# What a concentrator asks of a PMU (IEEE C37.118.2 §6.6, table 15).
 TURN_OFF, TURN_ON, SEND_HEADER, SEND_CFG_1, SEND_CFG_2, SEND_CFG_3 = range(1, 7)
 EXTENDED = 8
 
-# Bits of FRACSEC's first byte (§6.2.2, table 3); the last four are the quality of time (table 4).
+# Bits of FRACSEC's first byte; the last four are the quality of time (IEEE C37.118.2 tables 3, 4).
 LEAP_DELETE, LEAP_OCCURRED, LEAP_PENDING = 0x40, 0x20, 0x10
 CLOCK_FAILED = 0xF
 
@@ -60,7 +60,7 @@ def head(frame: bytes) -> Head:
 
 
 def is_whole(frame: bytes | memoryview) -> bool:
-    """Whether CHK fits: CRC-CCITT, x^16 + x^12 + x^5 + 1 from FFFF (§6.2.3, annex B).
+    """Whether CHK fits: CRC-CCITT, x^16 + x^12 + x^5 + 1 from FFFF (IEEE C37.118.2 table 2).
 
     The sum over a frame with its CHK is 0.
     """
@@ -78,7 +78,7 @@ def seal(kind: int, idcode: int, soc: int, fracsec: int, body: bytes, *, version
 
 
 def command_of(frame: bytes) -> int:
-    """CMD of a whole command frame (§6.6). Raises Rejected("frame-size-wrong")."""
+    """CMD of a whole command frame. Raises Rejected("frame-size-wrong")."""
     if len(frame) < SIZE_MIN + 2:
         raise Rejected("frame-size-wrong", "a command frame without CMD", clause=CLAUSE)
     [command] = _COMMAND.unpack_from(frame, HEAD_SIZE)
@@ -86,5 +86,5 @@ def command_of(frame: bytes) -> int:
 
 
 def time_us(soc: int, fraction: int, time_base: int) -> int:
-    """Microseconds since 1970-01-01T00:00:00Z, rounded to the nearest, a half up (§6.2.2)."""
+    """Microseconds since 1970-01-01T00:00:00Z (IEEE C37.118.2 §6.2.2), rounded, a half up."""
     return soc * 1_000_000 + (2_000_000 * fraction + time_base) // (2 * time_base)

@@ -27,24 +27,27 @@ from bal.c37118.frame import (
 
 
 def command_frame(idcode: int, command: int, soc: int, *, extended: bytes = b"") -> bytes:
-    """A command (§6.6); FRACSEC is 0, since a command's TIME_BASE is nobody's."""
+    """A command (IEEE C37.118.2 §6.6); FRACSEC is 0, since a command's TIME_BASE is nobody's."""
     return seal(COMMAND, idcode, soc, 0, pack(">H", command) + extended, version=VERSION_2005)
 
 
 def header_frame(idcode: int, soc: int, text: str) -> bytes:
-    """A header frame (§6.7)."""
+    """A header frame (IEEE C37.118.2 §6.5)."""
     return seal(HEADER, idcode, soc, 0, text.encode(), version=VERSION_2005)
 
 
 def data_frame(layout: Layout, data: Data, *, version: int = VERSION_2005) -> bytes:
-    """A data frame (§6.3). Raises struct.error where a value does not fit its format."""
+    """A data frame (IEEE C37.118.2 §6.3).
+
+    Raises struct.error where a value does not fit its format.
+    """
     fracsec = data.time_quality << 24 | data.fraction
     body = layout.pack(version, data)
     return seal(DATA, layout.config.idcode, data.soc, fracsec, body, version=version)
 
 
 def config_frames(config: Config, *, size_max: int = SIZE_MAX) -> list[bytes]:
-    """A configuration frame (§6.4), or the fragments of a configuration 3 (§6.5).
+    """A configuration frame, or the fragments of a configuration 3 (IEEE C37.118.2 §6.4).
 
     size_max: bytes of a frame, at least 32.
     """

@@ -137,7 +137,7 @@ class Channels:
 
     def _phasor(self, phasor: Phasor) -> _Two:
         form = self.pmu.format
-        if form & FLOAT_PHASORS:  # in V or A: no scale applies (§6.4, PHUNIT)
+        if form & FLOAT_PHASORS:  # in V or A: no scale applies (PHUNIT)
             return value.float_polar if form & POLAR else value.float_rectangular
         if self._is_third:
             made = value.fixed_polar_3 if form & POLAR else value.fixed_rectangular_3

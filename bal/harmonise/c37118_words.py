@@ -1,4 +1,4 @@
-"""STAT and the time quality of IEEE C37.118.2 in words (§6.2.2, §6.3; tables 3, 4, 7)."""
+"""STAT and the time quality in words (IEEE C37.118.2 §6.2.2, §6.3, tables 3, 4, 7)."""
 
 from functools import lru_cache
 

@@ -1,7 +1,6 @@
 """Frames written and read, and read as an independent decoder reads them.
 
-IEEE C37.118.2 §6.2 (what all have), IEEE C37.118.2 §6.2.2 (times), IEEE C37.118.2 §6.3 (data),
-IEEE C37.118.2 §6.4 (configuration 1 and 2), IEEE C37.118.2 §6.5 (configuration 3).
+IEEE C37.118.2 §6.2, §6.3 and §6.4: what all have, data, configurations.
 """
 
 import json
@@ -48,6 +47,7 @@ def bits(values: tuple[float, ...]) -> list[object]:
 @settings(max_examples=200)
 @given(st.sampled_from([CFG_1, CFG_2, CFG_3]), st.integers(0, 15), st.data())
 def test_every_format_is_read_as_written(kind: int, form: int, data: st.DataObject) -> None:
+    """FORMAT (IEEE C37.118.2 table 9), of each configuration (IEEE C37.118.2 tables 8, 10, 11)."""
     of = data.draw(configs(kind, form))
     frames = config_frames(of, size_max=data.draw(st.integers(32, 0xFFFF)))
     assert read_config(frames) == of
@@ -68,6 +68,7 @@ def unpacked(layout: Layout, values: tuple[float, ...]) -> tuple[float, ...]:
 
 @given(configs(CFG_3), st.integers(32, 90))
 def test_fragments_come_together(of: Any, size: int) -> None:
+    """CONT_IDX (IEEE C37.118.2 table 10)."""
     frames = config_frames(of, size_max=size)
     together = Fragments()
     if len(frames) > config_module.FRAGMENTS_MAX:
@@ -89,12 +90,14 @@ def test_a_missing_fragment_is_told_and_the_next_first_one_begins_anew(
     if missing == len(frames) - 2:
         missing -= 1  # the one before the last is told by nothing but the body's end
     together = Fragments()
-    with pytest.raises(Rejected, match="config-incomplete"):
+    with pytest.raises(Rejected, match="config-incomplete") as told:
         list(map(together.add, [*frames[:missing], *frames[missing + 1 :]]))
+    assert told.value.clause == "IEEE C37.118.2-2011 §6.4"
     assert [one for raw in frames[:-1] for one in together.add(raw)] == []
 
 
 def test_commands_and_headers() -> None:
+    """IEEE C37.118.2 §6.5, §6.6, table 15."""
     raw = command_frame(60, SEND_CFG_3, 17)
     assert (head(raw).kind, head(raw).idcode, head(raw).soc) == (COMMAND, 60, 17)
     assert command_of(raw) == SEND_CFG_3
@@ -107,7 +110,7 @@ def test_commands_and_headers() -> None:
 
 
 def test_the_check_word_of_ccitt() -> None:
-    """The published check value of CRC-CCITT from FFFF (annex B of the standard: CRC-CCITT)."""
+    """IEEE C37.118.2 table 2, CHK: the published check value of CRC-CCITT from FFFF."""
     assert is_whole(b"123456789" + (0x29B1).to_bytes(2, "big"))
 
 
@@ -133,6 +136,7 @@ def test_a_malformed_configuration_says_where(change: Any, text: str) -> None:
 
 
 def test_what_a_data_frame_can_have_wrong() -> None:
+    """Its length is that of IEEE C37.118.2 table 6."""
     layout = Layout(config())
     good = frame(layout, 0)
     other = frame(Layout(config(idcode=61)), 0)
@@ -148,6 +152,7 @@ def test_what_a_data_frame_can_have_wrong() -> None:
 
 
 def test_times_are_rounded_to_the_nearest_microsecond() -> None:
+    """IEEE C37.118.2 §6.2.2: SOC + FRACSEC / TIME_BASE."""
     assert time_us(1, 500_000, 1_000_000) == 1_500_000
     assert time_us(0, 335_544, 0xFFFFFF) == 20_000  # 0.0199999797 s
     assert time_us(0, 1, 3) == 333_333

@@ -145,6 +145,7 @@ def test_analog_values(read: Take) -> None:
 def test_stat_and_time_become_quality(
     read: Take, stat: int, quality: int, codes: list[str]
 ) -> None:
+    """IEEE C37.118.2 table 7 (STAT), IEEE C37.118.2 tables 3, 4 (time quality)."""
     found = read(one_pmu([], 0, [stat, 0, 0], quality=quality))
     said = only(found)
     assert said["quality"] == codes
