@@ -76,7 +76,7 @@ def _element(data: bytes, at: int, end: int) -> Element:
     length = first
     if first & 0x80:
         size = first & 0x7F
-        # §10.1: the definite form, in the fewest bytes
+        # X.690 §10.1: the definite form, in the fewest bytes
         if not 1 <= size <= 4 or end - inside < size:
             raise Malformed("an indefinite, too long or cut off length")
         length = int.from_bytes(data[inside : inside + size], "big")

@@ -244,7 +244,7 @@ def _plain_names(names: MeterNames) -> set[str]:
 
 
 def _lfdi(sender: Sender) -> str:
-    """The LFDI that a sender's certificate gives it (IEEE 2030.5): 160 bits of its SHA-256."""
+    """IEEE 2030.5 deviceLFDI, by a sender's certificate: 160 bits of its SHA-256."""
     return sender.certificate_sha256[:40].upper() or sender.name
 
 

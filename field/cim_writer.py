@@ -47,7 +47,7 @@ def meter_readings(readings: Iterable[IntervalEnergy]) -> bytes:
     """One MeterReadings message with one MeterReading a meter, in the order given; UTF-8.
 
     The same readings give the same bytes. The value is in kWh, so the reading type has to have
-    multiplier 3 and unit 72. Elements stand in the order of the 2011 schema (IEC 61968-9 §5).
+    multiplier 3 and unit 72. Elements stand in the order of the 2011 schema.
     Raises ValueError where a reading type or a time can't be written truthfully.
     """
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<MeterReadings xmlns="{NAMESPACE}">']

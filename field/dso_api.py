@@ -218,7 +218,7 @@ def _as_json(one: Stored) -> dict[str, object]:
 
 
 def _next(given: Mapping[str, str], after: str) -> str:
-    """The Link header of the next page (RFC 8288)."""
+    """The Link header of the next page (RFC 8288 §3)."""
     return f'</v1/values?{urlencode({**given, "cursor": after})}>; rel="next"'
 
 

@@ -10,12 +10,11 @@ from datetime import datetime
 from hashlib import sha256
 
 NAMESPACE = "urn:ieee:std:2030.5:ns"
-# IEEE 2030.5-2018 §B.2.3.4 (Types package)
-DELTA_DATA = 4  # AccumulationBehaviourType: the change over the interval
-ELECTRICITY_SECONDARY = 1  # CommodityType
-REVERSE = 19  # FlowDirectionType: received from the customer
-ENERGY = 12  # KindType
-WATT_HOURS = 72  # UomType
+DELTA_DATA = 4  # IEEE 2030.5 AccumulationBehaviourType: the change over the interval
+ELECTRICITY_SECONDARY = 1  # IEEE 2030.5 CommodityType
+REVERSE = 19  # IEEE 2030.5 FlowDirectionType: received from the customer
+ENERGY = 12  # IEEE 2030.5 KindType
+WATT_HOURS = 72  # IEEE 2030.5 UomType
 _TEMPLATE = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <MirrorMeterReading xmlns="{namespace}">
@@ -94,5 +93,5 @@ def mirror_meter_reading(mirrored: Mirrored) -> bytes:
 
 
 def _mrid(name: str) -> str:
-    """An mRIDType (HexBinary128) that is the same every time."""
+    """An IEEE 2030.5 mRIDType (HexBinary128) that is the same every time."""
     return sha256(name.encode()).hexdigest()[:32].upper()

@@ -38,4 +38,5 @@ def _findings(gateway: Gateway, raw_query: bytes, client: ClientInfo) -> Respons
     if following is None:
         return json_response(body)
     link = urlencode({**parameters(raw_query), "cursor": following})
-    return json_response(body, headers={"Link": f'</v1/findings?{link}>; rel="next"'})  # RFC 8288
+    # RFC 8288 §3
+    return json_response(body, headers={"Link": f'</v1/findings?{link}>; rel="next"'})

@@ -119,7 +119,7 @@ def _readings(
     if page.after is not None:
         following = next_cursor(asked, client, keys[0], query.as_of_size, page.after)
         link = urlencode({**parameters(raw_query), "cursor": following})
-        headers["Link"] = f'</v1/readings?{link}>; rel="next"'  # RFC 8288
+        headers["Link"] = f'</v1/readings?{link}>; rel="next"'  # RFC 8288 §3
     if form == accept.JSON:
         states = services.states_of([row.index for row in page.rows])
         body = page_json(page.rows, states, following, query.as_of_size)

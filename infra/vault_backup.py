@@ -5,8 +5,8 @@ often and in another place than the rest (docs/operations.md). A copy is of one 
 key years that were made later are not in it.
 
 The file: one line of JSON, then the database as SQLite serialises it, in chunks of AES-256-GCM. The
-key is scrypt's of the passphrase (RFC 7914); a chunk's nonce is its number, and whether it is the
-last; the line is authenticated with each, so that nothing can be cut, swapped or put together.
+key is scrypt's (RFC 7914 §6) of the passphrase; a chunk's nonce is its number, and whether it is
+the last; the line is authenticated with each, so that nothing can be cut, swapped or put together.
 """
 
 import json

@@ -416,6 +416,13 @@ def test_the_standards_page_is_what_the_code_says() -> None:
     assert text(ROOT / "docs" / "standards.md") == page(), "run `make fix`"
 
 
+def test_every_clause_that_the_code_claims_is_named_by_a_test() -> None:
+    rows = module_of("scripts/standards.py")["rows"]
+    assert callable(rows)
+    untested = [claim for claim, (_, tests) in rows().items() if not tests]
+    assert untested == [], "name the clause in the test that checks it, or in none but prose"
+
+
 def config_keys() -> list[str]:
     """table.key of every key that the configuration file may have; none before it exists."""
     if importlib.util.find_spec("infra.config") is None:

@@ -359,8 +359,8 @@ def _kind(said: Said) -> _Kind | None:
 def _period(said: Said, decoded: ReadingType | None) -> _Period:
     """When a reading holds. decoded: None where the type is not known; only stated times count.
 
-    IEC 61968-9: the timeStamp of an IntervalReading is the end of its interval; a timePeriod,
-    where it is given, says the period itself.
+    IEC 61968-9 IntervalReading.timeStamp is the end of its interval; a timePeriod, where it is
+    given, says the period itself.
     """
     stated = said.end if said.end is not None else said.time
     if stated is None:

@@ -1,7 +1,7 @@
 """What an IEC 61968-9 message says around its readings: namespace, header, definitions of types.
 
-The envelope is IEC 61968-100's: a header whose verb says whether the payload is reported, or is
-to be undone. Its noun and its context are checked, the rest of it is not read.
+The envelope is that of IEC 61968-100 Message.xsd: a header whose verb says whether the payload is
+reported, or is to be undone. Its noun and its context are checked, the rest of it is not read.
 """
 
 import re
@@ -17,6 +17,7 @@ CLAUSE_MESSAGE = "IEC 61968-100 Message"
 
 # `http://iec.ch/TC57/2011/MeterReadings#` of the first edition's schema, later years, and others
 _IEC = re.compile(r"https?://(?:www\.)?iec\.ch/TC57/.*", re.IGNORECASE | re.DOTALL)
+# IEC 61968-100 HeaderType.Noun, HeaderType.Verb, HeaderType.Context, in lower case
 _NOUNS = frozenset({"meterreadings", "meterreading", "enddeviceevents", "enddeviceevent"})
 _REPORTED = frozenset({
     "", "create", "created", "change", "changed", "reply", "execute", "executed", "close",

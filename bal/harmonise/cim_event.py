@@ -1,4 +1,4 @@
-"""EndDeviceEvents of IEC 61968-9: what a device reports that is no value.
+"""IEC 61968-9 EndDeviceEvents: what a device reports that is no value.
 
 They stand in a MeterReading, as EndDeviceEvents, or in a message of their own, as EndDeviceEvent.
 Each becomes one `event` record: the code in words, and every text as sent but for those that name

@@ -1,6 +1,6 @@
 """Whether a CMS message is signed as it says, by somebody whom the registry's trust vouches for.
 
-RFC 5652 §5.4 to §5.6 for the signature, RFC 5280 §6 for the chain, at the time at which the
+RFC 5652 §5.4 to §5.6 for the signature, RFC 5280 §6.1 for the chain, at the time at which the
 message was received. Names constrain nothing here: a critical extension that is not understood
 refuses the chain.
 """

@@ -130,7 +130,7 @@ _plans = der_plan.plans(_learn)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the message a finding stands: RFC 6901 pointer, and the line of the object."""
+    """Where in the message a finding stands: a pointer (RFC 6901 §3), and the object's line."""
 
     report: Report
     line: int

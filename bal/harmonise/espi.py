@@ -1,4 +1,4 @@
-"""Green Button (NAESB REQ.21 ESPI): from a feed of linked resources to records.
+"""Green Button: from a feed of linked resources to records (NAESB REQ.21 ESPI UsagePoint).
 
 As everywhere: what is unambiguous is taken, what has no meaning here or lacks a part becomes an
 `event` that keeps the texts as sent, what can't be placed on the time axis or given to a device is

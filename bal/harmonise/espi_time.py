@@ -1,4 +1,7 @@
-"""When a reading of ESPI holds, and how long a local day is (LocalTimeParameters)."""
+"""When a reading of ESPI holds, and how long a local day is.
+
+NAESB REQ.21 ESPI DateTimeInterval, LocalTimeParameters, DstRuleType.
+"""
 
 import calendar
 import re

@@ -1,4 +1,4 @@
-"""From the ReadingType of ESPI to the ReadingType code of IEC 61968-9 (annex C), and qualities.
+"""From NAESB REQ.21 ESPI ReadingType to the code of IEC 61968-9 annex C, and qualities.
 
 ESPI takes its enumerations from IEC 61968-9 and sends them as elements; docs/spec/green-button.md
 says which element is which field.

@@ -1,4 +1,4 @@
-"""QualityOfReading of ESPI in the words of its schema (espi_usage.xsd, `QualityOfReading`).
+"""NAESB REQ.21 ESPI QualityOfReading in the words of its schema.
 
 Those alone that IEC 61968-9 has no code for, or only one that says less.
 """

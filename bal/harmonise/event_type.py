@@ -1,4 +1,4 @@
-"""The EndDeviceEventType code of IEC 61968-9, annex E: four numbers that say what happened.
+"""The code of an IEC 61968-9 EndDeviceEventType, annex E: four numbers that say what happened.
 
 type.domain.subdomain.eventOrAction: which device, in which of its functions, on which part of
 that, what. Any combination is a code; a number that is in no table is called unknown.

@@ -23,11 +23,11 @@ from bal.errors import Rejected
 from bal.harmonise.reading_type import FIELDS, INTERVALS_S, NOTATION_LENGTH_MAX
 
 CLAUSE = "IEC 62056-6-1 OBIS"
-TARIFF_MAX = 63  # value group E of tariff registers
-NO_BILLING_PERIOD = 255  # value group F where it is not used
+TARIFF_MAX = 63  # of tariff registers, IEC 62056-6-1 value group E
+NO_BILLING_PERIOD = 255  # not used, IEC 62056-6-1 value group F
 TEXT_LENGTH_MAX = 32  # characters
 
-_ELECTRICITY, _NO_CHANNEL = 1, 0  # value groups A and B
+_ELECTRICITY, _NO_CHANNEL = 1, 0  # IEC 62056-6-1 value group A, value group B
 _TEXT = re.compile(
     r"(?:([0-9]{1,3})-([0-9]{1,3}):)?([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})(?:[*.]([0-9]{1,3}))?"
 )
@@ -81,7 +81,7 @@ def parse(text: str) -> Obis:
 
 
 class _Quantity(NamedTuple):
-    """What value group C comes to."""
+    """What IEC 62056-6-1 value group C comes to."""
 
     flow: int
     phases: int
@@ -91,7 +91,7 @@ class _Quantity(NamedTuple):
 
 
 class _Processing(NamedTuple):
-    """What value group D comes to."""
+    """What IEC 62056-6-1 value group D comes to."""
 
     macro_period: int
     aggregate: int

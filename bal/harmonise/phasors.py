@@ -23,7 +23,8 @@ class _Measurand(NamedTuple):
 
 
 _ENERGY_AND_POWER = ["Channel", "EnergyAndPowerProperty", "Property"]
-_MAGNITUDE = ["Channel", "Maqnitute", "Property"]  # SARGON's own spelling
+# SARGON sgnc:Channel, sgnc:Maqnitute, sgnc:Angle, sgnc:Frequency, sgnc:Rocf; it spells them so
+_MAGNITUDE = ["Channel", "Maqnitute", "Property"]
 _ANGLE = ["Angle", "Channel", "Property"]
 MEASURANDS = {
     "voltmagnitude": _Measurand("V", _MAGNITUDE, "Voltage"),

@@ -1,4 +1,4 @@
-"""Reading quality: the codes of IEC 61968-9, annex D, and the rank that follows from them."""
+"""The codes of IEC 61968-9 annex D, ReadingQualityType, and the rank that follows from them."""
 
 import re
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from bal.model import Rank
 QUALITIES_MAX = 32
 CODE_LENGTH_MAX = 32  # characters
 
-# The class ReadingQuality (IEC 61968-11) says that each reading is assumed good unless a quality
-# states otherwise. 0.0.0: system not applicable, category 0 valid, index 0 data valid.
+# IEC 61968-11 ReadingQuality: each reading is assumed good unless a quality states otherwise.
+# 0.0.0: system not applicable, category 0 valid, index 0 data valid.
 ASSUMED_VALID = "0.0.0"
 
 _CODE = re.compile(r"[0-9]{1,3}\.([0-9]{1,3})\.([0-9]{1,5})")

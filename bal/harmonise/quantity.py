@@ -24,6 +24,7 @@ class Quantity:
     types: tuple[str, ...]  # of the property node, as the context maps them
 
 
+# SAREF4GRID s4grid:EnergyAndPowerProperty
 _ENERGY_AND_POWER = ("EnergyAndPowerProperty", "Property")
 
 ACTIVE_ENERGY = Quantity("active energy", "Wh", "W-HR", "ActiveEnergy", _ENERGY_AND_POWER)

@@ -1,4 +1,4 @@
-"""The ReadingType code of IEC 61968-9, annex C: 18 numbers that say what a value means.
+"""The code of IEC 61968-9 annex C, ReadingType: 18 numbers that say what a value means.
 
 macroPeriod.aggregate.measuringPeriod.accumulation.flowDirection.commodity.measurementKind.
 interharmonicNumerator.interharmonicDenominator.argumentNumerator.argumentDenominator.tou.cpp.

@@ -86,6 +86,7 @@ def shape(kind: str, register: str, notation: str, quantity: Quantity, quality: 
     kind: reading or telemetry; notation: the identifier as sent, "" for none; quality: the codes
     as a JSON array in RFC 8785 form.
     """
+    # SAREF saref:UnitOfMeasure, saref:PropertyValue; the unit itself is QUDT's
     unit = {"id": f"qunit:{quantity.qudt}", "type": "UnitOfMeasure"}
     observed = _property(quantity, notation)
     broader = observed.pop("broader", None)
@@ -239,7 +240,7 @@ def _without_result(
         "evidence": origin.evidence,
         "id": "",
         "madeBy": {"id": device, "type": _DEVICE_TYPES[str(members["kind"])]},
-        # not an Observation: SAREF's Observation has a result
+        # SAREF saref:ProcedureExecution; saref:Observation is one that has a result
         "type": "ProcedureExecution",
         "v": VERSION,
     }
@@ -264,6 +265,7 @@ def _property(quantity: Quantity, notation: str) -> dict[str, object]:
 
 def _interval(begin: Instant, end: Instant) -> dict[str, object]:
     def node(name: str, at: Instant) -> dict[str, str]:
+        # OWL-Time time:Instant, time:inXSDDateTimeStamp
         return {"id": name, "inXSDDateTimeStamp": at.text, "type": "Instant"}
 
     return {

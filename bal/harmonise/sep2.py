@@ -1,4 +1,4 @@
-"""IEEE 2030.5 metering mirrors and DER resources: from what a message says to records.
+"""IEEE 2030.5 MirrorUsagePoint, MirrorMeterReading, DER: from what a message says to records.
 
 As everywhere: what is unambiguous is taken, what has no meaning here or lacks a part becomes an
 `event` that keeps the texts as sent, what can't be placed on the time axis is refused, and one bad

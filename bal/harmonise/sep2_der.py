@@ -1,4 +1,7 @@
-"""A DER resource of IEEE 2030.5: each member a value with its unit, or a state with its words."""
+"""A DER resource: each member a value with its unit, or a state with its words.
+
+IEEE 2030.5 DERStatus, DERAvailability, DERCapability, DERSettings.
+"""
 
 import re
 from collections.abc import Sequence

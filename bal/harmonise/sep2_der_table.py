@@ -1,4 +1,4 @@
-"""The members of the DER resources of IEEE 2030.5, as data (sep.xsd of the edition of 2018).
+"""The members of the DER resources of IEEE 2030.5, as data (IEEE 2030.5 sep.xsd, 2018).
 
 The names that the edition of 2013 has for the same stand beside them.
 """

@@ -1,4 +1,4 @@
-"""From the ReadingType of IEEE 2030.5 to the ReadingType code of IEC 61968-9 (annex C).
+"""From IEEE 2030.5 ReadingType to the code of IEC 61968-9 annex C, ReadingType.
 
 2030.5 takes its enumerations from IEC 61968-9 and sends them as elements instead of one code;
 docs/spec/ieee-2030-5.md says which element is which field. So a quantity has the same register
@@ -15,7 +15,7 @@ from bal.errors import Rejected
 from bal.harmonise import reading_type
 from bal.harmonise.quantity import Quantity
 
-MULTIPLIER_MAX = 9  # PowerOfTenMultiplierType: any integer between -9 and 9
+MULTIPLIER_MAX = 9  # IEEE 2030.5 PowerOfTenMultiplierType: any integer between -9 and 9
 UINT8_MAX, UINT32_MAX = (1 << 8) - 1, (1 << 32) - 1
 
 MEMBERS = {  # element of ReadingType → lowest and highest value; an absent one is 0
@@ -246,7 +246,7 @@ def holds_over_length(sent: SentType) -> bool:
 
 
 def quality_codes(flags: str) -> tuple[str, ...]:
-    """The codes of IEC 61968-9 annex D for a qualityFlags; none for no bit.
+    """The codes of IEC 61968-9 annex D for IEEE 2030.5 ReadingBase.qualityFlags; none for no bit.
 
     What has bits that the standard reserves, or is no HexBinary16, is kept as sent among them.
     """

@@ -1,4 +1,4 @@
-"""The XML of IEEE 2030.5: elements of one of its two namespaces; extensions are passed over."""
+"""The XML of IEEE 2030.5 sep.xsd: elements of one of two namespaces; extensions are left out."""
 
 from bal.errors import Rejected
 from bal.harmonise import xml_tree

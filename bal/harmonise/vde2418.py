@@ -1,4 +1,6 @@
-"""Readouts of smart meter gateways (VDE AR 2418-6, a dialect of ESPI): from value lists to records.
+"""Readouts of smart meter gateways (VDE AR 2418-6 UsagePoint, MeterReading): values to records.
+
+A dialect of ESPI.
 
 As everywhere: what is unambiguous is taken, what has no meaning here or lacks a part becomes an
 `event` that keeps the texts as sent, what can't be placed on the time axis is refused, and one bad

@@ -1,9 +1,9 @@
 """The status of a reading of a smart meter gateway: PTB's 0 to 4, and the status word of FNN.
 
-statusPTB is in words in the schema of VDE AR 2418-6 (PTB-A 50.8). The bits of statusFNN are not in
-it; they are taken from the source of TRuDI, the display software for smart meter gateways, and
-docs/spec/vde-ar-2418-6.md says which of its versions has them. A bit that is in none is kept as
-sent, and told.
+VDE AR 2418-6 statusPTB is in words in its schema (PTB-A 50.8). The bits of VDE AR 2418-6 statusFNN
+are not in it; they are taken from the source of TRuDI, the display software for smart meter
+gateways, and docs/spec/vde-ar-2418-6.md says which of its versions has them. A bit that is in none
+is kept as sent, and told.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What a value list of VDE AR 2418-6 is of: from its OBIS code to a ReadingType."""
+"""What a value list is of: from its OBIS code to a VDE AR 2418-6 ReadingType."""
 
 from typing import NamedTuple
 

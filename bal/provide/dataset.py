@@ -86,4 +86,4 @@ def _iri(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return msgspec.json.encode(text).decode()  # Turtle §6.4 knows JSON's escapes
+    return msgspec.json.encode(text).decode()  # RDF 1.1 Turtle §6.4 knows JSON's escapes

@@ -17,7 +17,7 @@ from bal.provide.rdf_context import BASE_IRI, NODE, Context
 from bal.registry import DEVICE_TYPES
 
 GRAPH_IRI = f"{BASE_IRI}metadata"
-# Of SAREF4ENER: what can be asked to consume or produce otherwise
+# SAREF4ENER s4ener:Device: what can be asked to consume or produce otherwise
 _FLEXIBLE = frozenset({"der", "battery", "pv", "wind"})
 
 

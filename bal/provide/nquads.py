@@ -141,7 +141,7 @@ class Writer:
             if sort == NODE:
                 value = self._iri(text, base)
             else:
-                # N-Quads §3.1 knows the escapes that JSON's strings use
+                # RDF 1.1 N-Quads knows the escapes that JSON's strings use (ECHAR, UCHAR)
                 value = msgspec.json.encode(text).decode()
                 if sort:
                     value += "^^" + self._iri(_RDF_JSON if sort == JSON else sort, base)

@@ -284,7 +284,7 @@ def blocks(statements: Iterable[Statement], context: Context) -> Iterator[str]:
 
 
 def _string(text: str) -> str:
-    # Turtle §2.5.1 and §6.4 know the escapes that JSON's strings use
+    # RDF 1.1 Turtle §2.5.1, §6.4 know the escapes that JSON's strings use
     return msgspec.json.encode(text).decode()
 
 

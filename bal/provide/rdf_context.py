@@ -16,8 +16,8 @@ BASE_IRI = "https://gridseal.invalid/id/"  # a record's base is this and its com
 RDF_TYPE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 NODE, JSON = "@id", "@json"  # what a term's values may be beside literals
 
-_LOCAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # of the names that Turtle §6.5 allows
-IRI = re.compile(r'[^\x00-\x20<>"{}|^`\\]*')  # Turtle §6.5 IRIREF
+_LOCAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # of those of RDF 1.1 Turtle §6.5
+IRI = re.compile(r'[^\x00-\x20<>"{}|^`\\]*')  # RDF 1.1 Turtle §6.5, IRIREF
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def test_hosts_that_are_refused(ca, host):
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl_agrees(tmp_path, ca):
+    """RFC 5280 §4.2: the extensions pass its strict check."""
     pem, _ = pki.issue_device(ca, "meter-1", CLOCK)
     (tmp_path / "d.crt").write_bytes(pem)
     openssl = shutil.which("openssl")

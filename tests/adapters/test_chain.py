@@ -113,8 +113,12 @@ def test_old_states_can_be_asked(grown) -> None:
     wanted = {"to": contract.address, "data": "0x79feb107" + log_id(2).hex()}
     now = chain.request("eth_call", [wanted, "latest"])
     assert int(now[2:66], 16) == 7
-    before = chain.request("eth_call", [wanted, hex(chain.web3().eth.block_number - 1)])
+    number = hex(chain.web3().eth.block_number - 1)
+    before = chain.request("eth_call", [wanted, number])
     assert int(before[2:66], 16) == 0
+    block = chain.request("eth_getBlockByNumber", [number, False])
+    for named in ({"blockNumber": number}, {"blockHash": block["hash"]}):  # EIP-1898
+        assert chain.request("eth_call", [wanted, named]) == before
 
 
 def test_a_file_of_other_owners_or_of_no_chain_is_refused(tmp_path) -> None:
@@ -155,6 +159,7 @@ def test_a_transaction_happens_once_and_in_order(chain) -> None:
 
 @pytest.mark.parametrize("raw", ["0x", "0x00", "0x02c0", "0xc0", "0xf8" + "00" * 90, "0x7f11"])
 def test_garbage_is_no_transaction(chain, raw: str) -> None:
+    """EIP-2718: neither a known type nor a list, or cut off."""
     with pytest.raises(RpcError) as caught:
         chain.request("eth_sendRawTransaction", [raw])
     assert caught.value.code == -32602
@@ -368,7 +373,14 @@ def anchor_call(contract: AnchorContract) -> dict[str, str]:
     ],
 )
 def test_wrong_parameters(grown, method: str, params: list[object]) -> None:
+    """EIP-1474, JSON-RPC 2.0 §5.1: -32602, invalid params."""
     assert asked(RpcFace(grown[0]), method, *params)["error"]["code"] == -32602
+
+
+def test_no_contract_makes_us_fetch_a_url(chain, url: str) -> None:
+    """EIP-3668: web3.py would follow OffchainLookup wherever a contract sends it."""
+    for web3 in (chain.web3(), remote_web3(url)):
+        assert web3.provider.global_ccip_read_enabled is False
 
 
 def test_calls_to_precompiles_and_accounts_run_nothing(grown) -> None:
@@ -418,6 +430,7 @@ def test_too_many_blocks_at_once_are_refused(grown, monkeypatch) -> None:
 
 
 def test_batches_and_notifications(grown) -> None:
+    """JSON-RPC 2.0 §4.1: a notification is not answered."""
     face = RpcFace(grown[0])
     one = {"jsonrpc": "2.0", "id": "a", "method": "eth_chainId"}
     quiet = {"jsonrpc": "2.0", "method": "eth_chainId"}
@@ -446,6 +459,7 @@ def test_batches_and_notifications(grown) -> None:
         (b'{"jsonrpc":"1.0","id":1,"method":"eth_chainId"}', -32600),
         (b'{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":5}', -32600),
+        # RFC 8259 §4: names should be unique
         (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","method":"eth_blockNumber"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","\\u0069d":2}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{"to":"0x","to":"0x"}]}', -32600),
@@ -456,6 +470,7 @@ def test_batches_and_notifications(grown) -> None:
     ids=lambda value: str(value)[:20],
 )
 def test_bad_requests(grown, body: bytes, code: int) -> None:
+    """EIP-1474: -32700, -32600 and -32602, as JSON-RPC has them."""
     assert json.loads(RpcFace(grown[0]).handle(body))["error"]["code"] == code
 
 

@@ -93,7 +93,7 @@ def test_the_raw_signer_of_these_tests_signs_well():
 
 
 BAD = {
-    "alg none": unsigned(),
+    "alg none": unsigned(),  # RFC 8725 §3.1: an algorithm that is not allowed is not tried
     "alg None": unsigned("None"),
     "alg none with a signature": unsigned("none", "AAAA"),
     "no signature": unsigned("ES256"),
@@ -115,6 +115,7 @@ BAD = {
     "jku": sign(header={**HEADER, "jku": "https://evil.example/jwks"}),
     "x5u": sign(header={**HEADER, "x5u": "https://evil.example/x"}),
     "x5c": sign(header={**HEADER, "x5c": ["AAAA"]}),
+    # RFC 7515 §5.2: what is not understood, or no JSON object, is not passed over
     "crit": raw_header(json.dumps({**HEADER, "crit": ["exp"]}).encode()),
     "crit unknown": raw_header(json.dumps({**HEADER, "crit": ["x"], "x": 1}).encode()),
     "b64 false": raw_header(json.dumps({**HEADER, "b64": False, "crit": ["b64"]}).encode()),
@@ -135,6 +136,7 @@ BAD = {
     "exp true": sign({**CLAIMS, "exp": True}),
     "exp null": sign({**CLAIMS, "exp": None}),
     "exp 1e400": sign(json.dumps(without("exp"))[:-1].encode() + b',"exp":1e400}'),
+    # RFC 7519 §4: claim names are unique
     "exp twice": sign(doubled(b'"exp":%d' % (NOW_S + 300))),
     "exp passed": sign({**CLAIMS, "iat": NOW_S - 700, "exp": NOW_S - 100}),
     "exp now": sign({**CLAIMS, "iat": NOW_S - 600, "exp": NOW_S}),
@@ -158,6 +160,7 @@ BAD = {
     "sub another": sign({**CLAIMS, "sub": "all"}),
     "client_id missing": sign(without("client_id")),
     "client_id no text": sign({**CLAIMS, "client_id": 7, "sub": 7}),
+    # RFC 6749 §A.1: visible characters and space
     "client_id with NUL": sign({**CLAIMS, "client_id": "a\0", "sub": "a\0"}),
     "client_id a lone surrogate": sign({**CLAIMS, "client_id": "\ud800", "sub": "\ud800"}),
     "jti missing": sign(without("jti")),
@@ -166,6 +169,7 @@ BAD = {
     "unknown client": sign({**CLAIMS, "client_id": "nobody", "sub": "nobody"}),
     "four pieces": sign() + ".AAAA",
     "two pieces": sign().rpartition(".")[0],
+    # RFC 7515 §2: base64url without padding
     "padded": sign() + "=",
     "stray bits": stray(sign()),
     "no token": "x",
@@ -207,6 +211,7 @@ def test_a_revoked_client_is_refused_at_once(api, platform):
 
 
 def test_a_scope_that_was_taken_away_is_gone_at_once(api, platform):
+    """RFC 6750 §3.1: insufficient_scope."""
     token = api.token("north")
     platform.enrol("north", "devices.read", "north")
     answer = api.get("/v1/readings", token=token)
@@ -215,6 +220,7 @@ def test_a_scope_that_was_taken_away_is_gone_at_once(api, platform):
 
 
 def test_without_a_token_no_error_code_is_told(api):
+    """RFC 6750 §3."""
     for headers in ({}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}):
         answer = api.get("/v1/readings", headers=headers)
         assert answer.status_code == 401
@@ -222,6 +228,7 @@ def test_without_a_token_no_error_code_is_told(api):
 
 
 def test_a_token_in_the_url_is_refused(api):
+    """RFC 6750 §2: one way alone; RFC 9700 §4.3.2: none in a URL."""
     token = api.token("north")
     for more in ({}, {"token": token}):
         answer = api.get(f"/v1/readings?access_token={token}", **more)
@@ -230,6 +237,7 @@ def test_a_token_in_the_url_is_refused(api):
 
 
 def test_two_authorization_headers_are_refused(api):
+    """RFC 6750 §2.1."""
     header = ("Authorization", f"Bearer {api.token('north')}")
     assert api.get("/v1/readings", headers=[header, header]).status_code == 400
 

@@ -142,6 +142,7 @@ def test_a_long_target_is_414(api):
 
 
 def test_many_or_large_headers_are_431(api):
+    """RFC 6585 §5."""
     assert code(api.get("/healthz", headers={"X": "a" * 16_384})) == "headers-too-large"
     assert code(api.get("/healthz", headers=[("X", "1")] * 70)) == "headers-too-large"
 
@@ -163,6 +164,7 @@ def test_an_unknown_method_is_a_problem(api, method):
 
 
 def test_head_is_get_without_the_content(api):
+    """RFC 9110 §9.3.2."""
     for path in ("/log/checkpoint", "/log/tile/0/000.p/4", "/healthz", "/nothing"):
         whole, head = api.get(path), api("HEAD", path)
         assert (head.status_code, head.content) == (whole.status_code, b"")

@@ -193,6 +193,7 @@ def test_pages_give_each_row_once_in_order_while_the_log_grows(any_api, limit, v
 
 
 def test_the_link_header_leads_to_the_next_page(api):
+    """RFC 8288 §3: rel="next"."""
     first = read(api, limit=10, kind="reading")
     link = first.headers["link"]
     assert link.startswith("</v1/readings?")
@@ -303,6 +304,7 @@ def test_every_form_pages_by_headers(api, platform, form):
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json;q=0", "image/*, text/plain"])
 def test_a_form_that_there_is_not_is_406(api, accept):
+    """RFC 9110 §15.5.7."""
     answer = read(api, headers={"Accept": accept})
     assert (answer.status_code, code(answer)) == (406, "not-acceptable")
     assert answer.json()["field"] == answer.headers["vary"] == "Accept"

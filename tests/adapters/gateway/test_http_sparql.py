@@ -47,6 +47,7 @@ def reader(platform: Platform) -> str:
 
 
 def test_a_query_sees_what_the_client_may_read(api: Api, reader: str) -> None:
+    """SPARQL 1.1 Protocol §2.1, by POST SPARQL 1.1 Protocol §2.1.2, §2.1.3."""
     assert {row["group"] for row in rows(free(api, "all", ALL))} == {"north", "south"}
     found = rows(free(api, reader, ALL))
     assert {row["d"].rpartition("/")[2] for row in found} == {
@@ -71,6 +72,7 @@ def test_within_cuts_the_graph_down(api: Api, reader: str) -> None:
 
 
 def test_a_query_of_ones_own_needs_its_scope(api: Api) -> None:
+    """RFC 6750 §3.1: insufficient_scope."""
     refused = free(api, "north", ALL)
     assert (refused.status_code, refused.json()["type"]) == (
         403,
@@ -141,6 +143,9 @@ def test_parameters_that_are_not_the_query_s(api: Api) -> None:
         assert sent.status_code == status
     assert free(api, "all", "ASK {}" + " " * 40_000).status_code == 413
     assert free(api, "all", ALL, Accept="image/png").status_code == 406
+    octets = {"Content-Type": "application/sparql-query"}
+    sent = api.post("/v1/sparql", b"ASK {} # \xff", token=token, headers=octets)
+    assert (sent.status_code, sent.json()["clause"]) == (400, "RFC 3629 §3")
     twice = api.post("/v1/sparql?query=x", "ASK {}", token=token,
                      headers={"Content-Type": "application/sparql-query"})  # fmt: skip
     assert twice.json()["type"].endswith("parameter-unknown")

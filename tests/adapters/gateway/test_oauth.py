@@ -26,6 +26,7 @@ def claims(token):
 
 
 def test_a_client_gets_a_token_by_basic(api):
+    """RFC 6749 §4.4, §5; the token as RFC 9068 §2, §2.2; without a scope: all (RFC 6749 §3.3)."""
     answer = ask(api, headers=basic("north"))
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -49,6 +50,7 @@ def test_a_client_gets_a_token_by_basic(api):
 
 
 def test_a_client_gets_a_token_by_post(api):
+    """RFC 6749 §2.3.1: or in the body; §3.2: an unknown parameter is ignored."""
     form = {"grant_type": "client_credentials", "client_id": "north", "client_secret": SECRET}
     answer = ask(api, urlencode({**form, "scope": "readings.read", "unknown": "ignored"}))
     assert answer.status_code == 200
@@ -56,6 +58,7 @@ def test_a_client_gets_a_token_by_post(api):
 
 
 def test_basic_credentials_are_form_encoded_first(api, platform):
+    """RFC 6749 §2.3.1."""
     platform.enrol("a:b c", "readings.read", "")
     platform.clients["a:b"] = platform.clients.pop("a:b c")
     assert ask(api, headers=basic(quote("a:b", safe=""))).status_code == 200
@@ -101,7 +104,7 @@ def test_a_malformed_authorization_header_is_401(api, header):
     ("body", "error"),
     [
         ("", "invalid_request"),
-        ("grant_type=", "invalid_request"),
+        ("grant_type=", "invalid_request"),  # RFC 6749 §3.2: as if omitted
         ("scope=readings.read", "invalid_request"),
         ("grant_type=client_credentials&grant_type=client_credentials", "invalid_request"),
         ("grant_type=client_credentials&grant_type=password", "invalid_request"),
@@ -113,14 +116,17 @@ def test_a_malformed_authorization_header_is_401(api, header):
         ("grant_type=%", "invalid_request"),
         ("grant_type=client_credentials&scope=%E2%80%AE", "invalid_request"),
         ("grant_type=client_credentials&client_id=south", "invalid_request"),
+        # RFC 6749 §2.3: one way to say who the client is
         (f"grant_type=client_credentials&client_secret={SECRET}", "invalid_request"),
         ("&".join(f"p{i}=1" for i in range(40)), "invalid_request"),
+        # RFC 9700 §2.4: the password grant must not be used
         ("grant_type=password&username=a&password=b", "unsupported_grant_type"),
         ("grant_type=authorization_code&code=x", "unsupported_grant_type"),
         ("grant_type=refresh_token&refresh_token=x", "unsupported_grant_type"),
         ("grant_type=implicit", "unsupported_grant_type"),
         ('grant_type="quoted\\', "unsupported_grant_type"),
         ("grant_type=%F0%9F%94%91", "unsupported_grant_type"),
+        # RFC 6749 §3.3
         ("grant_type=client_credentials&scope=messages.write", "invalid_scope"),
         ("grant_type=client_credentials&scope=readings.read%20messages.write", "invalid_scope"),
         ("grant_type=client_credentials&scope=admin", "invalid_scope"),
@@ -128,6 +134,7 @@ def test_a_malformed_authorization_header_is_401(api, header):
     ],
 )
 def test_a_bad_form_is_400_with_the_code_of_rfc_6749(api, body, error):
+    """RFC 6749 §5.2, its five codes."""
     answer = ask(api, body, basic("north"))
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
@@ -160,12 +167,14 @@ def test_an_encoded_body_is_415(api):
 
 
 def test_credentials_in_the_query_are_refused(api):
+    """RFC 6749 §2.3.1: never in the request URI."""
     path = f"/oauth/token?client_id=north&client_secret={SECRET}"
     answer = api.post(path, "grant_type=client_credentials", headers=FORM)
     assert answer.json()["error"] == "invalid_request"
 
 
 def test_two_authorization_headers_are_refused(api):
+    """RFC 6749 §2.3: one method in each request."""
     fields = [*FORM.items(), *basic("north").items(), *basic("north").items()]
     answer = api.post("/oauth/token", "grant_type=client_credentials", headers=fields)
     assert answer.json()["error"] == "invalid_request"
@@ -190,6 +199,7 @@ def test_get_on_the_token_endpoint_is_405(api):
 
 
 def test_metadata_is_public_and_of_the_issuer(api, platform):
+    """RFC 8414 §2."""
     platform.issuer = "https://localhost:9443"  # known only once the port is
     answer = api.get("/.well-known/oauth-authorization-server")
     assert answer.json() == {
@@ -210,6 +220,7 @@ def test_metadata_is_public_and_of_the_issuer(api, platform):
 
 
 def test_the_key_set_shows_public_members_only(api, platform):
+    """RFC 7517 §5."""
     keys = api.get("/.well-known/jwks.json").json()["keys"]
     assert [key["kid"] for key in keys] == ["k1"]
     assert set(keys[0]) == {"kty", "crv", "x", "y", "kid", "alg", "use"}

@@ -42,6 +42,7 @@ def test_a_revoked_device_is_out_within_a_second_and_its_queue_is_gone(at, tmp_p
 
 
 def test_what_was_kept_for_a_revoked_device_nobody_gets(at, tmp_path):
+    """MQTT 3.1.1 §3.1.2.4: a clean session discards what was kept."""
     (device,) = enrolled(at, tmp_path, "meter-1")
     device.keep_session()
     with collecting(at, tmp_path / "bus") as it:

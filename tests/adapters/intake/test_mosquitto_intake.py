@@ -118,7 +118,8 @@ def test_an_error_of_ours_is_left_to_the_senders_spool(at, tmp_path):
 
 
 def test_what_was_not_on_the_bus_is_handed_over_to_the_next_collector(at, tmp_path):
-    """And what came behind it, too: acknowledgements keep the order of the messages."""
+    """And what came behind it, too: acknowledgements keep the order of the messages (MQTT 5 §4.6),
+    and the session outlives its connection (MQTT 5 §3.1.2.11.2)."""
     (device,) = enrolled(at, tmp_path, "meter-1")
     with collecting(at, tmp_path / "bus") as it:
         it.set(gate=it.call(asyncio.Event))
@@ -242,6 +243,7 @@ def test_the_collectors_session_is_not_to_be_had_by_its_client_id(at, tmp_path):
 
 
 def test_a_collector_with_a_wrong_password_says_so(at, tmp_path):
+    """MQTT 5 §3.2.2.2: a reason that stays ends the start."""
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong\n")
     with pytest.raises(Stop, match="does not let the user receipts in"):

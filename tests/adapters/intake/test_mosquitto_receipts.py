@@ -2,6 +2,7 @@
 
 from itertools import count
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,12 +65,20 @@ def test_it_is_full_by_number_and_by_bytes():
 
 
 def test_one_that_the_broker_would_not_take_is_left_out():
+    """MQTT 5 §3.2.2.3.6: no packet is larger than the broker takes."""
     wire, receipts = Wire(), Receipts(LIMITS)
     receipts.payload_bytes_max = 100
     receipts.put("receipts/a", b"x" * 100)
     receipts.put("receipts/a", b"y")
     assert receipts.send(wire.publish) == 1
     assert list(wire.sent.values()) == [b"y"]
+
+
+@pytest.mark.parametrize("number", [0, 65_536])
+def test_a_receive_maximum_that_mqtt_cannot_say(number):
+    """MQTT 5 §3.1.2.11.3: two bytes, and not 0."""
+    with pytest.raises(ValueError, match="1 to 65535"):
+        MosquittoLimits(in_flight_max=number)
 
 
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lost"]), max_size=60))

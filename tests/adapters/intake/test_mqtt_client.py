@@ -178,6 +178,8 @@ def test_a_disconnected_client_comes_back(keys, run, tmp_path):
 
 
 def test_who_is_refused_is_told(keys, run, tmp_path):
+    """MQTT 5 §3.2.2.2: a reason that stays is for the caller, not for another attempt."""
+
     async def play():
         line = client(keys, run.port, tmp_path / "spool.db", password="wrong")
         with pytest.raises(Rejected) as refused:

@@ -22,7 +22,7 @@ from infra.mqtt_packets import (
 from infra.mqtt_v3 import V3
 from infra.mqtt_v5 import V5, check_strings
 
-# MQTT 3.1.1 §2.2.3, table 2.4: the border of each number of bytes
+# MQTT 3.1.1 §2.2.3 table 2.4, MQTT 5 §1.5.5: the border of each number of bytes
 LENGTHS = [
     (0, b"\x00"), (127, b"\x7f"), (128, b"\x80\x01"), (16_383, b"\xff\x7f"),
     (16_384, b"\x80\x80\x01"), (2_097_151, b"\xff\xff\x7f"), (2_097_152, b"\x80\x80\x80\x01"),
@@ -86,9 +86,11 @@ V3_BROKEN = {
     "no topic": b"\x30\x02\x00\x00",
     "wildcard +": b"\x30\x05\x00\x03a/+",
     "wildcard #": b"\x30\x05\x00\x03a/#",
+    # MQTT 3.1.1 §1.5.3: UTF-8, without U+0000 and surrogates
     "topic with NUL": b"\x30\x05\x00\x03a\x00b",
     "topic not UTF-8": b"\x30\x05\x00\x03a\xffb",
     "topic with a surrogate": b"\x30\x05\x00\x03\xed\xa0\x80",
+    # MQTT 3.1.1 §2.3.1: a packet identifier is not 0
     "id 0": b"\x32\x07\x00\x03a/b\x00\x00",
     "SUBSCRIBE flags": b"\x80\x08\x00\x0a\x00\x03a/b\x01",
     "SUBSCRIBE without filter": b"\x82\x02\x00\x0a",
@@ -185,7 +187,7 @@ def test_v5_reads_what_the_codec_writes(packet):
 @pytest.mark.parametrize("packet", V5_PACKETS, ids=lambda packet: type(packet).__name__)
 @pytest.mark.parametrize("bad", [b"\xff", b"\x00"])
 def test_v5_no_string_is_left_unchecked(packet, bad, capfd):
-    """Each byte in turn is made one that no string may have: the codec must never abort inside."""
+    """MQTT 5 §1.5.4: each byte in turn is made one that no string may have, and nothing aborts."""
     data = packet.write()
     for n in range(2, len(data)):
         try:

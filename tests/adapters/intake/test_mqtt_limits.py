@@ -281,7 +281,7 @@ V5_BROKEN = [
     (b"\x36\x06\x00\x01a\x00\x01\x00", 0x81),  # QoS 3
     (b"\x30\x05\x00\x02\xff\xfe\x00", 0x81),  # a topic that is not UTF-8
     (b"\x30\x05\x00\x02a\x00\x00", 0x81),  # U+0000
-    (b"\x32\x06\x00\x01a\x00\x00\x00", 0x82),  # packet identifier 0
+    (b"\x32\x06\x00\x01a\x00\x00\x00", 0x82),  # MQTT 5 §2.2.1: packet identifier 0
     (b"\x82\x03\x00\x01\x00", 0x82),  # no filter
     (b"\x82\x05\x00\x01\x00\x00\x05", 0x81),  # a filter that is cut off
     (b"\x62\x02\x00\x01", 0x82),  # PUBREL

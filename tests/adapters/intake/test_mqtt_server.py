@@ -256,6 +256,7 @@ def test_v5_a_refused_message(keys, run):
 
 
 def test_v5_no_reason_string_for_who_wants_none(keys, run):
+    """MQTT 5 §3.1.2.11.7."""
     with V5Client(keys, run.port) as client:
         client.connect(request_problem_info=False)
         client.publish("in/a/xyz", b"", 5)
@@ -317,6 +318,7 @@ def test_a_failure_to_authenticate(keys, run, monkeypatch, failure, v5):
 
 
 def test_takeover_and_several_sessions_of_one_credential(keys, run):
+    """MQTT 5 §3.1.4: the older session of a client id is ended."""
     with V5Client(keys, run.port) as first, V5Client(keys, run.port) as other:
         first.connect("x")
         other.connect("y")

@@ -267,6 +267,7 @@ class ChainSuite:
         assert found.succeeded
 
     def test_what_is_mined_and_reverts_says_so(self, site: Site) -> None:
+        """EIP-658: the status of the receipt."""
         root, _ = site.head(5)
         signed = site.contract.sign_anchor(LOG, 5, root, [root], ANCHORER, gas=200_000)
         site.contract.send(signed)
@@ -275,6 +276,7 @@ class ChainSuite:
         assert site.contract.latest(LOG).count == 0
 
     def test_fees_follow_the_base_fee_and_grow(self, site: Site) -> None:
+        """EIP-1559, in an envelope of EIP-2718."""
         root, _ = site.head(5)
         block = site.chain.request("eth_getBlockByNumber", ["latest", False])
         base = int(block["baseFeePerGas"], 16)

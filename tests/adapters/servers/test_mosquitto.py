@@ -113,6 +113,7 @@ def test_plain_mqtt_gets_no_answer(mosquitto_server: MosquittoAt) -> None:
 def test_a_wrong_password_is_refused(mosquitto_server: MosquittoAt) -> None:
     at = mosquitto_server
     ours = context(at, at.client)
+    # MQTT 3.1.1 §3.1, §3.2; §3.2.2.3: 0 accepted, 5 not authorised
     assert connect_code(at.host, at.port, ours, "monitor", "wrong") == 5
     assert connect_code(at.host, at.port, ours, "nobody", "wrong") == 5
     right = at.users["monitor"].password

@@ -65,7 +65,7 @@ def test_nothing_that_was_altered_cut_or_put_together_is_restored(
         for each in text:
             other.write_bytes(each)
             wrong(code, other, data)
-    wrong("backup-damaged", file, data, b"another passphrase")
+    wrong("backup-damaged", file, data, b"another passphrase")  # RFC 7914 §6: another key
     assert not (data / "vault" / "vault.db").exists()
     assert restore(file, data, SECRET).subjects == 4_000
 

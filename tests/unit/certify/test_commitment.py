@@ -53,6 +53,7 @@ def test_the_two_forms() -> None:
 
 @given(st.binary(min_size=1, max_size=64), st.binary(max_size=3000))
 def test_the_salt_is_the_library_s_hmac(key: bytes, data: bytes) -> None:
+    """RFC 2104 §2."""
     expected = hmac(key, b"gridseal/salt/v1\x00\x03" + data, "sha256").digest()
     assert salt(key, b"\x03", data) == expected
     assert salt(key, b"\x03", data) == expected  # from what was kept

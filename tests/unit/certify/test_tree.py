@@ -96,6 +96,7 @@ def test_a_leaf_is_not_a_node() -> None:
 
 @pytest.mark.parametrize("size", range(1, 130))
 def test_every_entry_of_every_small_tree_is_provable(size: int) -> None:
+    """RFC 6962 §2.1.1."""
     assert root_of(size, node) == head(size).root == tree_head(LEAVES[:size]).root
     for index in range(size):
         check_inclusion(LEAVES[index], index, inclusion_path(index, size, node), head(size))
@@ -103,6 +104,7 @@ def test_every_entry_of_every_small_tree_is_provable(size: int) -> None:
 
 @pytest.mark.parametrize("second", range(65))
 def test_every_prefix_of_every_small_tree_is_provable(second: int) -> None:
+    """RFC 6962 §2.1.2; verified as RFC 9162 §2.1.4.2 says."""
     for first in range(second + 1):
         path = consistency_path(first, second, node)
         check_consistency(head(first), head(second), path)
@@ -146,6 +148,7 @@ def test_another_entry_or_place_is_refused(index: int, size: int, data: st.DataO
 def test_an_altered_consistency_path_is_refused(
     first: int, second: int, bit: int, data: st.DataObject
 ) -> None:
+    """RFC 9162 §2.1.4.2: the proof fails."""
     first, second = sorted((first, second))
     path = consistency_path(first, second, node)
     with pytest.raises(ProofInvalid):

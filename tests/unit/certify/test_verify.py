@@ -101,6 +101,7 @@ def test_note_vectors() -> None:
 
 
 def test_checkpoint_vectors() -> None:
+    """C2SP tlog-checkpoint §Note text: origin, size, root."""
     found = vectors("checkpoints")
     log_key = parse_vkey(found["vkey"])
     for case in found["good"]:
@@ -233,6 +234,7 @@ VALUES = st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries
 
 @given(VALUES)
 def test_canonical_form_is_the_platforms(value) -> None:
+    """RFC 8785 §3.2."""
     try:
         data = jcs.encode(value)
     except ValueError:
@@ -241,6 +243,7 @@ def test_canonical_form_is_the_platforms(value) -> None:
 
 
 def test_check_path_agrees_with_the_tree_at_every_size() -> None:
+    """RFC 6962 §2.1.1."""
     for size in range(1, 33):
         for index in range(size):
             path, root = LOG.path(index, size), LOG.root(size)
@@ -259,6 +262,7 @@ class Tiles:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 255, 256, 257, 300])
 def test_paths_and_prefixes_from_tiles(size: int) -> None:
+    """RFC 6962 §2.1.1; RFC 9162 §2.1.4: the first tree is a prefix of the second."""
     tree = TiledTree(Tiles(), vector.ORIGIN, size)
     for index in {0, size // 2, size - 1}:
         assert tree.path(index) == LOG.path(index, size)
@@ -281,6 +285,7 @@ def test_texts_cannot_command_a_terminal() -> None:
 
 
 def test_key_ids_are_those_of_the_specification() -> None:
+    """C2SP signed-note §Signatures."""
     key = parse_vkey(vector.C2SP_VKEY)
     assert key_id(key.name, key.type, key.public) == key.key_id == bytes.fromhex("530d903a")
     assert key.vkey == vector.C2SP_VKEY

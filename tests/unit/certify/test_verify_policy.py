@@ -268,6 +268,7 @@ def test_a_text_that_would_not_read_back_is_refused() -> None:
     ],
 )
 def test_no_verifier_key(vkey: str) -> None:
+    """Base64 is taken as RFC 4648 §4 writes it, and no further."""
     with pytest.raises(VerifyError) as caught:
         parse_vkey(vkey)
     assert caught.value.code == "policy-malformed"

@@ -98,6 +98,9 @@ def test_a_refusal_names_the_clause():
     assert refusal(b"<a>").clause == "XML 1.0 §2.1"
     assert refusal(b"\xff").clause == "XML 1.0 §4.3.3"
     assert refusal(b"[NaN]", "der").clause == "RFC 8259 §2"
+    assert refusal(b'{"a":1,"a":1}', "der").clause == "RFC 8259 §4; RFC 7493 §2.3"
+    assert refusal(b'["\x01"]', "der").clause == "RFC 8259 §7"
+    assert refusal(b'["\\ud800"]', "der").clause == "RFC 8259 §8.2; RFC 7493 §2.1"
 
 
 @pytest.mark.parametrize("secret", ["DE0099887766", "Anna", "meter-12345678"])
@@ -168,10 +171,12 @@ def test_json_that_is_taken(raw):
         (b"\xef\xbb\xbf{}", "json-malformed", 1),  # RFC 8259 §8.1 forbids it
         (b'{"a":\nNaN}', "json-malformed", 2),
         (b'["NaN",\n\n-Infinity]', "json-malformed", 3),
+        # RFC 8259 §4 wants the names in an object unique, RFC 7493 §2.3 demands it
         (b'{"a":1,\n"a":2}', "json-duplicate-key", 2),
         (b'{"a":1,\n\n"\\u0061":1}', "json-duplicate-key", 3),
         (b'[{"b":{"a":1,"a":\n1}}]', "json-duplicate-key", 1),
         (b'{"x":[{"a":1},{"a":2}],"a":0,\n"x":0}', "json-duplicate-key", 2),
+        # RFC 8259 §8.2, RFC 7493 §2.1: a surrogate alone is no character
         (b'["\\ud800"]', "not-unicode", 1),
         (b'["\\ude00\\ud83d"]', "not-unicode", 1),
         (b'{\n"\\uDBFF":1}', "not-unicode", 2),
@@ -179,7 +184,7 @@ def test_json_that_is_taken(raw):
         (b'["\\u001F"]', "control-character", 1),
         (b'["\\b"]', "control-character", 1),
         (b'["\\uffff"]', "control-character", 1),
-        (b'[\n"\x00"]', "control-character", 2),
+        (b'[\n"\x00"]', "control-character", 2),  # RFC 8259 §7: escaped, or not at all
         (b'[\n"\x1f"]', "control-character", 2),
         ("[\n'\ufffe']".replace("'", '"').encode(), "control-character", 2),
         (b'["\xff"]', "not-utf8", 1),

@@ -96,6 +96,7 @@ def test_a_head_that_is_not_larger_is_refused(ground, contract, anchored, log, s
 
 
 def test_a_head_of_another_log_is_refused(ground, contract, reference, anchored, log) -> None:
+    """RFC 9162 §2.1.4.2."""
     anchored(log, 0, 5)
     proof = reference.proof(5, reference.entries(9))
     for root, offered in (
@@ -215,6 +216,7 @@ def test_a_log_without_heads_can_move_too(ground, contract, log) -> None:
 
 
 def test_inclusion_is_asked_of_anchored_sizes_only(contract, reference, anchored, log) -> None:
+    """RFC 9162 §2.1.3.2."""
     entries = reference.entries(13)
     anchored(log, 0, 11)
     anchored(log, 11, 13)
@@ -229,6 +231,7 @@ def test_inclusion_is_asked_of_anchored_sizes_only(contract, reference, anchored
 
 
 def test_the_largest_public_entry_can_be_asked_for(ground, contract, log) -> None:
+    """EIP-7623: its calldata alone costs 40 gas for each of 65,535 bytes."""
     entry = b"{" + b"x" * 65_534
     root = sha256(b"\x00" + entry).digest()
     contract.send_anchor(log, 1, root, [], ground.anchorer)

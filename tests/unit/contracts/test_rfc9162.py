@@ -163,6 +163,7 @@ def roots(reference) -> list[bytes]:
 
 
 def test_every_honest_pair_of_sizes_is_consistent(harness, reference) -> None:
+    """RFC 9162 §2.1.4.2, for proofs made as RFC 9162 §2.1.4.1 says."""
     entries = reference.entries(SIZE_MAX)
     cases = [
         Consistency(
@@ -208,6 +209,7 @@ def test_sizes_out_of_order_are_refused(harness, reference) -> None:
 
 
 def test_every_entry_of_every_size_is_included(harness, reference) -> None:
+    """RFC 9162 §2.1.3.2."""
     entries = reference.entries(SIZE_MAX)
     cases = [
         Inclusion(
@@ -237,7 +239,7 @@ def test_no_spoiled_entry_is_included(harness, reference, quarter: int) -> None:
 
 
 def test_an_inner_node_is_no_entry(harness, reference) -> None:
-    """The 0x00 prefix: a tree of 4 passed off as one of 2, its leaves being the two inner nodes."""
+    """RFC 9162 §2.1.1, the 0x00 prefix: a tree of 4 passed off as one of 2, of its inner nodes."""
     entries = reference.entries(4)
     left, right = reference.mth(entries[:2]), reference.mth(entries[2:])
     case = Inclusion(left + right, 0, 1, reference.mth(entries), ())

@@ -26,6 +26,7 @@ def depth(value: object) -> int:
 
 @given(VALUES)
 def test_the_bytes_are_those_of_the_reference(value: object) -> None:
+    """RFC 8785 §3.2.3: so are the members in the order that it sorts them in."""
     if depth(value) > jcs.DEPTH_MAX:
         with pytest.raises(ValueError, match="deep"):
             jcs.encode(value)

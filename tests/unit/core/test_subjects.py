@@ -81,6 +81,7 @@ def mirror(lfdi: str = "") -> bytes:
 
 
 def test_a_sender_names_itself_by_the_lfdi_of_its_certificate(line: Line) -> None:
+    """IEEE 2030.5 deviceLFDI: the first 160 bits of the SHA-256."""
     fingerprint = "3e4f45ab31edfe5b67e343e5e4562e31984e23e5" + "00" * 12
     line.enrol("inverter-1", "self", certificate=fingerprint)
     for raw in (mirror(), mirror(fingerprint[:40]), mirror(fingerprint[:40].upper())):

@@ -38,6 +38,7 @@ DATES = st.dates(date(1990, 1, 1), date(2037, 12, 30))
     ],
 )
 def test_how_long_a_date_is(zone: str, day: str, hours: float) -> None:
+    """RFC 5545 §3.3.5: a midnight that is skipped, and one that comes twice."""
     begin_us, end_us = local_day(date.fromisoformat(day), zone)
     assert end_us - begin_us == hours * HOUR_US
 

@@ -39,6 +39,7 @@ def children(element: etree._Element) -> list[str]:
 
 
 def test_a_mirrored_reading() -> None:
+    """IEEE 2030.5 AccumulationBehaviourType, CommodityType, FlowDirectionType, KindType, UomType"""
     root = etree.fromstring(mirror_meter_reading(Mirrored("pv-1", BEGIN, 900, [210])))
     assert root.tag == f"{{{NAMESPACE}}}MirrorMeterReading"
     assert children(root) == ["mRID", "description", "MirrorReadingSet", "ReadingType"]
@@ -48,6 +49,7 @@ def test_a_mirrored_reading() -> None:
     kind = {etree.QName(part).localname: part.text for part in root[-1]}
     assert list(kind) == sorted(kind)
     assert (kind["uom"], kind["intervalLength"], kind["flowDirection"]) == ("72", "900", "19")
+    assert (kind["accumulationBehaviour"], kind["commodity"], kind["kind"]) == ("4", "1", "12")
     start = root.findtext(f".//{{{NAMESPACE}}}start")
     assert start == str(int(BEGIN.timestamp()))
 
@@ -67,6 +69,7 @@ def test_the_same_elements_as_the_standards_example(shared_data: Path) -> None:
 
 
 def test_mrids_are_stable_and_differ() -> None:
+    """IEEE 2030.5 mRIDType: 128 bits."""
     first, again, later = (
         etree.fromstring(mirror_meter_reading(Mirrored("pv-1", begin, 900, [1])))
         for begin in (BEGIN, BEGIN, END)
@@ -89,5 +92,6 @@ def test_mrids_are_stable_and_differ() -> None:
     ],
 )
 def test_what_the_schema_can_not_hold(mirrored: Mirrored) -> None:
+    """IEEE 2030.5 TimeType is in whole seconds."""
     with pytest.raises(ValueError, match=r"Int48|whole second"):
         mirror_meter_reading(mirrored)

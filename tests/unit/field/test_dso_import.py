@@ -162,6 +162,7 @@ def test_midnight_at_a_days_end_may_be_24_00(tmp_path: Path, day, slots) -> None
     ],
 )
 def test_hour_24_in_any_form(tmp_path: Path, form: str, text: str, end: str) -> None:
+    """XML Schema 1.1 part 2 §3.3.7.2, and the same in other forms."""
     toml = LONG.replace("[columns]", f'time_format = "{form}"\nzone = "Europe/Athens"\n[columns]')
     sent = {"pod": "1", "ts": text, "channel": "import", "v": "1"}
     found = read(json.dumps({"readings": [sent]}).encode(), centre(tmp_path, toml))
@@ -328,6 +329,7 @@ VALUES = st.builds(
 
 @given(st.lists(VALUES, min_size=1, max_size=12))
 def test_cim_that_was_written_is_read_as_it_was(values: list[Value]) -> None:
+    """In an IEC 61968-100 EventMessage (Message.xsd) and without."""
     values.sort(key=lambda one: one.meter)
     refused: list[Rejected] = []
     for raw in (dso_cim.document(values), dso_cim.write(values, message_id="1", made_us=0)):

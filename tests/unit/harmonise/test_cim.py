@@ -1,4 +1,4 @@
-"""What each form of MeterReadings comes to."""
+"""What each form of IEC 61968-9 MeterReadings comes to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +185,7 @@ def test_one_bad_reading_costs_no_other(take: Take, wrong: str, code: str) -> No
 
 
 def test_interval_blocks(take: Take) -> None:
+    """IEC 61968-9 IntervalReading.timeStamp is the end of the interval."""
     block = (
         f"<IntervalBlocks><IntervalReadings><timeStamp>2026-01-15T00:15:00Z</timeStamp>"
         "<value>0.1</value></IntervalReadings><IntervalReadings>"

@@ -1,4 +1,4 @@
-"""EndDeviceEvents of IEC 61968-9: what a meter reports beside its values."""
+"""IEC 61968-9 EndDeviceEvents: what a meter reports beside its values."""
 
 from collections.abc import Callable
 from typing import Any

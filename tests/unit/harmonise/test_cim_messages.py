@@ -89,7 +89,7 @@ def test_nothing_good_is_one_part_of_the_sender(
         ("<Meter><mRID>6b2a/9 \u00fc</mRID></Meter>", "mrid:6b2a%2F9%20%C3%BC"),
         (METER + "<UsagePoint><mRID>up</mRID></UsagePoint>", "name://M1"),
         ("<UsagePoint><mRID>up</mRID></UsagePoint>" + METER, "name://M1"),
-        ("<UsagePoint><mRID>up</mRID></UsagePoint>", "mrid:up"),
+        ("<UsagePoint><mRID>up</mRID></UsagePoint>", "mrid:up"),  # IEC 61968-9 UsagePoint
         (
             (
                 "<Meter><Names><NameType><name>T/1</name><NameTypeAuthority><name>A</name>"
@@ -123,6 +123,7 @@ def test_identity(take: Take, subject: Callable[[str], Subject], meter: str, ide
     ],
 )
 def test_envelopes(take: Take, wrap: str) -> None:
+    """With and without that of IEC 61968-100 Message.xsd."""
     body = f"<MeterReading a='>' b=\"/\">{METER}{READING}</MeterReading>"
     raw = wrap.replace("{}", body + body.replace("M1", "M2")).encode()
     found = take(raw)

@@ -1,4 +1,4 @@
-"""MeterReadings as head-ends of several makers write them: the same meaning from each dialect."""
+"""IEC 61968-9 MeterReadings as head-ends of several makers write them: one meaning of each."""
 
 import re
 from collections.abc import Callable
@@ -172,6 +172,7 @@ def header(
 
 @pytest.mark.parametrize("verb", ["cancel", "canceled", "Cancelled", "delete", "DELETED"])
 def test_readings_that_are_taken_back_are_not_certified(take: Take, verb: str) -> None:
+    """IEC 61968-100 HeaderType.Verb."""
     with pytest.raises(Rejected) as error:
         take(header(verb=verb))
     assert (error.value.code, error.value.field) == ("verb-not-taken", "Verb")
@@ -190,6 +191,7 @@ def test_readings_that_are_taken_back_are_not_certified(take: Take, verb: str) -
     ],
 )
 def test_a_header_that_says_something_else(take: Take, raw: bytes, field: str | None) -> None:
+    """IEC 61968-100 HeaderType.Verb, HeaderType.Noun, HeaderType.Context."""
     found = take(raw)
     assert len(found.records) == 1
     expected = [("header-unexpected", field)] if field else []

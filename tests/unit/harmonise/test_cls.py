@@ -45,11 +45,15 @@ def take(raw: bytes, trusted: Trust | None = None, at_us: int | None = AT_US) ->
     return found
 
 
-def refused(raw: bytes, trusted: Trust | None = None, at_us: int | None = AT_US) -> str:
+def rejected(raw: bytes, trusted: Trust | None = None, at_us: int | None = AT_US) -> Rejected:
     with pytest.raises(Rejected) as error:
         take(raw, trusted, at_us)
     assert GATEWAY not in error.value.text
-    return error.value.code
+    return error.value
+
+
+def refused(raw: bytes, trusted: Trust | None = None, at_us: int | None = AT_US) -> str:
+    return rejected(raw, trusted, at_us).code
 
 
 def read(*readings: Any) -> Harmonised:
@@ -84,7 +88,7 @@ def test_a_reading_says_who_signed_it() -> None:
 
 
 def test_another_program_signs_as_we_read() -> None:
-    """By cryptography's own writer of PKCS #7, with RSASSA-PSS and with ECDSA."""
+    """By cryptography's writer of PKCS #7: RSASSA-PSS (RFC 4055 §3.1), ECDSA (RFC 5754 §3.3)."""
     key = rsa.generate_private_key(65537, 2048)
     pss = PKI.sub.issue(f"{GATEWAY}.SMGW", key=key)
     nist = PKI.sub.issue(GATEWAY, key=ec.generate_private_key(ec.SECP384R1()))
@@ -99,7 +103,9 @@ def test_another_program_signs_as_we_read() -> None:
         )
         found = take(raw)
         assert len(found.records) == 1
-        assert [one.code for one in found.findings] == ["cms-signed-ahead"]  # it looks at a clock
+        assert [(one.code, one.clause) for one in found.findings] == [
+            ("cms-signed-ahead", "RFC 5652 §11.3"),  # it looks at a clock
+        ]
 
 
 def variants() -> dict[str, tuple[bytes, str]]:
@@ -151,14 +157,34 @@ def variants() -> dict[str, tuple[bytes, str]]:
         "a small curve": (PKI.message(CONTENT, weak), "cms-algorithm"),
         "no attributes": (without_attributes(), "cms-attribute-missing"),
         "no signing time": (with_attributes(lambda kinds: kinds[:-1]), "cms-attribute-missing"),
+        "another content type": (hand_made(attributes(hashed(hashes.SHA256()), kind="02")),
+                                 "cms-digest-mismatch"),
+        # X.690 §11.6: a SET OF is sorted in DER
         "attributes unsorted": (with_attributes(lambda kinds: kinds[::-1]), "cms-malformed"),
         "bytes behind": (GOOD + b"\0", "cms-malformed"),
         "cut off": (GOOD[:-1], "cms-malformed"),
+        # X.690 §10.1: the definite form of the length
         "BER": (b"\x30\x80" + GOOD[4:] + b"\0\0", "cms-malformed"),
         "nothing": (b"", "cms-malformed"),
         "JSON": (CONTENT, "cms-malformed"),
     }  # fmt: skip
 
+
+CLAUSES = {  # that a variant breaks, and that its finding names
+    "RFC 5652 §5": ["no signer", "two signers", "attributes unsorted", "bytes behind", "cut off",
+                    "BER", "nothing", "JSON"],
+    "RFC 5652 §5.3": ["no attributes", "no certificate"],
+    "RFC 5652 §5.6": ["time changed"],
+    "RFC 5652 §11": ["no signing time"],
+    "RFC 5652 §11.1": ["another content type"],
+    "RFC 5652 §11.2": ["content changed"],
+    "RFC 5280 §4.2.1.3, §4.2.1.9": ["not for signatures", "no key usage", "a CA signs",
+                                    "issued by no CA", "path too long", "critical extension"],
+    "RFC 5280 §6.1": ["no chain", "another root", "self-signed", "chain broken"],
+    "RFC 5280 §6.1.3": ["expired", "not yet valid"],
+    "RFC 5754": ["a small curve"],
+    cls_writer.TYPE: ["another gateway", "a longer name"],
+}  # fmt: skip
 
 _SHA256 = bytes.fromhex("300b0609608648016503040201")
 _SHA1 = bytes.fromhex("300706052b0e03021a")
@@ -166,12 +192,14 @@ _ECDSA = bytes.fromhex("300a06082a8648ce3d040302")
 _ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 
 
-def attributes(digest: bytes) -> list[bytes]:
+def attributes(
+    digest: bytes, *, kind: str = "01", time: bytes = tlv(0x17, b"260115101502Z")
+) -> list[bytes]:
     """content-type, message-digest, signing-time, as DER sorts them."""
     values = {
-        "06092a864886f70d010903": bytes.fromhex("06092a864886f70d010701"),
+        "06092a864886f70d010903": bytes.fromhex(f"06092a864886f70d0107{kind}"),
         "06092a864886f70d010904": tlv(OCTET_STRING, digest),
-        "06092a864886f70d010905": tlv(0x17, b"260115101502Z"),
+        "06092a864886f70d010905": time,
     }
     return sorted(tlv(SEQUENCE, bytes.fromhex(kind), tlv(SET, one)) for kind, one in values.items())
 
@@ -209,7 +237,33 @@ def with_attributes(change: Callable[[list[bytes]], list[bytes]]) -> bytes:
 @pytest.mark.parametrize("wrong", list(variants()))
 def test_what_is_wrong_with_a_signature_has_its_code(wrong: str) -> None:
     raw, code = variants()[wrong]
-    assert refused(raw) == code
+    error = rejected(raw)
+    assert (error.code, wrong in CLAUSES[error.clause]) == (code, True), error.clause
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "code"),
+    [
+        (0x17, b"260115101502Z", ""), (0x18, b"20260115101502Z", ""),
+        (0x17, b"2601151015Z", "cms-malformed"), (0x17, b"260115101502+0100", "cms-malformed"),
+        (0x18, b"20260115101502.5Z", "cms-malformed"), (0x17, b"260230101502Z", "cms-malformed"),
+        (0x0C, b"260115101502Z", "cms-malformed"),
+    ],
+)  # fmt: skip
+def test_the_signing_time_is_in_utc_to_the_second(tag: int, text: bytes, code: str) -> None:
+    """RFC 5652 §11.3: UTCTime or GeneralizedTime, with seconds, no fractions, and Z."""
+    raw = hand_made(sorted(attributes(hashed(hashes.SHA256()), time=tlv(tag, text))))
+    if code:
+        assert refused(raw) == code
+        return
+    [draft] = take(raw).records
+    assert jcs.decode(draft.record)["attested"]["signed"] == "2026-01-15T10:15:02Z"
+
+
+def test_signed_attributes_are_signed_as_a_set() -> None:
+    """RFC 5652 §5.4: the signature is over the DER of a SET OF, not over [0] IMPLICIT as sent."""
+    kinds = attributes(hashed(hashes.SHA256()))
+    assert cms.read(with_attributes(list)).signer.signed == tlv(SET, *kinds)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +274,11 @@ def test_what_is_wrong_with_a_signature_has_its_code(wrong: str) -> None:
         (bytes.fromhex("300c06082a864886f70d02050500"), _ECDSA, hashes.SHA256()),  # MD5
         (_SHA256, bytes.fromhex("300a06082a8648ce3d040303"), hashes.SHA384()),  # not the same
         (_SHA256, bytes.fromhex("300d06092a864886f70d01010b0500"), hashes.SHA256()),  # PKCS #1
-        (_SHA256, bytes.fromhex("300b06092a864886f70d01010a"), hashes.SHA256()),  # PSS, default
+        # RFC 4055 §3.1: by default the hash of RSASSA-PSS is SHA-1
+        (_SHA256, bytes.fromhex("300b06092a864886f70d01010a"), hashes.SHA256()),
+        # RFC 5280 §4.1.1.2: an AlgorithmIdentifier has an OID, and parameters at most
+        (bytes.fromhex("3000"), _ECDSA, hashes.SHA256()),
+        (_SHA256, bytes.fromhex("300e06082a8648ce3d04030205000500"), hashes.SHA256()),
     ],
 )  # fmt: skip
 def test_weak_algorithms_are_refused(digest: bytes, algorithm: bytes, how: Any) -> None:
@@ -247,10 +305,12 @@ def test_whoever_only_looks_judges_no_signer() -> None:
             received_us=None, trust=None,
         )  # fmt: skip
         assert [one.code for one in found.findings] == codes
+        assert found.findings[0].clause == "RFC 5280 §6.1"
         assert len(found.records) == 1
 
 
 def test_inspect_explains_it() -> None:
+    """By the content type id-signedData (RFC 5652 §5.1)."""
     told = guess(GOOD)
     assert (told.form, told.values, told.refused) == ("cls", 1, [])
     assert [one.code for one in told.findings] == ["cms-chain-unjudged"]
@@ -266,7 +326,8 @@ def test_it_is_judged_by_the_time_of_its_receipt() -> None:
 def test_revocation() -> None:
     serial = PKI.gateway.certificate.serial_number
     raw = PKI.message(CONTENT)
-    assert refused(raw, PKI.trust(PKI.sub.crl(serial))) == "cms-signer-revoked"
+    error = rejected(raw, PKI.trust(PKI.sub.crl(serial)))
+    assert (error.code, error.clause) == ("cms-signer-revoked", "RFC 5280 §6.3")
     sub = PKI.sub.certificate.serial_number
     assert refused(raw, PKI.trust(PKI.root.crl(sub))) == "cms-signer-revoked"
     later = PKI.sub.crl(serial, at=AT + timedelta(days=1))
@@ -274,7 +335,9 @@ def test_revocation() -> None:
     foreign = issue("Sub-CA", ca=True).crl(serial)  # of the same name, by another key
     assert len(take(raw, PKI.trust(foreign)).records) == 1
     old = take(raw, PKI.trust(PKI.sub.crl(1, at=AT - timedelta(days=60))))
-    assert [one.code for one in old.findings] == ["cms-crl-old"]
+    assert [(one.code, one.clause) for one in old.findings] == [
+        ("cms-crl-old", "RFC 5280 §5.1.2.5"),  # nextUpdate
+    ]
     fresh = take(raw, PKI.trust(PKI.sub.crl(1), PKI.root.crl()))
     assert fresh.findings == []
 
@@ -296,6 +359,18 @@ def test_trust_that_is_none(anchors: list[bytes], crls: list[bytes], field: str)
     with pytest.raises(Rejected, match="trust-invalid") as error:
         trust_check.check(anchors, crls)
     assert error.value.field == field
+
+
+def test_an_anchor_signs_certificates_and_a_list_is_of_all_that_is_revoked() -> None:
+    with pytest.raises(Rejected) as error:  # RFC 5280 §4.2.1.9: no certificate of a CA
+        trust_check.check([PKI.gateway.der], [])
+    assert error.value.clause == "RFC 5280 §4.2.1.9"
+    delta = x509.CertificateRevocationListBuilder(PKI.sub.certificate.subject, AT, AT + YEAR)
+    delta = delta.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    raw = delta.sign(PKI.sub.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    with pytest.raises(Rejected) as error:  # RFC 5280 §5.2: its extensions, a delta list's here
+        trust_check.check([PKI.root.der], [raw])
+    assert (error.value.code, error.value.clause) == ("trust-invalid", "RFC 5280 §5.2")
 
 
 def test_trust_goes_through_its_texts() -> None:
@@ -415,6 +490,8 @@ def test_a_good_message_with_other_bytes_in_it(at: int, more: bytes, gone: int) 
 
 @given(st.recursive(st.binary(max_size=40), lambda inside: st.lists(inside, max_size=4)))
 def test_der_is_read_as_it_was_written(tree: Any) -> None:
+    """X.690 §10, §11."""
+
     def write(one: Any) -> bytes:
         return tlv(OCTET_STRING, one) if isinstance(one, bytes) else tlv(SEQUENCE, *map(write, one))
 
@@ -475,6 +552,7 @@ def test_trust_comes_from_the_log() -> None:
 
 @pytest.mark.parametrize("number", [b"\x02\x01\x00", b"\x02\x01\xff", b"\x05\x00", b""])
 def test_a_certificate_without_a_serial_number_is_none(number: bytes) -> None:
+    """RFC 5280 §4.1.2.2: an INTEGER above 0."""
     raw = tlv(SEQUENCE, tlv(SEQUENCE, tlv(CONTEXT_0, b"\x02\x01\x02"), number), b"\x05\x00\x05\x00")
     with pytest.raises(Malformed):
         cms.serial_number(raw)

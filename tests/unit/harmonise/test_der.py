@@ -148,7 +148,7 @@ def test_one_bad_reading_costs_no_other(take: Take, wrong: object, code: str, fi
         message(reading(), wrong, reading(value=1, measurand="reactivePower", unit="var")), "der"
     )
     assert [one["value"] for one in records(found)] == ["-4200", "1"]
-    pointer = f"/readings/1/{field}" if field else "/readings/1"
+    pointer = f"/readings/1/{field}" if field else "/readings/1"  # RFC 6901 §3
     assert [(one.code, one.field) for one in found.refused] == [(code, pointer)]
     assert found.refused[0].clause
     assert found.findings == []
@@ -232,9 +232,9 @@ def test_what_is_doubtful_is_told_in_the_record_too(take: Take) -> None:
         (b"[{}]]", "json-malformed", 1),
         (b"[{}", "json-malformed", 1),
         (b"{}\n{}", "json-malformed", 2),
-        (b'{"a":NaN}', "json-malformed", 1),
+        (b'{"a":NaN}', "json-malformed", 1),  # RFC 8259 §6: not permitted
         (b'\n{"a":-Infinity}', "json-malformed", 2),
-        (b'[{},\n{"a":1,"a":2}]', "json-duplicate-key", 2),
+        (b'[{},\n{"a":1,"a":2}]', "json-duplicate-key", 2),  # RFC 8259 §4
         (b'{"a":{"b":1,"\\u0062":2}}', "json-duplicate-key", 1),
         (b'{"a":"\x01"}', "json-malformed", 1),
         (b'{"a":\xff}', "not-utf8", 1),

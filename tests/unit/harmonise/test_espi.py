@@ -121,6 +121,7 @@ def test_the_sdk_feed_is_two_bills_of_energy_delivered(take: Take, shared_data: 
 
 
 def test_the_test_feed_is_a_day_of_quarter_hours(take: Take, shared_data: Path) -> None:
+    """NAESB REQ.21 ESPI IntervalBlock, ElectricPowerQualitySummary."""
     raw, root = published(shared_data, "openespi_test_usage_data_01.xml")
     space = {"e": ESPI}
     sent = root.findall(".//e:IntervalReading", space)
@@ -166,6 +167,7 @@ def test_the_feed_of_the_page_is_taken_as_it_says(take: Take) -> None:
 
 
 def test_whose_it_is(take: Take, subject: Callable[[str], Subject]) -> None:
+    """NAESB REQ.21 ESPI UsagePoint, by its atom:id (RFC 4287 §4.2.6) as RFC 4122 §3 prints it."""
     found = take(whole(reading(period())), "espi")
     assert found.records[0].subject == subject(f"name:espi/usage-point/{UUID}")
 
@@ -176,6 +178,7 @@ def test_the_order_of_entries_does_not_matter(take: Take) -> None:
 
 
 def test_up_alone_leads_to_the_parent(take: Take) -> None:
+    """RFC 4287 §4.2.7: atom:link."""
     plain = entry(resource("UsagePoint"), "UP/1", ident=UUID)
     typed = entry(resource("MeterReading"), "UP/1/MeterReading/1/", "RT/1", up="UP/1/MeterReading")
     of = block(reading(period()), up="UP/1/MeterReading/1/IntervalBlock")
@@ -312,6 +315,7 @@ def test_a_message_that_is_refused_whole(take: Take, raw: bytes, code: str) -> N
 def test_the_reading_type(
     take: Take, members: dict[str, object], register: str, value: str
 ) -> None:
+    """NAESB REQ.21 ESPI ReadingType."""
     [one] = records(take(whole(reading(period()), **members), "espi"))
     assert (one["register"], one["value"]) == (register, value)
 
@@ -343,6 +347,7 @@ def test_the_readings_own_tier_counts(take: Take) -> None:
 
 
 def test_qualities_are_those_of_the_page(take: Take) -> None:
+    """NAESB REQ.21 ESPI QualityOfReading."""
     page = SPEC.read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| .*? \| `(.*?)` \| (\w+) \|", page, re.MULTILINE)
     assert {int(number): code for number, code, _ in rows} == espi_type.QUALITIES
@@ -374,6 +379,7 @@ def test_a_registers_state_holds_at_the_end(take: Take) -> None:
 
 
 def test_a_block_is_cut_only_where_its_length_says_so(take: Take) -> None:
+    """NAESB REQ.21 ESPI IntervalBlock and DateTimeInterval."""
     two = reading(value=1), reading(value=2)
     found = take(whole(period(duration=1800, name="interval"), *two), "espi")
     assert [(one["value"], one["begin"][11:16]) for one in records(found)] == [
@@ -417,6 +423,7 @@ def test_a_day_on_which_the_clock_changes_is_a_day(take: Take) -> None:
     ],
 )
 def test_one_bad_reading_never_costs_another(take: Take, inside: str, code: str) -> None:
+    """NAESB REQ.21 ESPI IntervalReading."""
     found = take(whole(inside, reading(period())), "espi")
     assert ([one["value"] for one in records(found)], refused(found)) == (["282"], [code])
 
@@ -435,6 +442,8 @@ def test_incomplete_readings_are_kept(take: Take, inside: str, code: str) -> Non
 
 
 def test_a_summary_without_a_period_stands_at_its_status(take: Take) -> None:
+    """NAESB REQ.21 ESPI UsageSummary."""
+
     def one(**members: object) -> Harmonised:
         return take(
             feed(point(), entry(resource("UsageSummary", **members), "x", up="UP/1/US")), "espi"

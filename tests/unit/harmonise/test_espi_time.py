@@ -1,4 +1,4 @@
-"""The local clock of LocalTimeParameters, against the time zone database and the XSD's example."""
+"""NAESB REQ.21 ESPI LocalTimeParameters: the clock, by zone database and the XSD's example."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ def bits(month: int, operator: int, day: int, weekday: int, hour: int, *, second
 
 
 def test_the_example_of_the_schema() -> None:
-    """DST starts on third Friday in March at 1:45 AM (usage.xsd, DstRuleType)."""
+    """NAESB REQ.21 ESPI DstRuleType: DST starts on third Friday in March at 1:45 AM."""
     sent = bits(month=3, operator=4, day=0, weekday=5, hour=1, second=2700)
     assert rule(sent) == Rule(3, 4, 0, 5, 3600 + 2700)
 

@@ -1,4 +1,4 @@
-"""EndDeviceEventType codes in words, among them those that makers of meters publish."""
+"""IEC 61968-9 annex E, EndDeviceEventType: codes in words, some as makers of meters publish."""
 
 import pytest
 from hypothesis import given

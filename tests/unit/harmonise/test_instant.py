@@ -63,10 +63,10 @@ def test_what_is_finer_than_a_microsecond_is_cut_and_told() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("2026-01-15T10:00:00", "time-without-offset"),
+        ("2026-01-15T10:00:00", "time-without-offset"),  # RFC 3339 §4.4
         ("2026-01-15T23:59:60Z", "time-leap-second"),
         ("2016-12-31T23:59:60+00:00", "time-leap-second"),
-        ("2026-01-15T24:00:01Z", "time-malformed"),
+        ("2026-01-15T24:00:01Z", "time-malformed"),  # from here on RFC 3339 §5.6, §5.7
         ("2026-01-15T24:01:00Z", "time-malformed"),
         ("2026-01-15T24:00:00.5Z", "time-malformed"),
         ("2026-01-15T25:00:00Z", "time-malformed"),
@@ -123,4 +123,5 @@ def test_before() -> None:
     ],
 )
 def test_24_00_00_is_the_midnight_that_ends_the_day(text: str, same: str) -> None:
+    """XML Schema 1.1 part 2 §3.3.7.2."""
     assert parse(text) == parse(same)

@@ -29,6 +29,7 @@ intervals = st.sampled_from([None, *obis._MEASURING_PERIODS])
     ],
 )
 def test_the_forms_of_a_code(text: str, code: Obis) -> None:
+    """IEC 62056-6-1 value group A, value group B and value group F may be left out."""
     assert parse(text) == code
 
 
@@ -91,6 +92,7 @@ def test_both_forms_lead_back_to_the_code(code: Obis) -> None:
     ],
 )
 def test_the_common_registers(code: str, interval_s: int | None, expected: str) -> None:
+    """Quantity, processing, tariff: IEC 62056-6-1 value group C, value group D, value group E."""
     assert obis.reading_type(parse(code), interval_s) == expected
     assert of_reading_type(expected) == parse(code)
 

@@ -197,6 +197,7 @@ def test_a_stream_is_read_by_its_plan(take: Take, monkeypatch: pytest.MonkeyPatc
 @example("0e999")
 @example("-0.0e-5")
 def test_exact_is_what_decimal_says(literal: str) -> None:
+    """Any number of RFC 8259 §6."""
     try:
         found = exact(literal)
     except Rejected:
@@ -282,6 +283,7 @@ def test_a_windows_record_is_canonical() -> None:
     ],
 )
 def test_rates(gap_us: int, rate: int) -> None:
+    """IEEE C37.118.1 §5.4.1: its rates, and others that PMUs have."""
     times = [gap_us * n for n in range(30) if n not in {4, 9, 10}]
     assert rate_of(times) == rate
     assert rate_of(times[:1]) == 0

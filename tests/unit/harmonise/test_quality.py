@@ -1,3 +1,5 @@
+"""IEC 61968-9 annex D, ReadingQualityType: codes, and the rank that follows from them."""
+
 import json
 
 import pytest
@@ -12,7 +14,7 @@ from bal.model import Rank
 @pytest.mark.parametrize(
     ("codes", "rank"),
     [
-        ((), Rank.MEASURED),
+        ((), Rank.MEASURED),  # IEC 61968-11 ReadingQuality: good unless a quality says otherwise
         (("1.0.0",), Rank.MEASURED),
         (("3.0.1", "1.4.6"), Rank.MEASURED),
         (("3.11.0",), Rank.MEASURED),

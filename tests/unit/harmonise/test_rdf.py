@@ -88,6 +88,7 @@ def graph(data: bytes, base: str = BASE) -> Graph:
 
 
 def test_a_reading_over_an_interval(take: Take) -> None:
+    """SAREF saref:Observation, saref:UnitOfMeasure, saref:PropertyValue; in a unit of QUDT."""
     draft = take(CIM).records[0]
     device = URIRef(f"https://gridseal.invalid/id/{draft.subject.pseudonym}")
     here, prop = URIRef(BASE), URIRef(f"{device}#{draft.register}")
@@ -103,7 +104,7 @@ def test_a_reading_over_an_interval(take: Take) -> None:
         (device, RDF.type, SARGON.Power_meter),
         (here, SAREF.observes, prop),
         (prop, RDF.type, SAREF.Property),
-        (prop, RDF.type, S4GRID.EnergyAndPowerProperty),
+        (prop, RDF.type, S4GRID.EnergyAndPowerProperty),  # SAREF4GRID s4grid:EnergyAndPowerProperty
         (prop, skos.broader, S4GRID.ActiveEnergy),
         (prop, skos.notation, Literal(KWH)),
         (here, SAREF.hasResult, node("value")),
@@ -114,7 +115,7 @@ def test_a_reading_over_an_interval(take: Take) -> None:
         (here, SAREF.hasPhenomenonTime, node("interval")),
         (node("interval"), RDF.type, TIME.ProperInterval),
         (node("interval"), TIME.hasBeginning, node("begin")),
-        (node("begin"), RDF.type, TIME.Instant),
+        (node("begin"), RDF.type, TIME.Instant),  # OWL-Time time:Instant, time:inXSDDateTimeStamp
         (node("begin"), TIME.inXSDDateTimeStamp, stamp("2026-01-15T10:00:00Z")),
         (node("interval"), TIME.hasEnd, node("end")),
         (node("end"), RDF.type, TIME.Instant),
@@ -139,6 +140,7 @@ def test_every_kind_has_its_shape(take: Take) -> None:
     assert (here, SAREF.hasTimestamp, moment) in found[1]
     assert (here, RDF.type, SAREF.ProcedureExecution) in found[2]
     device = drafts[2].subject.pseudonym
+    # RFC 3986 §3.5: what a fragment may not hold is escaped
     quoted = URIRef(f"https://gridseal.invalid/id/{device}#own%3A%20a%2Fb%23c")
     assert (here, SAREF.observes, quoted) in found[2]
     for one in found[2:]:
@@ -195,12 +197,16 @@ def test_a_window_of_phasors(subject: Callable[[str], Subject]) -> None:
         URIRef(BASE),
         URIRef(f"https://gridseal.invalid/id/{subject('device').pseudonym}"),
     )
+    # SAREF saref:ProcedureExecution; its channels SARGON sgnc:Channel and SAREF saref:Property
     assert {(here, RDF.type, SAREF.ProcedureExecution), (here, SAREF.madeBy, device)} <= set(found)
     assert {(device, RDF.type, SAREF.Meter), (device, RDF.type, SARGON.PMU)} <= set(found)
     objects = Namespace("https://sargon-n5geh.netlify.app/ontology/1.0/object_properties/")
     channels = set(found.objects(device, objects.has_channel))
     assert channels == set(found.objects(here, SAREF.observes))
     assert len(channels) == len(MEASURANDS | FURTHER)
+    # SARGON sgnc:Maqnitute, sgnc:Angle, sgnc:Frequency, sgnc:Rocf
+    typed = {kind for channel in channels for kind in found.objects(channel, RDF.type)}
+    assert {SARGON[name] for name in ("Maqnitute", "Angle", "Frequency", "Rocf")} <= typed
     for channel in channels:
         assert (channel, RDF.type, SARGON.Channel) in found
         assert (channel, RDF.type, SAREF.Property) in found

@@ -1,3 +1,5 @@
+"""IEC 61968-9 annex C, ReadingType: what codes mean, and that the tables are the published."""
+
 import json
 import re
 from pathlib import Path

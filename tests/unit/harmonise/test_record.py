@@ -147,5 +147,6 @@ def test_events_are_in_canonical_form(
     ],
 )
 def test_what_no_record_could_hold(texts: dict[str, list[str]], code: str) -> None:
+    """RFC 8259 §8.2: what is no Unicode has no predictable form."""
     with pytest.raises(Rejected, match=code):
         record.check_verbatim(texts)

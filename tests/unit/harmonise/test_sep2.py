@@ -56,6 +56,7 @@ def sep2(text: str, namespace: str = NAMESPACE) -> bytes:
 
 
 def test_what_the_simulator_sends(take: Take, owners: tuple[Subject, Subject]) -> None:
+    """IEEE 2030.5 MirrorMeterReading."""
     begin = datetime.fromtimestamp(START, UTC)
     found = take(mirror_meter_reading(Mirrored("pv-1", begin, 900, [1234])), "sep2")
     assert told(found) == ([], [])
@@ -279,12 +280,14 @@ def test_a_bad_reading_costs_no_other(take: Take, bad: str, code: str) -> None:
 
 
 def test_the_bounds_of_int48_are_taken(take: Take) -> None:
+    """IEEE 2030.5 ReadingBase: value is an Int48."""
     several = [reading(period(), value=value) for value in (1 << 47, -(1 << 47), "+0", "-0", "007")]
     values = [data["value"] for data in records(take(sep2(readings(*several)), "sep2"))]
     assert values == ["140737488355328", "-140737488355328", "0", "0", "7"]
 
 
 def test_a_period_of_the_set_that_is_bad_costs_its_readings_only(take: Take) -> None:
+    """IEEE 2030.5 DateTimeInterval; its start is an IEEE 2030.5 TimeType."""
     bad = xml("MirrorReadingSet", period(start="x"), reading(), reading(period()))
     none = xml("MirrorReadingSet", reading())
     good = xml("MirrorReadingSet", period(), reading())
@@ -297,6 +300,7 @@ def test_a_period_of_the_set_that_is_bad_costs_its_readings_only(take: Take) -> 
 
 
 def test_the_2013_namespace_is_told(take: Take) -> None:
+    """IEEE 2030.5 sep.xsd, in either of its two namespaces."""
     found = take(sep2(readings(reading()), NAMESPACE_2013), "sep2")
     assert told(found) == ([], ["namespace-2013"])
     now = take(sep2(readings(reading())), "sep2")
@@ -381,6 +385,7 @@ def test_bytes_that_are_refused(take: Take, raw: bytes, code: str) -> None:
 
 
 def test_an_lfdi_names_the_device(take: Take, subject: Callable[[str], Subject]) -> None:
+    """IEEE 2030.5 MirrorUsagePoint: IEEE 2030.5 deviceLFDI says whose it is."""
     for lfdi in (LFDI, LFDI.lower(), f"\n  {LFDI} "):
         found = take(sep2(usage_point(readings(reading()), lfdi=lfdi)), "sep2")
         assert told(found) == ([], [])
@@ -425,6 +430,7 @@ def test_a_device_without_readings_is_told_once(take: Take) -> None:
 
 
 def test_a_malformed_mrid_is_told_and_costs_nothing(take: Take) -> None:
+    """IEEE 2030.5 mRIDType."""
     for mrid in ("", "0", "xx", "00" * 17):
         found = take(sep2(mirror(reading(period()), kind(), mRID=mrid)), "sep2")
         assert told(found) == ([], ["mrid-malformed"])

@@ -46,6 +46,7 @@ def status(*inside: str, **members: Any) -> bytes:
 
 
 def test_state_of_charge_is_in_hundredths_of_a_percent(take: Take) -> None:
+    """IEEE 2030.5 DERStatus."""
     found = take(status(state("stateOfChargeStatus", 7050), readingTime=START), "sep2")
     assert told(found) == ([], [])
     [data] = records(found)
@@ -133,6 +134,7 @@ def test_what_is_available_is_no_power_that_was_measured(take: Take) -> None:
 
 
 def test_ratings_hold_at_the_receipt_of_their_message(take: Take) -> None:
+    """IEEE 2030.5 DERCapability."""
     factor = xml("rtgMinPFOverExcited", displacement=750, multiplier=-3)
     raw = resource("DERCapability", factor, **CAPABILITY)
     found = take(raw, "sep2", NOW_US)
@@ -174,6 +176,7 @@ def test_the_edition_of_2013_has_other_names_for_the_same(take: Take) -> None:
 
 
 def test_settings(take: Take) -> None:
+    """IEEE 2030.5 DERSettings."""
     found = take(
         resource("DERSettings", xml("setMinPFUnderExcited", displacement=9, multiplier=-1),
                  modesEnabled="04", setGradW=27, setMaxW=(18, 2), setESHighFreq=5010,

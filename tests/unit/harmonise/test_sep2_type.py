@@ -1,4 +1,7 @@
-"""IEEE 2030.5's ReadingType and qualityFlags, as the codes of IEC 61968-9."""
+"""IEEE 2030.5 ReadingType as the code of IEC 61968-9 annex C.
+
+IEEE 2030.5 ReadingBase.qualityFlags as those of IEC 61968-9 annex D.
+"""
 
 from typing import Any
 
@@ -107,6 +110,7 @@ def test_what_has_no_meaning_here(members: dict[str, int]) -> None:
 @pytest.mark.parametrize("name", [*MEMBERS, "touTier"])
 @pytest.mark.parametrize("text", ["", "x", "1.0", "0x1", "99999999999", "-10", "1 2"])
 def test_an_element_that_is_no_number_of_its_type(name: str, text: str) -> None:
+    """XML Schema 1.1 part 2 §3.4.13."""
     members: dict[str, list[str]] = {"uom": ["72"]}
     tou: list[str] = []
     if name == "touTier":
@@ -146,6 +150,7 @@ def test_no_element_is_lost_in_the_code(one: SentType) -> None:
 
 @given(powers, octets, st.sampled_from([38, 61, 63, 71, 72, 73, 29, 5, 33, 65]))
 def test_the_power_of_ten_is_not_in_the_register(power: int, phase: int, uom: int) -> None:
+    """IEEE 2030.5 PowerOfTenMultiplierType."""
     one = sent(uom=uom, kind=0, phase=phase, powerOfTenMultiplier=power, intervalLength=900)
     plain = mapped(one._replace(multiplier=0), 0)
     found = mapped(one, 0)

@@ -48,6 +48,7 @@ def states(found: Harmonised) -> dict[str, tuple[list[str], list[str] | None]]:
 
 
 def test_an_inverter(take: Take, subject: Callable[[str], Subject]) -> None:
+    """SunSpec Information Model Reference models 1, 101-103."""
     model = {
         "ID": 103, "L": 50, "A": 411, "AphA": 137, "A_SF": -1, "PPVphAB": 4001, "PhVphA": 2301,
         "V_SF": -1, "W": -98, "W_SF": 2, "Hz": 50010, "Hz_SF": -3, "VA": 10000, "VA_SF": 0,
@@ -79,6 +80,7 @@ def test_an_inverter(take: Take, subject: Callable[[str], Subject]) -> None:
 
 
 def test_a_float_inverter_needs_no_scale_factor(take: Take) -> None:
+    """SunSpec Information Model Reference models 111-113."""
     raw = sunspec(device({"ID": 113, "W": 9800.5, "Hz": 5.001e1, "PF": 98.5, "VA": "NaN"}))
     raw = raw.replace(b'"NaN"', b"NaN")
     found = take(raw, "sunspec")
@@ -89,7 +91,10 @@ def test_a_float_inverter_needs_no_scale_factor(take: Take) -> None:
 
 
 def test_the_1547_model_as_sunspec_s_own_tool_writes_it(take: Take) -> None:
-    """Part of the device that pysunspec2 (Apache-2.0) has among its test data, with a time."""
+    """SunSpec Information Model Reference models 701, 702.
+
+    Part of the device that pysunspec2 (Apache-2.0) has among its test data, with a time.
+    """
     model = {
         "ID": 701, "L": None, "ACType": 2, "St": 1, "Alrm": 0, "W": 9800, "VA": 10000, "Var": 200,
         "PF": 985, "A": 411, "LLV": 2400, "LNV": 2400, "Hz": 60010, "TotWhInj": 150, "TotWhAbs": 0,
@@ -137,6 +142,7 @@ def test_a_meter_has_the_registers_of_a_head_end(take: Take) -> None:
 
 @pytest.mark.parametrize("number", [201, 202, 203, 204, 211, 214])
 def test_every_code_of_a_meter_means_its_quantity(number: int) -> None:
+    """SunSpec Information Model Reference models 201-204, 211-214."""
     for point in MODELS[number].points.values():
         if point.quantity is not None:
             decoded = reading_type.decode(point.register)
@@ -145,6 +151,7 @@ def test_every_code_of_a_meter_means_its_quantity(number: int) -> None:
 
 
 def test_modules_of_an_mppt_inverter(take: Take) -> None:
+    """SunSpec Information Model Reference model 160."""
     modules = [
         {"ID": 1, "IDStr": "east", "DCA": 51, "DCV": 6001, "DCW": 30, "DCWH": 99, "Tmp": 41,
          "DCSt": 4, "DCEvt": 0},
@@ -168,6 +175,7 @@ def test_modules_of_an_mppt_inverter(take: Take) -> None:
 
 
 def test_a_battery(take: Take) -> None:
+    """SunSpec Information Model Reference model 802."""
     model = {"ID": 802, "WHRtg": 100, "WHRtg_SF": 2, "SoC": 555, "SoH": 990, "SoC_SF": -1,
              "SoH_SF": -1, "NCyc": 12, "ChaSt": 3, "State": 99, "Typ": 4, "A": -120, "A_SF": -1,
              "W": -600, "W_SF": 1, "Evt1": (1 << 1) | (1 << 27), "Hb": 7}  # fmt: skip
@@ -186,6 +194,7 @@ def test_a_battery(take: Take) -> None:
 
 
 def test_ratings_have_the_registers_of_ieee_2030_5(take: Take) -> None:
+    """SunSpec Information Model Reference model 120."""
     model = {"ID": 120, "DERTyp": 4, "WRtg": 50, "WRtg_SF": 2, "VArRtgQ1": -30, "VArRtg_SF": 1,
              "PFRtgQ1": 85, "PFRtg_SF": -2, "AhrRtg": 200, "AhrRtg_SF": 0}  # fmt: skip
     found = take(sunspec(device(model)), "sunspec")
@@ -440,6 +449,7 @@ LIMITS = {"int16": (-32767, 32767), "uint16": (0, 65534), "acc32": (1, (1 << 32)
 def test_a_register_times_its_scale_factor_is_exact(
     take: Take, of: tuple[int, str, Point], data: st.DataObject, factor: int
 ) -> None:
+    """SunSpec Information Model Reference models 122, 124, 713, 714 and each other."""
     number, name, point = of
     value = data.draw(st.integers(*LIMITS[point.type]))
     model = {"ID": number, name: value, point.scale: factor}
@@ -450,6 +460,7 @@ def test_a_register_times_its_scale_factor_is_exact(
 
 @given(st.sampled_from(sorted(LIMITS)), st.integers(-(1 << 65), 1 << 65))
 def test_a_register_holds_what_its_type_holds(kind: str, value: int) -> None:
+    """SunSpec Device Information Model Specification: point types."""
     lowest, highest = LIMITS[kind]
     absent = {"int16": {-32768, 32768}, "acc32": {0}}.get(kind, {highest + 1})
     if lowest <= value <= highest:

@@ -67,6 +67,7 @@ def one_list(take: Take, *readings: str, **members: Any) -> Harmonised:
 def test_trudis_own_sample_of_taf_7(
     take: Take, shared_data: Path, subject: Callable[[str], Subject]
 ) -> None:
+    """VDE AR 2418-6 MeterReading, IntervalReading, ReadingType."""
     raw = (shared_data / "smgw" / "trudi_IF_Adapter_TRuDI_DatenTAF7.xml").read_bytes()
     # Its comments say what it means: "Messwert 11:30:00: 63910,8 Wh", "1-0:1.8.0*255 wird
     # aufgezeichnet", "Im TAF-7 handelt es sich im eine Originäre Messwerteliste"
@@ -127,6 +128,7 @@ def test_whose_it_is(
     take: Take, subject: Callable[[str], Subject], meter: str | None, usage_point: str | None,
     identity: str,
 ) -> None:  # fmt: skip
+    """VDE AR 2418-6 UsagePoint."""
     raw = readout(point(list_of(reading(), meter=meter), usage_point=usage_point))
     assert take(raw, "vde2418").records[0].subject == subject(identity)
 
@@ -226,6 +228,7 @@ def test_a_list_has_one_reading_type(take: Take, kinds: int, code: str) -> None:
 
 
 def test_a_quarter_hours_energy_is_over_its_interval(take: Take) -> None:
+    """VDE AR 2418-6 DateTimeInterval."""
     [one] = records(one_list(take, reading(duration=900), obis="0100011d00ff"))
     assert (one["begin"], one["end"]) == ("2026-01-15T10:00:00Z", "2026-01-15T10:15:00Z")
     found = one_list(take, reading(), obis="0100011d00ff")

@@ -24,6 +24,7 @@ BITS = GATEWAY | METER
     ],
 )  # fmt: skip
 def test_the_words_of_trudis_own_tests(text: str, ptb: int) -> None:
+    """VDE AR 2418-6 statusFNN."""
     word = status.word(text)
     assert word is not None
     assert (word.status, word.unknown) == (ptb, False)
@@ -46,6 +47,7 @@ def test_the_bits_are_those_of_the_page() -> None:
 
 
 def test_statuses_are_those_of_the_page() -> None:
+    """VDE AR 2418-6 statusPTB."""
     page = SPEC.read_text(encoding="utf-8")
     found = re.findall(r"^\| ([0-4]) \| .*? \| (`.*`) \| (.*?) \|$", page, re.MULTILINE)
     assert {int(ptb): tuple(codes.strip("`").split("` `")) for ptb, codes, _ in found} == CODES

@@ -38,6 +38,7 @@ from bal.provide.accept import BY_NAME, BY_RANGE, CIM, JSON, JSON_LD, TURTLE, XM
     ],
 )
 def test_the_form_that_is_asked_for(accept: str, form: str | None) -> None:
+    """RFC 9110 §12.5.1, and its weights (RFC 9110 §12.4.2)."""
     assert choose(accept) == form
 
 

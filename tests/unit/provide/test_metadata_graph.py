@@ -83,6 +83,7 @@ def test_all_forms_are_one_graph_that_fits_the_shapes(found: list[DeviceInfo]) -
 
 
 def test_a_battery_is_a_device_of_saref_saref4ener_and_sargon() -> None:
+    """SAREF4ENER s4ener:Device."""
     mine, battery = graph(ALL_KINDS), device("battery 1", "lv3.1", "battery")
     at = URIRef(BASE_IRI + battery.device)
     types = {context_term(str(one)) for one in mine.objects(at, rdflib.RDF.type)}

@@ -65,6 +65,7 @@ DEVICES = [
     "page", [EVERY_KIND, WINDOWS, DEVICES], ids=["every kind", "phasors", "devices"]
 )
 def test_of_every_kind(page: list[Viewed]) -> None:
+    """RDF 1.1 N-Quads, as another library reads them."""
     assert of_n_quads(WRITER.page(page)) == of_json_ld(page)
     assert {json.loads(one.record)["kind"] for one in page}
 

@@ -16,6 +16,7 @@ plain = st.text(
 
 @given(st.dictionaries(plain, plain, max_size=8))
 def test_what_a_browser_writes_is_read_back(given: dict[str, str]) -> None:
+    """WHATWG URL §5.1: application/x-www-form-urlencoded."""
     assert parameters(urlencode(given).encode("ascii")) == given
 
 
@@ -38,12 +39,13 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
         (b"a=%00", "control-character"),
         (b"a%00=1", "control-character"),
         (b"a=%E2%80%AE", "control-character"),  # right-to-left override
+        # RFC 3629 §3: neither surrogates nor the octets of longer forms
         (b"a=%ED%A0%80", "not-utf8"),  # a lone surrogate
         (b"a=%FF", "not-utf8"),
         (b"a=%C0%80", "not-utf8"),  # an overlong NUL
-        (b"a=%", "query-malformed"),
+        (b"a=%", "query-malformed"),  # RFC 3986 §2.1: % and two hex digits
         (b"a=%G0", "query-malformed"),
-        (b"a=\xc3\xa4", "query-malformed"),
+        (b"a=\xc3\xa4", "query-malformed"),  # RFC 3986 §2: ASCII alone
         (b"&".join(b"a%d=" % i for i in range(33)), "query-malformed"),
     ],
 )
@@ -91,12 +93,12 @@ def test_an_instant_is_the_same_in_every_offset(naive: datetime, minutes: int) -
     "text",
     [
         "2026-01-15T10:00:00",  # no offset
-        "2026-01-15 10:00:00Z",
+        "2026-01-15 10:00:00Z",  # RFC 3339 §5.6 lets others write a space, t and z
         "2026-01-15t10:00:00Z",
         "2026-01-15T10:00:00z",
         "2026-01-15T10:00Z",
         "2026-01-15",
-        "2026-02-30T10:00:00Z",
+        "2026-02-30T10:00:00Z",  # RFC 3339 §5.7: the days of a month, 23:59
         "2026-01-15T24:00:00Z",
         "2026-01-15T23:59:60Z",
         "2026-01-15T10:00:00.1234567Z",

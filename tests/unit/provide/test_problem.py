@@ -11,6 +11,7 @@ LIMITS = Path(__file__).resolve().parents[3] / "docs" / "spec" / "limits-and-cod
 
 
 def test_a_problem_document_has_the_members_of_rfc_9457() -> None:
+    """RFC 9457 §3.1.3: the title is one for the type."""
     problem = Problem(400, "time-malformed", "Wrong.", "from", "RFC 3339 §5.6", {"line": "3"})
     assert json.loads(problem.as_json()) == {
         "type": "urn:gridseal:problem:time-malformed",

@@ -53,6 +53,7 @@ def lexical(page: list[Viewed]) -> tuple[Graph, Graph]:
 @settings(max_examples=150, deadline=None)
 @given(pages)
 def test_turtle_leads_back_to_the_same_bytes(page: list[Viewed]) -> None:
+    """RDF 1.1 Turtle §2.5.1, §6.4: whatever the texts are."""
     assert records_of_turtle(turtle(page, CONTEXT), CONTEXT) == by_commitment(page)
 
 
@@ -172,6 +173,7 @@ def test_json_ld_that_is_altered(change: dict[str, Any]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.data())
 def test_any_bytes_are_refused_or_hold_no_record(raw: bytes, data: st.DataObject) -> None:
+    """RDF 1.1 Turtle §6.5: what its grammar does not have is refused."""
     good = turtle(EVERY_KIND[:1], CONTEXT)
     at = data.draw(st.integers(0, len(good)))
     for text in (raw, good[:at] + raw + good[at:]):
@@ -226,7 +228,7 @@ def test_a_patch_takes_any_object_to_any_other(part: Any, whole: Any) -> None:
 
 
 def test_merge_as_rfc_7396_has_it() -> None:
-    """Appendix A, the rows between objects."""
+    """RFC 7396 §2; the rows of its appendix A that are between objects."""
     for before, changes, after in (
         ({"a": "b"}, {"a": "c"}, {"a": "c"}),
         ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),

@@ -73,6 +73,7 @@ def test_rdf_xml_that_another_tool_made_leads_back(page: list[Viewed]) -> None:
 
 
 def test_rdf_xml_of_every_kind_leads_back() -> None:
+    """RDF 1.1 XML Syntax §7."""
     graph = Graph().parse(data=turtle(EVERY_KIND, CONTEXT), format="turtle")
     written = graph.serialize(format="xml").encode()
     assert records_of_rdf_xml(written, CONTEXT) == by_commitment(EVERY_KIND)
