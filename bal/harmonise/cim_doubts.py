@@ -6,6 +6,7 @@ from bal.errors import Rejected
 from bal.harmonise import obis
 from bal.harmonise.instant import Instant
 from bal.harmonise.quality import Quality
+from bal.harmonise.reading_type_why import why_unmapped
 
 CLAUSE = "IEC 61968-9 MeterReadings"
 CLAUSE_READING_TYPE = "IEC 61968-9 annex C ReadingType"
@@ -43,12 +44,13 @@ MISSED = Doubt(
 
 
 def unmapped(notation: str) -> Doubt:
-    """A reading type without a meaning; where it is an OBIS code, the ReadingType it should be."""
+    """A reading type without a meaning, and why; of an OBIS code, the ReadingType it should be."""
     text = "the reading type has no meaning here"
+    sent = notation.strip(" \t\r\n")
     try:
-        code = obis.reading_type(obis.parse(notation.strip(" \t\r\n")))
+        code = obis.reading_type(obis.parse(sent))
     except Rejected:
-        return Doubt("reading-type-unmapped", text)
+        return Doubt("reading-type-unmapped", f"{text}: {why_unmapped(sent)}")
     should = (
         "which has no ReadingType in the table" if code is None else f"its ReadingType is {code}"
     )
