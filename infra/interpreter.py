@@ -4,7 +4,7 @@ import gc
 import sys
 
 SWITCH_INTERVAL_S = 0.0005  # the chain in the process is pure Python and would hold the others up
-TLS_BUFFER_BYTES = 64 * 1024  # of each connection; four TLS records of 2^14
+TLS_BUFFER_BYTES = 64 * 1024  # of each connection; four TLS records
 
 
 def tune_interpreter() -> None:

@@ -34,7 +34,7 @@ SESSION_WITHOUT_END = 0xFFFFFFFF  # MQTT 5 §3.1.2.11.2
 PACKET_BYTES_MAX = 16 * 1024 * 1024  # of a message to us; the guard refuses far smaller ones
 NEVER_RECONNECT = {"reconnect_retries": -2}  # gmqtt: -1 is for ever, 0 is once
 REFUSED_FOR_GOOD = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})  # MQTT 5 §3.2.2.2
-NO_RETAINED_AT_SUBSCRIBE = 2  # MQTT 5's Retain Handling
+NO_RETAINED_AT_SUBSCRIBE = 2  # MQTT 5 §3.8.3.1, Retain Handling
 T = TypeVar("T")
 
 

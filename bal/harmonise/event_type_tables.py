@@ -1,8 +1,9 @@
 """What the codes of an EndDeviceEventType mean: the tables of IEC 61968-9 annex E, in a few words.
 
-The standard is not public. The numbers are those that makers of meters and of head-ends publish of
-their event codes, without their private ones; the words are our own. What becomes of a code that
-is not here: docs/spec/end-device-events.md.
+Of IEC 61968-9 EndDeviceEventType.type, EndDeviceEventType.domain, EndDeviceEventType.subDomain and
+EndDeviceEventType.eventOrAction. The standard is not public. The numbers are those that makers of
+meters and of head-ends publish of their event codes, without their private ones; the words are our
+own. What becomes of a code that is not here: docs/spec/end-device-events.md.
 """
 
 from bal.harmonise.reading_type_tables import table

@@ -1,5 +1,10 @@
 """What the codes of a ReadingType mean: the tables of IEC 61968-9 annex C, in a few words each.
 
+Of IEC 61968-9 ReadingType.macroPeriod, ReadingType.aggregate, ReadingType.measuringPeriod,
+ReadingType.accumulation, ReadingType.flowDirection, ReadingType.commodity,
+ReadingType.measurementKind, ReadingType.phases, ReadingType.multiplier, ReadingType.unit and
+ReadingType.currency.
+
 The numbers are those of NAESB ESPI's schema (Apache-2.0), which takes them from annex C; where
 its public edition 2 has more of them these stand here too. The words are our own.
 """

@@ -45,7 +45,9 @@ _TABLES = {
     "unit": tables.UNITS,
     "currency": tables.CURRENCIES,
 }
-_NUMBERS = {  # fields that hold a number of their own
+# IEC 61968-9 ReadingType.interharmonic, ReadingType.argument, ReadingType.tou, ReadingType.cpp and
+# ReadingType.consumptionTier are numbers of their own.
+_NUMBERS = {
     "interharmonicNumerator": "harmonic, numerator",
     "interharmonicDenominator": "harmonic, denominator",
     "argumentNumerator": "argument, numerator",

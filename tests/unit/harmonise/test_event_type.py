@@ -37,6 +37,9 @@ def test_a_sentence(code: str, words: str) -> None:
 
 
 def test_the_fields_in_their_order() -> None:
+    """IEC 61968-9 EndDeviceEventType.type, EndDeviceEventType.domain, EndDeviceEventType.subDomain,
+    EndDeviceEventType.eventOrAction.
+    """
     assert [(one.name, one.code, one.meaning) for one in describe("3.26.131.223")] == [
         ("type", "3", "electricity meter"),
         ("domain", "26", "power"),

@@ -52,6 +52,13 @@ def test_the_fields_in_their_order() -> None:
             "0.26.0.0.1.1.12.0.0.0.0.0.0.0.0.224.3.72.0",
             "active energy in kWh, phases ABC, 19 fields instead of 18: the others are not decoded",
         ),
+        (  # IEC 61968-9 ReadingType.tou, ReadingType.cpp, ReadingType.consumptionTier
+            "0.0.2.4.1.1.12.0.0.0.0.1.2.3.0.3.72.0",
+            (
+                "energy in kWh, forward, electricity secondary metered, delta data, 15-minute "
+                "interval, time-of-use tariff 1, critical peak period 2, consumption tier 3"
+            ),
+        ),
         (
             "8.8.53.6.19.1.8.0.0.0.0.2.0.0.0.3.38.0",
             (
@@ -59,7 +66,7 @@ def test_the_fields_in_their_order() -> None:
                 "15-minute fixed block, maximum, billing period, time-of-use tariff 2"
             ),
         ),
-        (
+        (  # IEC 61968-9 ReadingType.interharmonic
             "0.0.0.12.0.1.4.5.1.0.0.0.0.0.128.-3.5.0",
             "current in mA, phase A, electricity secondary metered, instantaneous, harmonic 5/1",
         ),
@@ -70,6 +77,7 @@ def test_the_fields_in_their_order() -> None:
                 "critical peak period 1, consumption tier 3"
             ),
         ),
+        # IEC 61968-9 ReadingType.argument
         ("0.0.0.0.0.0.3.0.0.1.60.0.0.0.0.-2.80.978", "currency in 10^-2 money, argument 1/60, EUR"),
         (
             "0.0.2.4.6.1.12.0.0.0.0.0.0.0.0.3.999.0",
@@ -122,6 +130,11 @@ def test_any_text_has_a_sentence(text: str) -> None:
 
 
 def test_every_published_code_has_words(shared_data: Path) -> None:
+    """IEC 61968-9 ReadingType.macroPeriod, ReadingType.aggregate, ReadingType.measuringPeriod,
+    ReadingType.accumulation, ReadingType.flowDirection, ReadingType.commodity,
+    ReadingType.measurementKind, ReadingType.phases, ReadingType.multiplier, ReadingType.unit,
+    ReadingType.currency.
+    """
     path = shared_data / "cim" / "readingtype_codes.json"
     published = json.loads(path.read_text())
     assert tuple(published["field_order"]) == NAMES
