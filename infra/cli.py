@@ -166,6 +166,8 @@ ENROL_EXAMPLE = """example:
 
 
 def _add_device(commands: Any) -> None:
+    from infra import device_list_cli
+
     device = commands.add_parser("device", help="enrol, revoke and list senders and devices")
     verbs = device.add_subparsers(title="commands", metavar="COMMAND", required=True)
     enrol = verbs.add_parser(
@@ -202,10 +204,7 @@ def _add_device(commands: Any) -> None:
     restore.add_argument("name", metavar="PSEUDONYM")
     restore.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     restore.set_defaults(run=_restore)
-    listing = verbs.add_parser("list", help="every device and sender, with its identity")
-    listing.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    listing.set_defaults(run=_list)
+    device_list_cli.add_command(verbs)
 
 
 def _enrol(arguments: argparse.Namespace) -> int:
@@ -252,19 +251,6 @@ def _restore(arguments: argparse.Namespace) -> int:
 
     call(arguments.data, "restore", name=arguments.name)
     sys.stdout.write(f"the device {arguments.name} is active: senders may speak for it\n")
-    return 0
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from infra.control import call
-
-    for item in call(arguments.data, "devices"):
-        if arguments.json:
-            sys.stdout.write(json.dumps(item) + "\n")
-        else:
-            cells = (item["identity"] or "(erased)", item["device"], item["group"], item["zone"])
-            more = (item["kind"], item["sender"], item["state"])
-            sys.stdout.write("\t".join((*cells, *more)) + "\n")
     return 0
 
 

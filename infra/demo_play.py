@@ -166,7 +166,8 @@ def count(story: Story) -> None:
         story.say("Every good reading in the same messages was kept.")
     for code, number in story.tally.findings.most_common():
         story.line(f"doubted {number:,} times: {story.tally.doubts[code]} [{code}]")
-    listed = gridseal("device", "list", "--json", "--data", str(story.platform.data))[1]
+    why = ("--why", "the story names them")
+    listed = gridseal("device", "list", "--json", *why, "--data", str(story.platform.data))[1]
     for line in listed.splitlines():
         known = json.loads(line)
         name = str(known["identity"]).rsplit("/", 1)[-1]

@@ -22,6 +22,8 @@ from infra.certificates import Authority, check_name, fingerprint, issue_device
 from infra.commands import Command, Commands, Made, Seen
 from infra.enrolment_list import check_group, check_zone, read_list
 
+SENDER = "sender"  # kind of a sender that is no device
+
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
@@ -298,7 +300,7 @@ class Enrolment:
         return [client for client in clients if client.name == name and client.state == "active"]
 
     def devices(self) -> list[dict[str, str | None]]:
-        """Every device with its identity, for the operator's eyes; then senders that are none.
+        """Every device, its identity left out; then senders that are none, with theirs.
 
         Those, head-ends and clients that may send, are of the kind `sender`.
         """
@@ -306,14 +308,14 @@ class Enrolment:
         found = registry.devices(None)
         found += [
             DeviceInfo(
-                sender.subject, sender.group, "", sender.zone, "sender", sender.name, sender.state
+                sender.subject, sender.group, "", sender.zone, SENDER, sender.name, sender.state
             )
             for sender in sorted(registry.senders.values(), key=lambda s: s.name)
             if registry.device(sender.subject) is None
         ]
         return [
             {
-                "identity": self._vault.identity(info.device),
+                "identity": self._vault.identity(info.device) if info.kind == SENDER else None,
                 "device": info.device,
                 "group": info.group,
                 "zone": info.zone,

@@ -5,7 +5,7 @@ What goes on the bus names pseudonyms; identities and holders stay in the vault
 """
 
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from bal.registry import Registry
 from bal.times import rfc3339
 from infra.commands import Command, Commands, Made, Seen
 from infra.enrolment_list import identity_of
-from infra.gaps import Gaps
+from infra.gaps import NAMES_MAX, Gaps
 from infra.services import PlatformServices
 from infra.sqlite_vault import Epoch, SqliteVault
 
@@ -154,32 +154,36 @@ class Identities:
         if not known:
             text = "no device has this pseudonym, identity or holder"
             raise Rejected("name-unknown", text, field="who")
-        command: Command = {
-            "command": "lookup",
-            "by": _text("by", request["by"], TEXT_MAX),
-            "devices": [one.pseudonym for one in known],
-            "purpose": "export" if request.get("export") else "show",
-            "time": rfc3339(self._clock.now_us()),
-            "why": why,
-        }
-        key = ("lookup", request["who"])
-        asked = (request["by"], why, command["purpose"])
-        # Nothing shows whether one came; given again it is recorded twice, which does no harm.
-        await self._commands.once(key, asked, lambda: (command, None), lambda _: Seen.OVER)
+        by = _text("by", request["by"], TEXT_MAX)
+        purpose = "export" if request.get("export") else "show"
+        await self._look_up([str(one.pseudonym) for one in known], by, purpose, why)
         return [self._epoch_json(one) for one in known]
+
+    async def named(self, devices: Sequence[str], by: str, why: str) -> dict[str, Identity | None]:
+        """The identities of devices, of erased ones None; after the records of who asked."""
+        by, why = _text("by", by, TEXT_MAX), _text("why", why, TEXT_MAX)
+        for at in range(0, len(devices), NAMES_MAX):
+            await self._look_up(list(devices[at : at + NAMES_MAX]), by, "list", why)
+        names = (Pseudonym(name) for name in devices)
+        return await to_thread(lambda: {name: self._vault.identity(name) for name in names})
 
     async def _recorded(self, devices: list[str], why: str) -> None:
         """A look-up of names for asking their sources again."""
+        await self._look_up(devices, "rerequest", "rerequest", why)
+
+    async def _look_up(self, devices: list[str], by: str, purpose: str, why: str) -> None:
         command: Command = {
             "command": "lookup",
-            "by": "rerequest",
+            "by": by,
             "devices": devices,
-            "purpose": "rerequest",
+            "purpose": purpose,
             "time": rfc3339(self._clock.now_us()),
             "why": why,
         }
         key = ("lookup", devices[0])
-        await self._commands.once(key, devices, lambda: (command, None), lambda _: Seen.OVER)
+        # Nothing shows whether one came; given again it is recorded twice, which does no harm.
+        asked = (by, why, purpose, devices)
+        await self._commands.once(key, asked, lambda: (command, None), lambda _: Seen.OVER)
 
     def _by_name(self, asked: str) -> list[Epoch]:
         try:

@@ -185,8 +185,14 @@ class Operator:
     async def _restore(self, request: dict[str, Any]) -> None:
         await self._enrolment.restore(request["name"])
 
-    async def _devices(self, _: dict[str, Any]) -> list[dict[str, str | None]]:
-        return await asyncio.to_thread(self._enrolment.devices)
+    async def _devices(self, request: dict[str, Any]) -> list[dict[str, str | None]]:
+        """All of them; with identities, behind records of the log, where a reason is given."""
+        found = await asyncio.to_thread(self._enrolment.devices)
+        if not str(request.get("why", "")).strip():
+            return found
+        named = [str(one["device"]) for one in found if one["identity"] is None]
+        names = await self._identities.named(named, request["by"], request["why"])
+        return [{**one, "identity": one["identity"] or names[str(one["device"])]} for one in found]
 
     async def _add_client(self, request: dict[str, Any]) -> dict[str, object]:
         client_id, secret = await self._enrolment.add_client(

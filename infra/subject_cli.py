@@ -155,7 +155,7 @@ def _add_looks(verbs: Any) -> None:
         )
         command.add_argument("who", metavar="WHO", help="pseudonym, identity or holder")
         command.add_argument("--why", required=True, metavar="TEXT", help="the reason, recorded")
-        command.add_argument("--by", default=_user(), metavar="NAME", help="who asks: %(default)s")
+        command.add_argument("--by", default=user(), metavar="NAME", help="who asks: %(default)s")
         if name == "export":
             command.add_argument(
                 "--to", type=Path, required=True, metavar="FILE.zip", help="a new file, made 0600"
@@ -237,7 +237,7 @@ def _write(
     return records, days
 
 
-def _user() -> str:
+def user() -> str:
     """Who runs this; a container's user may have no name."""
     try:
         return getpass.getuser()

@@ -260,7 +260,8 @@ def reads(platform: Running, pids: dict[str, int], found: Figures) -> None:
     both = platform.process.pid, pids["cassandra"]
     caller = platform.client("reader", "readings.read devices.read", "--all-devices")
     reader = Reader(platform, caller.token())
-    listed = platform.cli("device", "list", "--data", platform.data, "--json").splitlines()
+    words = ("--why", "bench", "--json", "--data", platform.data)
+    listed = platform.cli("device", "list", *words).splitlines()
     device = next(json.loads(line)["device"] for line in listed if YEAR_METER in line)
     time.sleep(REST_S)
     times, before = list[float](), [0.0, 0.0]

@@ -130,6 +130,17 @@ def test_a_message_over_the_border_ties_nobody_and_one_behind_it_is_nobodys(
     assert len(found) == 1
 
 
+def test_nobody_is_named_in_a_list_without_a_reason(platform: Running, caller: Caller) -> None:
+    names = [one["device"] for one in shown(platform, METER)]
+    words = ("device", "list", "--json", "--data", platform.data)
+    listed = [json.loads(line) for line in platform.cli(*words).splitlines()]
+    assert {one["identity"] for one in listed if one["device"] in names} == {None}
+    assert METER not in platform.cli("device", "list", "--data", platform.data)
+    told = platform.cli(*words, "--why", "an inventory", "--by", "clerk").splitlines()
+    found = {one["device"]: one["identity"] for one in map(json.loads, told)}
+    assert {found[name] for name in names} == {f"name://{METER}"}
+
+
 def test_what_can_not_be_is_refused_and_changes_nothing(platform: Running, caller: Caller) -> None:
     data = ("--data", platform.data)
     before = shown(platform, "K-2")

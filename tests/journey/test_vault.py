@@ -20,14 +20,16 @@ def test_a_vault_that_is_lost_comes_back_and_all_can_be_opened(
     assert "subjects" in said
     assert file.stat().st_mode & 0o777 == 0o600
     assert b"0001" not in file.read_bytes()
-    before = running.cli("device", "list", "--json", "--data", running.data)
+    names = ("device", "list", "--why", "a test", "--json", "--data", running.data)
+    before = running.cli(*names)
+    assert "0001" in before
     assert "exists already" in running.refused("vault", "backup", "--to", file, *words)
     assert running.stop() == 0
     assert "move it away" in running.refused("vault", "restore", file, *words)
     shutil.rmtree(running.data / "vault")
     assert "is back" in running.cli("vault", "restore", file, *words)
     running.start()
-    assert running.cli("device", "list", "--json", "--data", running.data) == before
+    assert running.cli(*names) == before
     caller.forget()
     assert len(caller.readings()) == 1
     running.stop()
