@@ -1,8 +1,9 @@
 """A concentrator's side of IEEE C37.118.2: asks a PMU for its stream, and passes it on as messages.
 
 By TCP, or by UDP with commands over UDP, too; a UDP source without a host only listens, for PMUs
-that send by themselves. What a message is: docs/spec/c37118.md. Frames go on as received; those
-that are damaged are counted, and a lost connection is made again.
+that send by themselves. What a message is: docs/spec/c37118.md. Frames go on as received, and so
+does what is none: the platform tells its sender and its operator of it. A lost connection is made
+again.
 """
 
 import asyncio
@@ -89,6 +90,19 @@ class Messages:
         self._soc = data.soc
         return data, done
 
+    def add_damage(self, lost: bytes) -> list[bytes]:
+        """What is no frame of this configuration, to where it came; messages as of `add`.
+
+        Before a configuration there is no message that it could be of.
+        """
+        if self.layout is None or not lost:
+            return []
+        is_full = len(self._head) + self._size + len(lost) > self._bytes_max
+        done = list(self.flush()) if self._frames and is_full else []
+        self._frames.append(lost)
+        self._size += len(lost)
+        return done
+
     def flush(self) -> Iterator[bytes]:
         """What is waiting, as a message."""
         if self._frames:
@@ -109,10 +123,10 @@ class Messages:
 class Counts:
     """What came and went since the start."""
 
-    frames: int = 0  # data frames passed on
+    frames: int = 0  # whole data frames passed on
     messages: int = 0
     sessions: int = 0
-    damage: Counter[str] = field(default_factory=Counter)  # by code: not passed on
+    damage: Counter[str] = field(default_factory=Counter)  # by code: what was none
     stations: tuple[str, ...] = ()
 
 
@@ -228,6 +242,9 @@ class Concentrator:
         for piece in receiving.result():
             if piece.frame:
                 await self._frame(line, piece.frame)
+            else:
+                self._tell(f"bytes that are no frame: {piece.code}")
+                await self._damage(piece.lost)
 
     async def _frame(self, line: Line, frame: bytes) -> None:
         """One whole frame, which may yet be of no use."""
@@ -243,6 +260,7 @@ class Concentrator:
             self.counts.damage[error.code] += 1
             self._tell(error.text)
             if error.code == "data-size-wrong":
+                await self._damage(frame)
                 self._ask_again(line)
 
     async def _config(self, found: Head, frame: bytes) -> None:
@@ -255,6 +273,11 @@ class Concentrator:
         if stations != self.counts.stations or self._told:
             self.counts.stations, self._told = stations, ""
             log.info("stream %s: %s", self._idcode, ", ".join(stations))
+
+    async def _damage(self, lost: bytes) -> None:
+        if not self._messages.waiting:
+            self._since_s = asyncio.get_running_loop().time()
+        await self._out(iter(self._messages.add_damage(lost)))
 
     async def _data(self, line: Line, frame: bytes) -> None:
         if not self._messages.waiting:

@@ -12,6 +12,7 @@ from bal.c37118.frame import SIZE_MIN, is_whole
 
 _CREDIT_MAX = 1 << 23  # bytes whose sums may be taken in vain; a wrong FRAMESIZE costs up to 65,535
 _CREDIT_PER_BYTE = 16
+LOST_KEPT_MAX = 4096  # bytes of one stretch that is no frame
 _PEEK_MIN = 256  # bytes waiting for a frame's end, before it is asked whether there is one
 
 
@@ -26,6 +27,7 @@ class Piece(NamedTuple):
     end: int
     frame: bytes  # empty where `code` says why it is none
     code: str  # sync-lost, frame-size-wrong, checksum-wrong or frame-incomplete; "" of a frame
+    lost: bytes = b""  # the first bytes of what is no frame
 
 
 class Splitter:
@@ -39,6 +41,7 @@ class Splitter:
         self._begin = 0  # of the buffer, in the stream
         self._lost_at = -1  # where damage began, in the stream
         self._lost_code = ""
+        self._lost = bytearray()
         self._credit = _CREDIT_MAX
         self._peek_at = _PEEK_MIN  # buffered bytes at which to look for frames behind this one
 
@@ -62,6 +65,9 @@ class Splitter:
             if code:
                 if self._lost_at < 0:
                     self._lost_at, self._lost_code = self._begin + at, code
+                    self._lost.clear()
+                kept = min(size, LOST_KEPT_MAX - len(self._lost))
+                self._lost += buffer[at : at + kept]
             else:
                 self._settle(found, self._begin + at, is_before_frame=True)
                 start, frame = self._begin + at, bytes(buffer[at : at + size])
@@ -80,7 +86,7 @@ class Splitter:
         if self._lost_at >= 0:
             if is_before_frame and self._lost_code == "frame-incomplete":
                 self._lost_code = "frame-size-wrong"  # it did not end within a frame: one follows
-            found.append(Piece(self._lost_at, at, b"", self._lost_code))
+            found.append(Piece(self._lost_at, at, b"", self._lost_code, bytes(self._lost)))
             self.damage[self._lost_code] += 1
             self.lost_bytes += at - self._lost_at
             self._lost_at = -1

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bal.c37118.config import read_config
+from bal.c37118.data import Layout
 from bal.c37118.frame import CFG_2, CFG_3, SEND_CFG_2, SEND_CFG_3, TURN_ON
-from bal.c37118.splitter import split
+from bal.c37118.splitter import Piece, split
 from bal.c37118.writer import config_frames
 from bal.errors import Rejected, Stop
 from field.pdc import MESSAGE_BYTES_MAX, Concentrator, Messages
@@ -28,18 +30,23 @@ class Sink:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.frames: list[bytes] = []
+        self.odd: list[bytes] = []  # of another size than the configuration says
+        self.damage: list[Piece] = []
         self.came = asyncio.Event()
 
     async def publish(self, form: str, raw: bytes) -> None:
         assert form == "c37118"
         self.messages.append(raw)
-        pieces = split(raw)
-        assert all(piece.frame for piece in pieces)
+        found = split(raw)
+        self.damage += [piece for piece in found if piece.code]
+        pieces = [piece for piece in found if piece.frame]
         kinds = [piece.frame[1] >> 4 for piece in pieces]
         configs = sum(kind in {CFG_2, CFG_3} for kind in kinds)
         assert kinds[:configs] == [kinds[0]] * configs
         assert kinds[configs:] == [0] * (len(kinds) - configs) != []
-        self.frames += [piece.frame for piece in pieces[configs:]]
+        size = Layout(read_config(tuple(piece.frame for piece in pieces[:configs]))).size
+        for piece in pieces[configs:]:
+            (self.frames if len(piece.frame) == size else self.odd).append(piece.frame)
         self.came.set()
 
     async def until(self, frames: int) -> None:
@@ -129,7 +136,9 @@ def test_a_lost_connection_is_made_again() -> None:
     asyncio.run(main())
 
 
-def test_damage_is_counted_and_costs_no_other_frame() -> None:
+def test_damage_goes_on_as_it_came_and_costs_no_other_frame() -> None:
+    """So that its sender and the operator are told of it, as of all that is refused."""
+
     async def main() -> None:
         good, sink = frames_of(CONFIG, 0, 60), Sink()
         broken = good[7][:-1] + bytes([good[7][-1] ^ 1])
@@ -139,8 +148,34 @@ def test_damage_is_counted_and_costs_no_other_frame() -> None:
             following = await follow(url, sink, 59)
         assert sink.frames == good[:7] + good[8:]
         assert following.counts.damage == {"checksum-wrong": 1, "frame-unexpected": 1}
+        assert [(piece.code, piece.lost) for piece in sink.damage] == [
+            ("checksum-wrong", broken + b"\x00" * 5)
+        ]
 
     asyncio.run(main())
+
+
+def test_a_frame_of_another_length_than_its_configuration_says_goes_on_too() -> None:
+    async def main() -> None:
+        good, sink = frames_of(CONFIG, 0, 60), Sink()
+        [longer] = frames_of(config(pmu(7, 0), pmu(8, 0)), 7, 8)
+        async with PmuServer(CONFIG, frames=[*good[:7], longer, *good[8:]]).by_tcp() as url:
+            following = await follow(url, sink, 59)
+        assert (sink.frames, sink.odd) == ([*good[:7], *good[8:]], [longer])
+        assert following.counts.damage == {"data-size-wrong": 1}
+        assert following.counts.frames == 59
+
+    asyncio.run(main())
+
+
+def test_noise_alone_is_sent_in_messages_of_its_own() -> None:
+    messages = Messages(bytes_max=600)
+    assert messages.add_damage(b"x") == []  # of no stream yet
+    list(messages.configure(tuple(config_frames(CONFIG))))
+    done = [raw for _ in range(9) for raw in messages.add_damage(b"\x00" * 100)]
+    done += messages.flush()
+    assert sum(raw.count(b"\x00" * 100) for raw in done) >= 9
+    assert all(split(raw)[0].frame and len(raw) <= 600 for raw in done)
 
 
 def test_a_new_configuration_begins_a_new_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +198,7 @@ def test_a_new_configuration_begins_a_new_message(monkeypatch: pytest.MonkeyPatc
             following = await follow(url, sink, 21)
         assert sink.frames[:20] == told
         assert len({raw[: raw[2] << 8 | raw[3]] for raw in sink.messages}) == 2
-        assert following.counts.damage["data-size-wrong"] > 0
+        assert following.counts.damage["data-size-wrong"] == len(sink.odd) > 0
 
     asyncio.run(main())
 
