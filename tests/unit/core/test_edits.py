@@ -33,6 +33,7 @@ def test_an_edit_is_a_corrected_reading_with_who_and_why() -> None:
     assert jcs.encode(record) == made.record
     assert record["edit"] == {"by": "N. Nemo", "id": "#edit", "why": "read from the display"}
     assert record["evidence"] == "01" * 32
+    assert record["quality"] == ["3.7.0"]  # IEC 61968-9 annex D: metering data management, edited
     assert quality(tuple(record["quality"])).rank == made.rank == Rank.CORRECTED
     assert (made.kind, made.register) == ("reading", QUARTERS)
     assert (made.begin_us, made.end_us) == (UTC_DAY.begin_us, UTC_DAY.begin_us + 900_000_000)

@@ -1,4 +1,4 @@
-"""Quality codes in words."""
+"""Codes of IEC 61968-9 annex D in words."""
 
 import pytest
 
@@ -34,6 +34,24 @@ def test_what_a_value_counts_as_is_said_once() -> None:
     assert quality(("1.12.0",), Rank.ESTIMATED).endswith(
         "projected by the meter; counts as estimated"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "obis"),
+    [
+        ("0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0", "1-0:1.8.0"),
+        ("0.0.0.1.1.1.12.0.0.0.0.2.0.0.0.3.72.0", "1-0:1.8.2"),
+        ("0.0.2.4.19.1.12.0.0.0.0.0.0.0.0.3.72.0", "1-0:2.29.0"),
+        ("0.0.0.12.0.1.15.0.0.0.0.0.0.0.0.0.33.0", "1-0:14.7.0"),
+        ("0.0.0.1.1.7.58.0.0.0.0.0.0.0.0.0.42.0", ""),
+        ("0.26.0.0.1.1.12.0.0.0.0.0.0.0.0.224.3.72.0", ""),
+    ],
+)
+def test_a_register_of_a_dlms_meter_has_its_obis_code(code: str, obis: str) -> None:
+    """IEC 62056-6-1: what the meter's own display and its maker call it."""
+    told = register(code)
+    assert ("OBIS" in told) == bool(obis)
+    assert told.endswith(f"; OBIS {obis}" if obis else "")
 
 
 @pytest.mark.parametrize(

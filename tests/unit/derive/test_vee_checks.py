@@ -71,11 +71,13 @@ def test_range_what_no_device_day_holds_is_found_and_is_no_gap() -> None:
 
 
 def test_sign_energy_of_one_direction_is_not_negative() -> None:
+    """IEC 61968-9 annex C: flowDirection forward, reverse, and the quadrants."""
     [found] = check_negative(series(quarters(["-1", *FLAT[1:]])), RULES)
     assert (found.code, found.rows) == ("energy-negative", (0,))
 
 
 def test_sign_net_energy_may_be_negative() -> None:
+    """IEC 61968-9 annex C: flowDirection net."""
     rows = quarters(["-1", *FLAT[1:]], register=NET_QUARTERS)
     assert codes(rows) == []
 
@@ -307,6 +309,7 @@ def phase(code: int) -> str:
 @pytest.mark.parametrize("codes", [(128, 64, 32), (129, 65, 33)])  # A; A to neutral
 @pytest.mark.parametrize("total", [0, 224, 225])
 def test_phases_come_to_the_total(codes: tuple[int, ...], total: int) -> None:
+    """IEC 61968-9 annex C: phases A, B, C and none."""
     assert phase(128).split(".")[14] == "128"
     rows = quarters(["3000"] * 96, register=phase(total))
     for at, code in enumerate(codes):

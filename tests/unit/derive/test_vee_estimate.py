@@ -143,7 +143,7 @@ def test_an_estimate_is_a_reading_of_its_own_rank_with_rule_and_inputs() -> None
     rows = quarters(gap(10, 11))
     _, [one] = derived(rows)
     record = jcs.decode(one.record)
-    assert record["quality"] == ["3.8.0"]
+    assert record["quality"] == ["3.8.0"]  # IEC 61968-9 annex D: estimated by the MDM system
     assert quality(tuple(record["quality"])).rank == one.rank == Rank.ESTIMATED
     assert (record["value"], record["unit"], record["hasResult"]["hasValue"]) == (
         "100",

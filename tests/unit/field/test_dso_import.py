@@ -197,6 +197,7 @@ def test_an_unknown_status_leaves_the_value_and_is_told(tmp_path: Path) -> None:
 
 
 def test_an_unknown_quality_in_cim_leaves_the_value(tmp_path: Path) -> None:
+    """IEC 61968-9 annex D: three numbers, or no code of it."""
     value = Value(Meter("M"), ENERGY, 1_768_471_200_000_000, "210", ("3.8.0",))
     raw = dso_cim.document([value]).replace(b"3.8.0", b"ESTIMATED")
     found = read(raw, centre(tmp_path, 'format = "cim"\n'))

@@ -174,5 +174,6 @@ def test_a_row_that_holds_no_record_stops_the_read() -> None:
 
 @given(st.from_regex(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", fullmatch=True), st.integers(-12, 12))
 def test_a_value_is_shifted_as_harmonise_shifts_it(text: str, power: int) -> None:
+    """IEC 61968-9 annex C: multipliers from p to T."""
     assert shifted(text, power) == decimal_text(text, power)
     assert shifted(shifted(text, power), -power) == decimal_text(text, 0)
