@@ -3,7 +3,7 @@
 import re
 
 from bal import quality_words
-from bal.harmonise import der_words, reading_type
+from bal.harmonise import der_words, obis, reading_type
 from bal.harmonise.phasors import FURTHER, MEASURANDS
 from bal.harmonise.reading_type_tables import PREFIXES
 from bal.harmonise.reading_type_words import sentence
@@ -52,14 +52,16 @@ def register(code: str, base: str = "", unit: str = "") -> str:
     """
     if _READING_TYPE.fullmatch(code):
         decoded = reading_type.decode(code)
+        named = obis.of_reading_type(code) if decoded is not None else None
+        in_obis = f"; OBIS {named.text.removesuffix('*255')}" if named is not None else ""
         if decoded is None or not base or base == code:
-            return sentence(code)
+            return sentence(code) + in_obis
         power = decoded.multiplier
         prefix = PREFIXES.get(power) if power % 3 == 0 else None
         scaled = f"10^{power} {unit}" if prefix is None else f"{prefix}{unit}"
         if unit == "1":  # thousandths of a power factor have no prefix
             scaled = f"10^{power}"
-        return f"{sentence(base)}; sent in {scaled}"
+        return f"{sentence(base)}{in_obis}; sent in {scaled}"
     words = der_words.register(code)
     if words is not None:
         return words
