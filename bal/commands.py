@@ -121,6 +121,7 @@ def _move_drafts(
     info = DeviceInfo(
         begins, old.group, subjects.next_shard(old.group, {}), old.zone, old.kind, old.sender,
         "active" if former is None else former.state, at_us, 0, follows,
+        "" if follows == ends else ends,
     )  # fmt: skip
     changed = [replace(old, until_us=at_us)]
     if former is not None and former.device != ends:  # the new meter was somebody else's

@@ -250,6 +250,7 @@ class DeviceInfo:
     since_us: int = 0  # of a later subject epoch: what ends later is its; 0: from the first
     until_us: int = 0  # of an epoch that ended: what begins earlier is its; 0: none has
     follows: str = ""  # pseudonym of the epoch before, whose earlier readings are
+    replaces: str = ""  # after an exchange: pseudonym of the device that was at this usage point
 
 
 Certified = Mapping[str, object]  # the certified summary of a message, as JSON

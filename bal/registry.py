@@ -118,6 +118,7 @@ class Registry:
             instant_us(data["since"]) if "since" in data else 0,
             instant_us(data["until"]) if "until" in data else 0,
             data.get("follows", ""),
+            data.get("replaces", ""),
         )
         if info.since_us:
             self.begins[device] = info.since_us, info.follows
@@ -157,6 +158,8 @@ def device_record(info: DeviceInfo) -> bytes:
         epoch["until"] = rfc3339(info.until_us)
     if info.follows:
         epoch["follows"] = info.follows
+    if info.replaces:
+        epoch["replaces"] = info.replaces
     return jcs.encode(
         {
             **epoch,

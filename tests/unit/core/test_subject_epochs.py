@@ -73,6 +73,34 @@ def test_an_interval_that_begins_before_the_move_is_the_formers(line: Line, subj
     assert (new.group, new.zone, new.kind, new.follows) == (old.group, old.zone, old.kind, first)
 
 
+def test_an_exchange_says_whose_place_a_meter_takes_and_a_move_does_not(line: Line) -> None:
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.pseudonyms([METER])[METER]
+    new, away = identity_of_name("m-2"), "2026-01-20T00:00:00Z"
+    second = line.vault.begin(new, "K-1")
+    worked = line.take(
+        OPERATOR,
+        COMMAND_FORMAT,
+        jcs.encode({"command": "move", "ends": first, "begins": second, "follows": "", "at": MOVE}),
+    )
+    said_of = {one.subject.pseudonym: jcs.decode(one.record) for one in worked.drafts}
+    assert said_of[second]["replaces"] == first
+    assert "replaces" not in said_of[first]
+    third = line.vault.begin(new, "K-2")
+    move(line, away, second, third)
+    again = Registry()
+    for one in worked.drafts:
+        again.apply(one.record)
+    for registry in (line.registry, again):
+        begun = registry.device(second)
+        assert begun is not None
+        assert (begun.replaces, begun.follows) == (first, "")
+    moved_in = line.registry.device(third)
+    assert moved_in is not None
+    assert (moved_in.replaces, moved_in.follows) == ("", second)
+
+
 def test_each_late_reading_goes_back_as_far_as_it_is_old(line: Line) -> None:
     line.enrol("headend", "any")
     epochs = [line.vault.pseudonyms([METER])[METER]]
