@@ -8,7 +8,7 @@ import re
 from base64 import urlsafe_b64encode
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -16,100 +16,16 @@ from typing import Any
 from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
-from bal.harmonise import FORMATS, MeterNames, espi_words, event_type, harmonise
+from bal.harmonise import FORMATS, MeterNames, Spot, espi_words, event_type, harmonise
 from bal.harmonise.c37118_words import doubts
+from bal.inspected import NOBODY, Device, Inspected, Place, Seen
+from bal.json_lines import lines, nearest, with_those_around
 from bal.model import Digest, Draft, Finding, Harmonised, PhasorFrame, Pseudonym, Rank, Subject
 from bal.recognition import Known, recognise, uncommented
 from bal.wording import channel, quality, register
 
-LEFT_OUT = frozenset({"data-not-usable", "value-absent"})  # codes of values that are not taken
-NOT_READ = frozenset({"element-not-mapped", "frame-not-mapped", "member-unknown"})
-_OF_BITS = ("1.0.", "1.1.", "1.3.")  # codes that are told by the bits they are of
+_Standing = tuple[int | None, str]  # line and pointer of a value
 _BITS = re.compile(r"(?:gateway|meter): [^;)]+")
-NOBODY = MeterNames(None, ())  # no device is named: the sender's own
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One value of a message, as it would be certified; or what is kept of it word for word."""
-
-    kind: str  # reading, telemetry, phasors, event, …
-    code: str  # the identifier as sent, where there is one; else the register
-    meaning: str  # the same in words
-    begin_us: int
-    end_us: int  # equal where it holds at an instant
-    value: str  # decimal in `unit`; "" where there is none
-    unit: str
-    quality: tuple[str, ...]
-    rank: Rank
-    verbatim: tuple[tuple[str, str], ...]  # of an event: member, text as sent
-    findings: tuple[str, ...]  # codes of what is doubtful about it
-    place: "Place | None"  # of the evidence
-    why: tuple[str, ...] = ()  # what its device says of itself that makes it doubtful, in words
-    words: tuple[str, ...] = ()  # its quality in those of its format, where that has its own
-    line: int | None = None  # its own, where a finding tells it
-
-
-def quality_of(one: Seen) -> str:
-    """Its quality in words, with what its device says of itself."""
-    if one.words:
-        return "; ".join(one.words)
-    if one.kind != "phasors":
-        return _by_bits(one) if one.why else quality(one.quality, one.rank)
-    words = quality(one.quality, one.rank)
-    words = words.replace("by the meter", "by the PMU")
-    return f"{words}: {', '.join(one.why)}" if one.why else words
-
-
-def _by_bits(one: Seen) -> str:
-    """Of a gateway's reading: its bits say more than the codes they became, and by whom."""
-    codes = tuple(code for code in one.quality if not code.startswith(_OF_BITS))
-    words = quality(codes, one.rank).replace(" by the meter", "") if codes else "valid"
-    return f"{words}; {'; '.join(one.why)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The bytes of a message that a record was read from, by lines from 1; both ends included."""
-
-    first: int
-    last: int
-
-
-@dataclass(slots=True)
-class Device:
-    """What a message says of one device."""
-
-    names: MeterNames  # as sent; all of them, where it is named in several ways
-    seen: list[Seen] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Inspected:
-    """What a message means."""
-
-    form: str  # "" where it is of no known format
-    devices: list[Device] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    refused: list[Finding] = field(default_factory=list)
-    whole: bool = False  # refused as a whole: nothing of it is taken
-    known: str = ""  # of what has no known format: what it is
-    do: str = ""  # what its author does about that
-
-    @property
-    def left_out(self) -> list[Finding]:
-        """Findings on values that are not taken."""
-        return [one for one in self.findings if one.code in LEFT_OUT]
-
-    @property
-    def values(self) -> int:
-        """How many values are taken, frames of phasors by each channel."""
-        return sum(bool(one.value) for device in self.devices for one in device.seen)
-
-    @property
-    def taken(self) -> int:
-        """How many values and events are taken."""
-        return sum(len(device.seen) for device in self.devices)
 
 
 def inspect(
@@ -122,6 +38,7 @@ def inspect(
     told = Inspected(form)
     subjects = _Subjects()
     numbers = count()
+    spots: list[Spot] = []
 
     def commit_parts(of: Sequence[Subject], _: Sequence[bytes]) -> list[Digest]:
         # a number of its own for each part, so that a record leads back to it
@@ -138,6 +55,7 @@ def inspect(
             commit_parts=commit_parts,
             received_us=received_us,
             trust=None,  # whom a platform trusts nobody knows here
+            spots=spots,
         )
     except Rejected as error:
         told.whole = True
@@ -148,8 +66,10 @@ def inspect(
         told.whole = True
         told.refused.append(_of(Rejected("mapper-failed", text, field="message")))
         return told
-    told.findings, told.refused = list(found.findings), list(found.refused)
-    _tell(found, raw, subjects, told)
+    known = _json_lines(raw, found, spots)
+    told.findings = [_pointed(one, known) for one in found.findings]
+    told.refused = [_pointed(one, known) for one in found.refused]
+    _tell(found, raw, subjects, told, [_stands(one, known) for one in spots])
     return told
 
 
@@ -266,8 +186,38 @@ def _made_up(name: str) -> Subject:
     return Subject(Pseudonym(pseudonym), digest, "inspected", "inspected/0")
 
 
-def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -> None:
-    """Records and frames by device, in the order of the message."""
+def _json_lines(raw: bytes, found: Harmonised, spots: Sequence[Spot]) -> dict[str, int]:
+    """The lines of what findings and values point to, where the message is a text of JSON."""
+    fields = {one.field for one in (*found.findings, *found.refused)}
+    pointers = {one for one in (*fields, *spots) if isinstance(one, str) and one.startswith("/")}
+    if not pointers or not is_text(raw):
+        return {}
+    return lines(raw.decode(), with_those_around(pointers))
+
+
+def _pointed(one: Finding, known: dict[str, int]) -> Finding:
+    """With the line of the member at fault; a receipt has that of its device's object."""
+    if not one.field.startswith("/"):
+        return one
+    line = nearest(one.field, known)
+    return one if line is None else replace(one, line=line)
+
+
+def _stands(spot: Spot, known: dict[str, int]) -> _Standing:
+    return (nearest(spot, known), spot) if isinstance(spot, str) else (spot, "")
+
+
+def _tell(
+    found: Harmonised,
+    raw: bytes,
+    subjects: _Subjects,
+    told: Inspected,
+    standings: Sequence[_Standing],
+) -> None:
+    """Records and frames by device, in the order of the message.
+
+    standings: where each value stands, in the same order.
+    """
     feeds = _line_feeds(raw)
     parts = found.parts if is_text(raw) else ()
     places = {
@@ -284,10 +234,11 @@ def _tell(found: Harmonised, raw: bytes, subjects: _Subjects, told: Inspected) -
             devices[name] = Device(subjects.names.get(name, NOBODY))
         return devices[name]
 
-    for draft in found.records:
-        device(draft.subject).seen.append(_seen(draft, places, told.form))
+    seen = [(one.subject, _seen(one, places, told.form)) for one in found.records]
     for frame in found.frames:
-        device(frame.subject).seen += _of_frame(frame, places.get(frame.evidence))
+        seen += [(frame.subject, one) for one in _of_frame(frame, places.get(frame.evidence))]
+    for (subject, one), (line, pointer) in zip(seen, standings, strict=True):
+        device(subject).seen.append(replace(one, line=line, pointer=pointer))
     told.devices = list(devices.values())
 
 
@@ -325,7 +276,6 @@ def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
     unit = said.get("unit", "")
     code = notation or draft.register
     findings = said.get("findings", ())
-    lines = (int(one["line"]) for one in findings if one.get("line"))
     bits = " ".join(
         one["text"] for one in findings if one["code"] in {"status-bits", "status-differs"}
     )
@@ -345,7 +295,6 @@ def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
         place=places.get(Digest(evidence)),
         why=tuple(_BITS.findall(bits)),
         words=_in_espi(said.get("quality", ()), draft.rank) if form == "espi" else (),
-        line=next(lines, None),
     )
 
 

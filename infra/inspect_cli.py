@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bal.errors import Stop
 
 if TYPE_CHECKING:
-    from bal.inspection import Inspected
+    from bal.inspected import Inspected
 
 FILE_BYTES_MAX = 64 * 1024 * 1024  # what is longer is no message by a factor of ten
 EPILOG = """

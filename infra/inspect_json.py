@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bal.inspection import Device, Inspected, Seen, quality_of
+from bal.inspected import Device, Inspected, Seen, quality_of
 from bal.model import Finding, Rank
 from bal.times import rfc3339
 
@@ -60,5 +60,6 @@ def _seen(one: Seen) -> dict[str, Any]:
         **({"verbatim": verbatim} if verbatim else {}),
         "findings": list(one.findings),
         **({"line": one.line} if one.line is not None else {}),
+        **({"pointer": one.pointer} if one.pointer else {}),
         "lines": [one.place.first, one.place.last] if one.place else [],
     }

@@ -10,23 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bal.harmonise import FORMATS
-from bal.inspection import (
-    LEFT_OUT,
-    NOBODY,
-    NOT_READ,
-    Device,
-    Inspected,
-    Place,
-    Seen,
-    is_text,
-    quality_of,
-)
+from bal.inspected import LEFT_OUT, NOBODY, NOT_READ, Device, Inspected, Place, Seen, quality_of
+from bal.inspection import is_text
 from bal.model import Finding
 from bal.wording import period
 
 DEVICES_SHOWN = 10
 REGISTERS_SHOWN = 12  # of a device
 READINGS_SHOWN = 8  # of a register
+PLACES_SHOWN = 4  # of a device
 TEXTS_SHOWN = 4  # of an event
 FINDINGS_SHOWN = 20  # different ones
 LINES_SHOWN = 6  # of findings that say the same
@@ -71,7 +63,7 @@ def _show(
         console.print(Text(f"  no known format: {printable(told.known)}; {size}"), soft_wrap=True)
     shown = len(told.devices) if everything else DEVICES_SHOWN
     for device in told.devices[:shown]:
-        _device(console, device, everything=everything)
+        _device(console, device, everything=everything, lines=lines > 1)
     if len(told.devices) > shown:
         more = len(told.devices) - shown
         console.print(f"\n… and {_many(more, 'more device')} ({_ALL})")
@@ -114,10 +106,10 @@ def _summary(told: Inspected) -> str:
 # -- devices ----------------------------------------------------------------------------------
 
 
-def _device(console: Console, device: Device, *, everything: bool) -> None:
-    places = {one.place for one in device.seen}
-    place = places.pop() if len(places) == 1 else None
-    where = f"  ({_lines(place)})" if place else ""
+def _device(console: Console, device: Device, *, everything: bool, lines: bool) -> None:
+    """lines: whether the message has several."""
+    places = list(dict.fromkeys(one.place for one in device.seen if one.place))
+    where = f"  ({_lines(places, everything=everything)})" if places else ""
     console.print()
     console.print(Text("Device ", "bold") + Text(_names(device), "bold cyan") + Text(where, "dim"))
     registers: dict[tuple[str, str], list[Seen]] = {}
@@ -125,7 +117,7 @@ def _device(console: Console, device: Device, *, everything: bool) -> None:
         registers.setdefault((one.meaning, one.code), []).append(one)
     shown = len(registers) if everything else REGISTERS_SHOWN
     for (meaning, code), several in islice(registers.items(), shown):
-        _register(console, meaning, code, several, everything=everything, lines=place is None)
+        _register(console, meaning, code, several, everything=everything, lines=lines)
     if len(registers) > shown:
         more = len(registers) - shown
         console.print(f"\n  … and {_many(more, 'more register')} ({_ALL})")
@@ -142,10 +134,17 @@ def _names(device: Device) -> str:
     return printable("; ".join(told))
 
 
-def _lines(place: Place) -> str:
-    if place.first == place.last:
-        return f"line {place.first}"
-    return f"lines {place.first}–{place.last}"
+def _lines(places: Sequence[Place], *, everything: bool) -> str:
+    shown = places if everything else places[:PLACES_SHOWN]
+    told = [str(one.first) if one.first == one.last else f"{one.first}–{one.last}" for one in shown]
+    one_line = len(places) == 1 and places[0].first == places[0].last
+    return f"line{'' if one_line else 's'} {', '.join(told)}{_dots(places, shown)}"
+
+
+def _standing(one: Seen, *, lines: bool) -> str:
+    """Where in the message it stands."""
+    line = f"line {one.line}" if lines and one.line is not None else ""
+    return " ".join(filter(None, (line, one.pointer)))
 
 
 def _register(
@@ -162,17 +161,15 @@ def _register(
     if code:
         console.print(Padding(Text(printable(code), "dim"), (0, 0, 0, 2)))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("where", no_wrap=True, style="dim")
     table.add_column("time", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("quality", overflow="fold")
-    if lines:
-        table.add_column("lines", no_wrap=True, style="dim")
     shown = len(several) if everything else READINGS_SHOWN
     for one in several[:shown]:
         told = _quality(one, everything=everything)
-        cells = [f"{period(one.begin_us, one.end_us)}Z", _value(one), told]
-        if lines:
-            cells.append(_lines(one.place) if one.place else "")
+        when = f"{period(one.begin_us, one.end_us)}Z"
+        cells = [_standing(one, lines=lines), when, _value(one), told]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(Padding(table, (0, 0, 0, 4)))
     if len(several) > shown:

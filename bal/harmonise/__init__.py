@@ -10,10 +10,11 @@ from typing import Any
 from bal.errors import Rejected
 from bal.harmonise import c37118, cim, der, espi, pmu, sep2, slots, sunspec, vde2418
 from bal.harmonise.names import CommitParts, MeterNames, Resolve
+from bal.harmonise.report import Spot
 from bal.model import Finding, Harmonised, Subject
 from bal.trust import NO_TRUST, Trust
 
-__all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "harmonise", "turned_away"]
+__all__ = ["FORMATS", "CommitParts", "MeterNames", "Resolve", "Spot", "harmonise", "turned_away"]
 
 
 def _cls(raw: bytes, **more: Any) -> Harmonised:
@@ -65,6 +66,7 @@ def harmonise(
     commit_parts: CommitParts,
     received_us: int | None = None,
     trust: Trust | None = NO_TRUST,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """What one raw message means.
 
@@ -76,6 +78,8 @@ def harmonise(
     of times that lie ahead; None where nobody knows, and then the former is refused.
     trust: whose signatures are believed, of formats that have their own (`_SIGNED`); None judges no
     signer, for people who look at a message.
+    spots: where to say, for people who look at a message, at which place in it the value of each
+    record stands, in order, or of each channel of each frame. None: nobody asks.
     There may be no record at all, with every reading in `refused`.
     Raises Rejected where the message as a whole can't be read: then nothing of it is taken.
     """
@@ -86,8 +90,10 @@ def harmonise(
     more: dict[str, object] = {"received_us": received_us} if form in _UNTIMED else {}
     if form in _SIGNED:
         more["trust"] = trust
+    if spots is not None:
+        more["spots"] = spots
     found = read(
         raw, resolve=resolve, platform=platform, sender=sender, commit_parts=commit_parts, **more
     )
-    slots.tell(found, raw, received_us)
+    slots.tell(found, raw, received_us, spots)
     return found

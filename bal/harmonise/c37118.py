@@ -33,6 +33,7 @@ from bal.harmonise.c37118_words import CLOCK_FAILS, doubts
 from bal.harmonise.names import CommitParts, Resolve
 from bal.harmonise.parts import cut
 from bal.harmonise.phasors import readings_form
+from bal.harmonise.report import Spot
 from bal.model import Channel, Digest, Finding, Harmonised, PhasorFrame, Severity, Subject
 from bal.times import rfc3339
 
@@ -73,7 +74,13 @@ def _codes(codes: tuple[str, ...]) -> str:
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Frames, parts and findings of one message; see `bal.harmonise.harmonise`.
 
@@ -94,6 +101,10 @@ def harmonise(
     reading.tell()
     if not reading.frames and not told.refused and not told.findings:
         raise Rejected("no-reading", "there is no data frame behind the configuration")
+    if spots is not None:
+        for frame in reading.frames:
+            spot = _field(*divmod(frame.number, len(stream.pmus)))
+            spots += [spot] * len(frame.channels)
     return Harmonised(parts, [], told.findings, told.all_refused(), reading.frames)
 
 

@@ -27,7 +27,7 @@ from bal.harmonise.cim_doubts import (
 )
 from bal.harmonise.cim_event import Events
 from bal.harmonise.cim_tree import Name
-from bal.harmonise.cim_xml import MeterReading, Said, Sent
+from bal.harmonise.cim_xml import MeterReading, Said, Sent, defined
 from bal.harmonise.instant import Instant, before, parse_loose
 from bal.harmonise.names import NAMES_MAX, CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
@@ -35,7 +35,7 @@ from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
 from bal.harmonise.reading_type import ReadingType
 from bal.harmonise.record import Origin, Shape, Slot
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.model import Digest, Draft, Finding, Harmonised, Rank, Subject
 
 IGNORED_MAX = 32  # elements of other names that one message tells of
@@ -47,7 +47,13 @@ _new = tuple.__new__  # makes a named tuple in half the time that its own constr
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     read = cim_scan.read(raw)
@@ -60,7 +66,7 @@ def harmonise(
             field="MeterReadings",
             clause=CLAUSE,
         )
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     check(read[0].around, report)
     subjects = [_subject(one, resolve, report) for one in read]
     spans = [
@@ -174,6 +180,8 @@ class _Readings:
             for sent in one.sent:
                 try:
                     self.drafts.append(self._draft(sent, origin))
+                    if self.report.spots is not None:
+                        self.report.spots.append(sent.line)
                 except Rejected as error:
                     self.report.refuse(error, sent.line, field="Reading", clause=CLAUSE_READING)
             if has_events and one.events:
@@ -207,7 +215,7 @@ class _Readings:
         case = self.cases.get(said)
         if case is None or sent.value is None:
             if self.around.codes:
-                sent = _defined(sent, self.around)
+                sent = defined(sent, self.around)
             kind = self._kind(sent.said)
             if sent.said.doubled or sent.value is None or not sent.said.notation:
                 return self._incomplete(sent, origin, kind)
@@ -324,22 +332,6 @@ _MEMBERS = {  # element → member of `verbatim`
 }
 _SCALE = "multiplier"
 _TIMES = ("timeStamp", "timePeriod.start", "timePeriod.end")
-
-
-def _defined(sent: Sent, around: Around) -> Sent:
-    """With the codes of the types that the message itself defines instead of their names."""
-    said = sent.said
-    doubled = [
-        one._replace(texts=tuple(map(around.code, one.texts))) if one.name == "ReadingType" else one
-        for one in said.doubled
-    ]
-    return sent._replace(
-        said=said._replace(
-            notation=None if said.notation is None else around.code(said.notation),
-            qualities=tuple(map(around.code, said.qualities)),
-            doubled=tuple(doubled),
-        )
-    )
 
 
 def _kind(said: Said) -> _Kind | None:

@@ -109,9 +109,12 @@ class Events:
         """
         for one in sent:
             try:
-                yield self._draft(one, origin, names, around)
+                draft = self._draft(one, origin, names, around)
             except Rejected as error:
                 self._report.refuse(error, one.line, field="EndDeviceEvent", clause=CLAUSE)
+                continue
+            self._report.took(one.line)
+            yield draft
 
     def _draft(
         self, sent: SentEvent, origin: Origin, names: Sequence[str], around: Around

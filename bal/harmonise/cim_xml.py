@@ -68,6 +68,22 @@ class Sent(NamedTuple):
     said: Said
 
 
+def defined(sent: Sent, around: Around) -> Sent:
+    """With the codes of the types that the message itself defines instead of their names."""
+    said = sent.said
+    doubled = [
+        one._replace(texts=tuple(map(around.code, one.texts))) if one.name == "ReadingType" else one
+        for one in said.doubled
+    ]
+    return sent._replace(
+        said=said._replace(
+            notation=None if said.notation is None else around.code(said.notation),
+            qualities=tuple(map(around.code, said.qualities)),
+            doubled=tuple(doubled),
+        )
+    )
+
+
 class MeterReading(NamedTuple):
     """One MeterReading element, or an EndDeviceEvent that stands by itself: raw[start:end]."""
 

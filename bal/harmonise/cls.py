@@ -19,7 +19,7 @@ from bal.harmonise.quantity import decimal_text
 from bal.harmonise.reading_json import string, times
 from bal.harmonise.reading_type import ReadingType
 from bal.harmonise.record import Origin
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.harmonise.vde2418_status import INVALID, TEMPORARY, Status
 from bal.model import Draft, Finding, Harmonised, Subject
 from bal.times import rfc3339
@@ -55,6 +55,7 @@ def harmonise(
     commit_parts: CommitParts,
     received_us: int | None,
     trust: Trust | None,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`.
 
@@ -68,7 +69,7 @@ def harmonise(
     items = der_json.read(content)
     if not items:
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
-    report = Report(content)
+    report = Report(content, spots=spots)
     for item in items:
         _check_gateway(item, signer)
     if trust is None:
@@ -180,6 +181,7 @@ class _Meter:
             pointer = f"{self._item.pointer}/readings/{number}"
             try:
                 found.append(self._draft(reading, pointer))
+                self._report.took(pointer)
             except Rejected as error:
                 field = f"{pointer}/{error.field}" if error.field else pointer
                 named = Rejected(error.code, error.text, field=field, clause=error.clause)

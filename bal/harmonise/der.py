@@ -15,7 +15,7 @@ from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import Quantity, decimal_text
 from bal.harmonise.reading_json import string, times
 from bal.harmonise.record import Meant, Origin
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.model import Draft, Finding, Harmonised, Subject
 
 CLAUSE = "gridseal/der-telemetry/v1"
@@ -61,16 +61,23 @@ _DEVICE_MEMBERS = frozenset({"mRID", "name", "type", "authority"})
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
-    found = _by_plan(raw, resolve=resolve, platform=platform, commit_parts=commit_parts)
-    if found is not None:
-        return found
+    if spots is None:
+        found = _by_plan(raw, resolve=resolve, platform=platform, commit_parts=commit_parts)
+        if found is not None:
+            return found
     items = der_json.read(raw)
     if not items:
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     subjects = [_subject(item, resolve, report) for item in items]
     parts, whose = origins(
         raw, items, subjects, platform=platform, sender=sender, commit_parts=commit_parts
@@ -197,6 +204,7 @@ def _drafts(readings: list[Any], origin: Origin, place: _Place) -> list[Draft]:
         here = place.below(number)
         try:
             drafts.append(_draft(reading, origin, here))
+            here.report.took(here.pointer)
         except Rejected as error:
             here.refuse(error)
     return drafts

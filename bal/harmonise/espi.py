@@ -13,7 +13,7 @@ from bal.harmonise.espi_time import LocalTime
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
 from bal.harmonise.record import Origin
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.harmonise.xml_tree import Document, Node, unmapped
 from bal.model import Draft, Harmonised, Subject
 
@@ -42,7 +42,13 @@ _KNOWN = {  # element → the elements that the standard has in it
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     document = espi_xml.read(raw)
@@ -55,7 +61,7 @@ def harmonise(
             line=document.root.line,
             clause=CLAUSE,
         )
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     _tell(document, found, report)
     feed = _Feed(found, report, resolve)
     # ReadingTypes and LocalTimeParameters are nobody's: the platform's, where several are named

@@ -86,6 +86,7 @@ class Blocks:
         for reading in several:
             try:
                 drafts.append(self._draft(reading, places))
+                self._report.took(reading.line)
             except Rejected as error:
                 self._report.refuse(
                     error, reading.line, field="IntervalReading", clause=CLAUSE_READING
@@ -210,10 +211,12 @@ def summary(node: Node, report: Report, origin: Origin) -> Draft | None:
     """
     assert node.name in SUMMARIES
     try:
-        return _summary(node, report, origin)
+        draft = _summary(node, report, origin)
     except Rejected as error:
         report.refuse(error, node.line, field=node.name, clause=CLAUSE_SUMMARY)
         return None
+    report.took(node.line)
+    return draft
 
 
 def _summary(node: Node, report: Report, origin: Origin) -> Draft:

@@ -21,7 +21,7 @@ from bal.harmonise.pmu_number import exact
 from bal.harmonise.pmu_plan import Shape
 from bal.harmonise.pmu_time import instant, instants
 from bal.harmonise.reading_json import string
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.model import Channel, Finding, Harmonised, PhasorFrame, Severity, Subject
 
 CLAUSE = "gridseal/pmu/v1"
@@ -33,13 +33,19 @@ _READING_MEMBERS = frozenset({"component", "measurand", "phase", "data"})
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Frames, parts and findings of one message; see `bal.harmonise.harmonise`."""
-    found = _by_plan(raw, resolve, commit_parts)
+    found = None if spots is not None else _by_plan(raw, resolve, commit_parts)
     if found is not None:
         return found
-    reading = _Reading(raw, resolve)
+    reading = _Reading(resolve, Report(raw, spots=spots))
     items = der_json.read(raw, constants=True)
     if not items:
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
@@ -167,14 +173,10 @@ _plans = pmu_plan.plans(_shapes)
 class _Reading:
     """Reads one message element by element, and notes what is wrong with each."""
 
-    raw: bytes
     resolve: Resolve
-    report: Report = field(init=False)
+    report: Report
     _subjects: dict[str, Subject] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)  # findings are told once a message
-
-    def __post_init__(self) -> None:
-        self.report = Report(self.raw)
 
     def frame(self, item: Item) -> _Frame | None:
         """The element's frame; None, and one refusal of it all, where nobody's or of no time."""
@@ -204,6 +206,7 @@ class _Reading:
             except Rejected as error:
                 self._refuse(error, pointer, line)
                 continue
+            self.report.took(pointer)
             if not reading.keys() <= _READING_MEMBERS:
                 self._unknown(pointer, line)
         if channels and at.cut and "time-cut" not in self._told:

@@ -26,12 +26,20 @@ def times(reading: Mapping[str, Any]) -> tuple[Instant, Instant]:
     Raises Rejected: time-missing, interval-reversed, or what `string` and `parse` do.
     """
     if "time" in reading and not {"begin", "end"} & reading.keys():
-        instant = parse(string(reading, "time"))
+        instant = _instant(reading, "time")
         return instant, instant
     if "time" in reading or not {"begin", "end"} <= reading.keys():
         raise Rejected("time-missing", "a reading has either time, or begin and end", field="time")
-    begin, end = (parse(string(reading, name)) for name in ("begin", "end"))
+    begin, end = (_instant(reading, name) for name in ("begin", "end"))
     if begin.us >= end.us:
         text = "the interval does not end after it begins"
         raise Rejected("interval-reversed", text, field="end")
     return begin, end
+
+
+def _instant(reading: Mapping[str, Any], name: str) -> Instant:
+    try:
+        return parse(string(reading, name))
+    except Rejected as error:
+        error.field = name  # and not that of CIM
+        raise

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from bal.errors import Rejected
 from bal.model import Finding, Severity
 
+Spot = int | str
+"""Where in its message a value stands: its line, from 1; in JSON, and of frames, a pointer."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -14,6 +17,7 @@ class Report:
     raw: bytes
     findings: list[Finding] = field(default_factory=list)
     refused: list[Finding] = field(default_factory=list)
+    spots: list[Spot] | None = None  # of all that is taken, in order; None where nobody asks
     _ends: list[int] | None = None  # offsets of the line feeds
 
     def refuse(self, error: Rejected, line: int, *, field: str, clause: str) -> None:
@@ -43,6 +47,11 @@ class Report:
         finding = Finding(code, severity, text, field, line, clause)
         self.findings.append(finding)
         return finding
+
+    def took(self, spot: Spot) -> None:
+        """The next record is of what stands there."""
+        if self.spots is not None:
+            self.spots.append(spot)
 
     def line(self, at: int) -> int:
         """The line, from 1, of a byte offset."""

@@ -14,7 +14,7 @@ from bal.harmonise.names import CommitParts, MeterNames, Resolve
 from bal.harmonise.parts import cut, origins
 from bal.harmonise.plans import noting
 from bal.harmonise.record import Meant, Origin
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.harmonise.sep2_der import Resource
 from bal.harmonise.sep2_reading import CLAUSE, Readings
 from bal.harmonise.sep2_xml import Node
@@ -62,9 +62,10 @@ def harmonise(
     sender: Subject,
     commit_parts: CommitParts,
     received_us: int | None = None,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
-    found = _by_plan(raw, resolve, commit_parts)
+    found = None if spots is not None else _by_plan(raw, resolve, commit_parts)
     if found is not None:
         return found
     document = sep2_xml.read(raw)
@@ -77,7 +78,7 @@ def harmonise(
             line=document.root.line,
             clause=CLAUSE,
         )
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     _tell(document, report)
     subjects = [_subject(one, resolve, report) for one in devices]
     parts, whose = origins(

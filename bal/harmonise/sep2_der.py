@@ -62,6 +62,7 @@ class Resource:
         for one in members:
             try:
                 drafts.append(self._draft(one))
+                self._report.took(one.line)
             except Rejected as error:
                 self._report.refuse(error, one.line, field=one.name, clause=self._clause)
         if not members:

@@ -80,6 +80,7 @@ class Readings:
     ) -> None:
         try:
             drafts.append(self._draft(of, node, within))
+            self._report.took(node.line)
         except Rejected as error:
             self._report.refuse(error, node.line, field="Reading", clause=CLAUSE_READING)
 

@@ -12,7 +12,7 @@ from bal.harmonise.parts import origins
 from bal.harmonise.quality import quality
 from bal.harmonise.quantity import decimal_text
 from bal.harmonise.record import Origin
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.harmonise.sunspec_json import Sent
 from bal.harmonise.sunspec_table import COMMON, Point
 from bal.model import Draft, Finding, Harmonised, Severity, Subject
@@ -27,13 +27,19 @@ _NOT_ALLOWED = "subject-not-allowed"
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     items = der_json.read(raw, constants=True)
     if not items:
         raise Rejected("no-reading", "the message is an empty array", line=1, clause=CLAUSE)
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     devices = [_Device(item, report) for item in items]
     # a sender may leave it open which device it means only where it means one
     one_device = len({device.serial for device in devices}) == 1
@@ -142,6 +148,10 @@ class _Device:
         named = Rejected(error.code, error.text, field=field, clause=error.clause)
         self._report.refuse(named, self._line, field=field, clause=CLAUSE)
 
+    def took(self, pointer: str) -> None:
+        """The next record is of this point."""
+        self._report.took(pointer)
+
     def refuse_point(self, error: Rejected, pointer: str) -> None:
         """A point of one of its models can't be read."""
         named = Rejected(error.code, error.text, field=pointer, clause=error.clause)
@@ -222,8 +232,11 @@ class _Model:
             point = known.get(name)
             if point is None:
                 continue
+            before = len(self._drafts)
             try:
                 self._point(name, point, value, values, number)
+                if len(self._drafts) > before:
+                    self._device.took(f"{pointer}/{name}")
             except Rejected as error:
                 self._device.refuse_point(error, f"{pointer}/{name}")
 

@@ -13,7 +13,7 @@ from bal.errors import Rejected
 from bal.harmonise import espi_type, espi_xml, xml_tree
 from bal.harmonise.names import CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import origins
-from bal.harmonise.report import Report
+from bal.harmonise.report import Report, Spot
 from bal.harmonise.vde2418_reading import CLAUSE, Lists
 from bal.harmonise.xml_tree import Document, Node
 from bal.model import Draft, Harmonised, Subject
@@ -62,7 +62,13 @@ class _Piece(NamedTuple):
 
 
 def harmonise(
-    raw: bytes, *, resolve: Resolve, platform: Subject, sender: Subject, commit_parts: CommitParts
+    raw: bytes,
+    *,
+    resolve: Resolve,
+    platform: Subject,
+    sender: Subject,
+    commit_parts: CommitParts,
+    spots: list[Spot] | None = None,
 ) -> Harmonised:
     """Records, parts and findings of one message; see `bal.harmonise.harmonise`."""
     document = xml_tree.read(raw, _judge)
@@ -75,7 +81,7 @@ def harmonise(
             line=document.root.line,
             clause=CLAUSE,
         )
-    report = Report(raw)
+    report = Report(raw, spots=spots)
     _tell(document, report)
     subjects = [_subject(piece, resolve, report) for piece in pieces]
     parts, whose = origins(

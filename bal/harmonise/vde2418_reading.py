@@ -87,6 +87,7 @@ class Lists:
             found = True
             try:
                 drafts.append(self._draft(reading))
+                self._report.took(reading.line)
             except Rejected as error:
                 self._report.refuse(
                     error, reading.line, field="IntervalReading", clause=CLAUSE_READING

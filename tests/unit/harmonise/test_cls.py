@@ -416,7 +416,7 @@ def test_one_bad_reading_never_costs_the_others() -> None:
     assert [(one.code, one.field.rsplit("/", 1)[-1]) for one in found.refused] == [
         ("unit-mismatch", "unit"), ("value-not-decimal", "value"), ("member-missing", "value"),
         ("member-type", "scaler"), ("scaler-invalid", "scaler"), ("obis-malformed", "obis"),
-        ("time-without-offset", "timeStamp"), ("time-missing", "time"), ("member-type", "status"),
+        ("time-without-offset", "time"), ("time-missing", "time"), ("member-type", "status"),
         ("member-type", "quality"), ("member-type", "10"), ("time-missing", "time"),
     ]  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_identity(
         (reading(value=True), "member-type", "value"),
         (reading(value=None), "member-type", "value"),
         (reading(value=[1]), "member-type", "value"),
-        (reading(time="2018-01-02T15:15:27"), "time-without-offset", "timeStamp"),
+        (reading(time="2018-01-02T15:15:27"), "time-without-offset", "time"),
         (reading(time=None), "time-missing", "time"),
         (reading(time=7), "member-type", "time"),
         (reading(begin=TIME), "time-missing", "time"),

@@ -185,10 +185,10 @@ def test_devices_are_told_apart_by_all_their_names(run: Run) -> None:
     )
     others = (meter(reading("2026-01-15T10:30:00Z"), name=name) for name in ("meter-1", "meter-2"))
     _, told = run(two=message(first, *others))
-    assert "Device mRID m-1; name meter-1\n" in told
+    assert "Device mRID m-1; name meter-1  (lines 2–5, 6–9)\n" in told
     assert "Device name meter-2  (lines 10–13)" in told
-    assert re.search(r"10:00 to 10:15Z  210 Wh  assumed good  lines 2–5", told)
-    assert re.search(r"10:15 to 10:30Z  210 Wh  assumed good  lines 6–9", told)
+    assert "line 4  2026-01-15 10:00 to 10:15Z  210 Wh  assumed good" in told
+    assert "line 8  2026-01-15 10:15 to 10:30Z  210 Wh  assumed good" in told
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["--format", "cin", "f"], [], ["."]])
