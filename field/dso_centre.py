@@ -16,6 +16,7 @@ _KEYS = frozenset(
     {"name", "format", "files", "encoding", "delimiter", "decimal", "zone", "time_format",
      "stamps", "authority", "name_type", "items", "columns", "registers", "values", "qualities"}
 )  # fmt: skip
+_HOURS = ("%H", "%I", "%c", "%X", "%T", "%R", "%s")  # what strptime reads an hour by
 _COLUMNS = frozenset({"meter", "time", "date", "register", "value", "quality"})
 
 
@@ -107,6 +108,9 @@ def _check_columns(centre: Centre) -> None:
         raise ValueError("either [values], a column a register, or [registers], a row a register")
     if centre.registers and not {"register", "value"} <= named:
         raise ValueError("[registers] needs columns.register and columns.value")
+    has_hour = any(part in centre.time_format for part in _HOURS)
+    if centre.time_format and not has_hour and centre.stamps == "end":
+        raise ValueError("time_format is of a date alone: what it names is no end, stamps is begin")
     if "date" in named and not centre.time_format:
         raise ValueError("columns.date needs time_format, of both with a space between")
 

@@ -32,6 +32,8 @@ EXPORT_BYTES_MAX = 64 * 1024 * 1024
 ROWS_MAX = 2_000_000
 REFUSED_MAX = 1_000  # told one by one; the rest is counted
 
+_HAS_HOUR = re.compile("[T ][0-9]")
+_DAY_S = 86_400
 _HOUR_24 = re.compile("(?=(24))")  # at each place, also of 2424
 
 
@@ -291,7 +293,9 @@ def _parsed(text: str, centre: Centre) -> datetime | None:
     with suppress(ValueError):
         if centre.time_format:
             return datetime.strptime(text, centre.time_format)  # noqa: DTZ007 - its zone follows
-        return datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
+        # A date alone is the day's beginning, and no end of what was measured on it.
+        return time if centre.stamps == "begin" or _HAS_HOUR.search(text) else None
     return None
 
 
@@ -348,7 +352,9 @@ def _timed(cells: list[_Cell], centre: Centre, export: Export) -> Iterable[tuple
                 met[key] = met.get(key, -1) + 1
                 time = time.replace(fold=met[key])
             end_us = _instant_us(time, centre)
-            if centre.stamps == "begin":
+            if centre.stamps == "begin" and cell.scale.interval_s == _DAY_S and not time.tzinfo:
+                end_us = us_of(_utc(time + timedelta(days=1), centre))  # after 23 or 25 h, too
+            elif centre.stamps == "begin":
                 end_us += cell.scale.interval_s * SECOND_US
             value = Value(cell.meter, cell.scale.register, end_us, cell.value, cell.qualities)
         except Rejected as error:

@@ -230,6 +230,41 @@ def test_json_rows_keep_the_numbers_text(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+DAILY = """
+format = "json"
+zone = "Europe/Athens"
+stamps = "begin"
+[columns]
+meter = "pod"
+time = "ts"
+[values.v]
+register = "11.0.0.4.1.1.12.0.0.0.0.0.0.0.0.0.72.0"
+unit = "kWh"
+"""
+
+
+@pytest.mark.parametrize("form", ["", "%d.%m.%Y"])
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-10-25", 25), ("2026-03-29", 23), ("2026-01-15", 24)]
+)
+def test_a_value_of_a_day_ends_at_the_next_local_midnight(tmp_path, form, day, hours) -> None:
+    midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Athens"))
+    text = midnight.strftime(form) if form else day
+    mapping = DAILY.replace("stamps", f'time_format = "{form}"\nstamps') if form else DAILY
+    raw = f'[{{"pod":"P","ts":"{text}","v":1}}]'.encode()
+    [value] = read(raw, centre(tmp_path, mapping)).values
+    assert value.end_us == (int(midnight.timestamp()) + hours * 3600) * 1_000_000
+
+
+@pytest.mark.parametrize("text", ["2026-10-25", "20261025", "2026-W43-7"])
+def test_a_date_alone_is_no_end_of_anything(tmp_path: Path, text: str) -> None:
+    """Read as its midnight it would give each value to the day before."""
+    raw = f'[{{"pod":"P","ts":"{text}","v":1}}]'.encode()
+    found = read(raw, centre(tmp_path, DAILY.replace("begin", "end")))
+    assert [one.code for one in found.refused] == ["time-malformed"]
+    assert found.values == []
+
+
 @pytest.mark.parametrize(
     ("row", "code"),
     [("M1,2026-01-15T10:15:00Z,0,210", "csv-malformed"),  # 0,210 is two cells: no 0 kWh
@@ -304,6 +339,7 @@ def test_the_example_of_the_page_is_read(tmp_path: Path) -> None:
         (WIDE.replace(ENERGY, "1.2.3"), "18 numbers"), ("=", "centre.toml"),
         (WIDE.replace("iso-8859-7", "klingon"), "klingon"),
         (LONG.replace('"MWh"', '"MWh"\nx = 1'), "needs register and unit"),
+        (DAILY.replace('stamps = "begin"', 'time_format = "%d.%m.%Y"'), "a date alone"),
     ],
 )  # fmt: skip
 def test_a_mapping_that_is_none_names_what_is_wrong(tmp_path, text, reason) -> None:
