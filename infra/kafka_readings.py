@@ -1,11 +1,11 @@
 """Certified readings and heads on Kafka, for consumers (docs/kafka.md)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -23,7 +23,7 @@ from infra.kafka_feed_topics import BATCH_BYTES, GROUP, PARTITION, note_position
 STEP_ENTRIES = 16_000
 NOTE_ENTRIES = 10_000  # without a row for a topic, after which its position is noted
 
-Records = list[tuple[bytes, bytes, list[tuple[str, bytes]]]]  # key, value, headers
+_Record: TypeAlias = tuple[bytes, bytes, list[tuple[str, bytes]]]  # key, value, headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class KafkaReadings:
                     return
                 name = note.split(b"\n", 1)[0]  # the log's origin
                 record = (name, note, [("size", b"%d" % head.size)])
-                self._call(self._send({CHECKPOINTS: [record]}))
+                self._call(self._send_each([(CHECKPOINTS, [record])]))
                 self._head = head.size
             except GridsealError:
                 self._start_again()
@@ -118,14 +118,10 @@ class KafkaReadings:
     def _step(self, start: int, stop: int) -> None:
         placed = self._superseding.placed(start, stop)
         salts = self._salts([one.row for one in placed])
-        everything = [
-            (one, (one.row.device.encode(), one.row.certified, headers(one, salts[one.row.index])))
-            for one in placed
-            if one.row.index in salts
-        ]
+        placed = [one for one in placed if one.row.index in salts]
         behind = {name: at for name, at in self._positions.items() if at.size < stop}
-        wanted = {name: self._for(name, at.size, everything) for name, at in behind.items()}
-        self._call(self._send({name: records for name, records in wanted.items() if records}))
+        wanted = {name: self._for(name, at.size, placed) for name, at in behind.items()}
+        self._call(self._send({name: rows for name, rows in wanted.items() if rows}, salts))
         for name, at in behind.items():
             noted = stop if wanted[name] else at.noted
             self._positions[name] = _Position(stop, noted)
@@ -133,15 +129,11 @@ class KafkaReadings:
                 self._call(note_position(self._access, name, stop))
                 self._positions[name] = _Position(stop, stop)
 
-    def _for(self, name: str, size: int, everything: Sequence[tuple[Placed, Any]]) -> Records:
+    def _for(self, name: str, size: int, placed: Sequence[Placed]) -> list[Placed]:
         if name == READINGS:
-            return [record for one, record in everything if one.row.index >= size]
+            return [one for one in placed if one.row.index >= size]
         client = self._client(name.removeprefix(f"{READINGS}."))
-        return [
-            record
-            for one, record in everything
-            if one.row.index >= size and is_for(client, one.row)
-        ]
+        return [one for one in placed if one.row.index >= size and is_for(client, one.row)]
 
     def _salts(self, rows: Sequence[StoredRecord]) -> dict[int, bytes]:
         """By index; none where the key is gone, because it was erased in between."""
@@ -180,11 +172,20 @@ class KafkaReadings:
         names = (await producer.client.fetch_all_metadata()).topics()
         return [name for name in names if name == READINGS or name.startswith(f"{READINGS}.")]
 
-    async def _send(self, wanted: Mapping[str, Records]) -> None:
+    async def _send(
+        self, wanted: Mapping[str, Sequence[Placed]], salts: Mapping[int, bytes]
+    ) -> None:
+        """A record is made when it is taken: 16,000 at once are 160,000 objects to look after."""
+        await self._send_each(
+            (topic, (_record(one, salts[one.row.index]) for one in rows))
+            for topic, rows in wanted.items()
+        )
+
+    async def _send_each(self, wanted: Iterable[tuple[str, Iterable[_Record]]]) -> None:
         producer = self._producer or await self._opened()
         async with asyncio.timeout(2 * self._access.timeout_s):
             sent = []
-            for topic, records in wanted.items():
+            for topic, records in wanted:
                 batch = producer.create_batch()
                 for key, value, named in records:
                     one = {"key": key, "value": value, "timestamp": None, "headers": named}
@@ -239,3 +240,7 @@ class KafkaReadings:
                 raise Stop("store-damaged", text) from error
         finally:
             await consumer.stop()
+
+
+def _record(placed: Placed, its_salt: bytes) -> _Record:
+    return placed.row.device.encode(), placed.row.certified, headers(placed, its_salt)

@@ -3,7 +3,6 @@
 Policy is the gateway's own (bal/provide/policy.py): who may read a row there may read it here.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -35,10 +34,10 @@ class _Said(msgspec.Struct):
 
 
 _said = msgspec.json.Decoder(_Said)
+_RANKS = {rank: rank.name.lower().encode() for rank in Rank}
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):  # a tuple: made once a reading
     """A row, and the index of the version of its slot that it takes the place of."""
 
     row: StoredRecord
@@ -80,7 +79,7 @@ def headers(placed: Placed, salt: bytes) -> list[tuple[str, bytes]]:
         ("salt", salt.hex().encode()),
         ("evidence", said.evidence.encode()),
         ("quality", ",".join(said.quality).encode()),
-        ("rank", Rank(row.rank).name.lower().encode()),
+        ("rank", _RANKS[row.rank]),
         ("supersedes", supersedes),
     ]
 
@@ -128,24 +127,28 @@ class Superseding:
         return [one for one in found if one is not None]
 
     def _placed(self, row: StoredRecord) -> Placed | None:
-        name, own = (row.device, row.kind, row.register), _version(row)
+        device, end_us, kind, register, begin_us, index, rank = row[:7]
+        name = (device, kind, register)
+        own = _Version(end_us, begin_us, rank, index, sha256(row.record).digest()[:16])
         series = self._known.get(name) or self._looked_up(row)
-        if row.end_us > series.floor_us:
+        if series.latest and end_us > series.latest[-1].end_us:  # as a rule
+            versions = []
+        elif end_us > series.floor_us:
             versions = [
                 one
                 for one in series.latest
-                if one[:2] == (row.end_us, row.begin_us) and one.log_index < row.index
+                if one[:2] == (end_us, begin_us) and one.log_index < index
             ]
         else:
-            slot = self._slot(row, row.end_us, row.end_us + 1)
-            versions = [_version(one) for one in slot if one.begin_us == row.begin_us]
+            slot = self._slot(row, end_us, end_us + 1)
+            versions = [_version(one) for one in slot if one.begin_us == begin_us]
         if any(one.digest == own.digest for one in versions):
             return None
         self._note(name, series, own)
-        if not versions or (row.kind == "event" and not row.register):
+        if not versions or (kind == "event" and not register):
             return Placed(row, None)
         current = max(versions, key=lambda one: (one.rank, one.log_index))
-        return Placed(row, current.log_index if row.rank >= current.rank else None)
+        return Placed(row, current.log_index if rank >= current.rank else None)
 
     def _looked_up(self, row: StoredRecord) -> _Series:
         """A series that is not remembered, as of before `row`."""
@@ -177,9 +180,12 @@ class Superseding:
         if series.floor_us == _LAST_US:
             return  # asked for again the next time
         if version.end_us > series.floor_us and version not in series.latest:
-            latest = sorted((*series.latest, version))
-            gone = max((one.end_us for one in latest[:-_LATEST]), default=series.floor_us)
-            series = _Series(gone, tuple(one for one in latest if one.end_us > gone))
+            latest, floor_us = [*series.latest, version], series.floor_us
+            latest.sort()
+            if len(latest) > _LATEST:
+                floor_us = latest[-_LATEST - 1].end_us
+                latest = [one for one in latest[-_LATEST:] if one.end_us > floor_us]
+            series = _Series(floor_us, tuple(latest))
         if len(self._known) >= self._series_max and name not in self._known:
             self._known.clear()
             self._from_start = False

@@ -383,8 +383,8 @@ def test_a_feed_that_ends_between_two_topics_loses_nothing(
     world.store(10)
     whole = world.feed._send
 
-    async def half(wanted: dict[str, Any]) -> None:
-        await whole({READINGS: wanted[READINGS][:6]})
+    async def half(wanted: dict[str, Any], salts: dict[int, bytes]) -> None:
+        await whole({READINGS: wanted[READINGS][:6]}, salts)
         raise Unavailable("the end")
 
     monkeypatch.setattr(world.feed, "_send", half)
