@@ -11,7 +11,7 @@ from infra.projector import Projector
 from infra.troubles import STORING, Troubles
 
 QUEUE_MAX = 32  # commits; above, the engine waits for the storer
-STORE_MESSAGES_MAX = 256  # in one go
+STORE_ENTRIES_MAX = 16_000  # in one go: of more the first would wait long for the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,17 @@ class Storer:
             self._some.set()
 
     def _run(self) -> None:
+        begin = self._projector.progress().size
         while (job := self._jobs.get()) is not None:
             taken, ended = 1, False
-            while not self._jobs.empty() and len(job.commits) < STORE_MESSAGES_MAX:
+            while not self._jobs.empty() and job.progress.size - begin < STORE_ENTRIES_MAX:
                 more = self._jobs.get()
                 if more is None:
                     ended = True
                     break
                 job = Job([*job.commits, *more.commits], more.progress, [*job.closes, *more.closes])
                 taken += 1
-            stored = self._store(job)
+            begin, stored = job.progress.size, self._store(job)
             with self._changed:
                 self._queued -= taken
                 self._changed.notify_all()

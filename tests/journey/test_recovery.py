@@ -171,7 +171,7 @@ def test_a_store_that_waits_is_not_overtaken(
     small = begun(tmp_path)
     full = Unavailable("the disk is full", retry_after_s=600)
     projector = small.stores.projector
-    monkeypatch.setattr("infra.storer.STORE_MESSAGES_MAX", 1)
+    monkeypatch.setattr("infra.storer.STORE_ENTRIES_MAX", 1)
     monkeypatch.setattr(projector, "store", once(projector.store, full))
     for number in range(1, 4):
         version = small.sequencer.heads.version
