@@ -1,7 +1,7 @@
 """Makes the documents that prove a device's day, out of book, database, vault and log."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from threading import Lock
@@ -16,7 +16,7 @@ from bal.certify.tree import inclusion_path
 from bal.closing import DEVICE_DAY
 from bal.derive.local_day import day_number
 from bal.errors import Rejected, Unavailable
-from bal.model import Anchor, Close, DeviceInfo, ReadingsQuery, StoredRecord
+from bal.model import Anchor, Close, DeviceInfo, Pseudonym, ReadingsQuery, StoredRecord
 from bal.ports import Book, CustomerDb, TileReader, Vault
 from bal.provide.device_days import DayParts, DayRequest, Opened, document, one_register
 from bal.slots import NO_INDEX
@@ -50,6 +50,7 @@ class DayProofs:
         self._kept: OrderedDict[tuple[str, int], Parts] = OrderedDict()
         self._kept_days: OrderedDict[int, tuple[dict[str, int], Tree]] = OrderedDict()
         self._lock, self._making = Lock(), Lock()
+        self._newest: tuple[int, dict[Pseudonym, list[str]]] = 0, {}  # close, and its registers
 
     def document(self, info: DeviceInfo, asked: DayRequest) -> bytes:
         """The day of a device as of a close, or the proof that there is none.
@@ -81,6 +82,20 @@ class DayProofs:
         if closed_k is not None:
             parts = self._with_device_day(parts, asked, close, closed_k, opening)
         return document(parts)
+
+    def registers(self) -> Mapping[Pseudonym, Sequence[str]]:
+        """By device the registers that the newest date's book has; none before the first close."""
+        closes = self._book.closes()
+        if not closes:
+            return {}
+        newest = max(closes, key=lambda close: (close.date, close.k))
+        k, registers = self._newest
+        if k != newest.k:
+            registers = {}
+            for entry in self._book.entries(newest.date, newest.k):
+                registers.setdefault(entry.device, []).append(entry.register)
+            self._newest = newest.k, registers
+        return registers
 
     def _with_device_day(
         self, parts: DayParts, asked: DayRequest, close: Close, closed_k: int, opening: "_Opening"

@@ -1,6 +1,6 @@
 """The metadata graph and the description of the data set over REST (docs/semantics.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bal.harmonise import quantity
+from bal.harmonise.register import measured
 from bal.model import DeviceInfo
 from bal.provide import cursor as cursors
 from bal.provide import metadata_graph
@@ -16,6 +17,7 @@ from bal.provide.dataset import DatasetFacts, describe
 from bal.provide.parameters import check_known, parameters
 from bal.provide.policy import ClientInfo, may_read, readable_groups
 from bal.provide.problem import Problem
+from bal.provide.rdf import Statement
 from bal.provide.rdf_context import Context
 from bal.provide.readings import devices_page, page_limit
 from infra.http_gateway import Gateway, Refusal, no_parameters
@@ -67,6 +69,27 @@ def readable(services: Services, client: ClientInfo, group: str | None) -> list[
     return [one for one in services.devices(groups) if may_read(client, one.group)]
 
 
+def said_of(
+    gateway: Gateway, devices: Sequence[DeviceInfo], among: Sequence[DeviceInfo]
+) -> Iterator[Statement]:
+    """The graph of some devices. among: those that the client may read, these among them."""
+    named = gateway.services.registers()
+    registers = {
+        one.device: [
+            metadata_graph.Register(register, *measured(register))
+            for register in named.get(one.device, ())
+        ]
+        for one in devices
+    }
+    return metadata_graph.statements(
+        devices,
+        QUANTITIES,
+        placing=metadata_graph.Placing(among),
+        registers=registers,
+        now_us=gateway.now_s() * 1_000_000,
+    )
+
+
 def _page(
     gateway: Gateway, raw_query: bytes, client: ClientInfo, form: str, pinned: Context
 ) -> Response:
@@ -85,5 +108,5 @@ def _page(
     if last is not None:
         following = urlencode({**given, "cursor": cursors.seal(keys[0], query, last)})
         headers["Link"] = f'</v1/metadata?{following}>; rel="next"'
-    said = metadata_graph.statements(page, QUANTITIES)
+    said = said_of(gateway, page, found)
     return Response(_WRITERS[form](said, pinned), 200, headers, form)

@@ -7,7 +7,7 @@ from typing import Protocol
 from joserfc.jwk import KeySet
 
 from bal.found import FindingsQuery, StoredFinding
-from bal.model import DeviceInfo, ReadingsPage, ReadingsQuery, StoredRecord
+from bal.model import DeviceInfo, Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
 from bal.provide.device_days import DayRequest
 from bal.provide.policy import ClientInfo
 
@@ -72,6 +72,10 @@ class Services(Protocol):
 
     def device(self, pseudonym: str) -> DeviceInfo | None:
         """The device of that pseudonym, revoked ones too."""
+        ...
+
+    def registers(self) -> Mapping[Pseudonym, Sequence[str]]:
+        """By device the registers of the newest date that was closed; none before the first."""
         ...
 
     def findings(self, query: FindingsQuery) -> list[StoredFinding]:

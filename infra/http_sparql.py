@@ -22,7 +22,7 @@ from bal.provide.rdf_context import Context
 from infra import sparql_process
 from infra.http_gateway import Caller, Gateway, Refusal, challenge, json_response, no_parameters
 from infra.http_lanes import Lane
-from infra.http_metadata import QUANTITIES, readable
+from infra.http_metadata import readable, said_of
 from infra.http_operations_metadata import operation
 from infra.sparql_wire import Answer, Task
 
@@ -131,8 +131,12 @@ def _run(
     if len(found) > most:
         text = f"{len(found)} devices, and a query may have {most}: name a group by within."
         raise Rejected("graph-too-large", text, field="within")
-    said = metadata_graph.statements(found, QUANTITIES)
-    triples = metadata_graph.n_triples(said, pinned)
+    named = gateway.services.registers()
+    count = sum(len(named.get(one.device, ())) for one in found)
+    if count > 2 * most:
+        text = f"{count} registers, and a query may have {2 * most}: name a group by within."
+        raise Rejected("graph-too-large", text, field="within")
+    triples = metadata_graph.n_triples(said_of(gateway, found, found), pinned)
     return sparql_process.run(task, triples)
 
 

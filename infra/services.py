@@ -284,6 +284,10 @@ class PlatformServices:
         """The device of that pseudonym."""
         return self._stores.registry.device(Pseudonym(pseudonym))
 
+    def registers(self) -> Mapping[Pseudonym, Sequence[str]]:
+        """By device those of the newest date that was closed."""
+        return self._day_proofs.registers()
+
     def findings(self, query: FindingsQuery) -> list[StoredFinding]:
         """What was refused or doubtful of messages."""
         return self._stores.archive.findings(query)

@@ -96,7 +96,7 @@ def _filter_calls() -> bool:
 
 
 def load(triples: Iterable[str]) -> Graph:
-    """The graph from N-Triples of our own making: IRIs and plain strings only, one form."""
+    """The graph from N-Triples of our own making: IRIs and literals without language, one form."""
     graph = Graph(bind_namespaces="none")
     terms: dict[str, URIRef | Literal] = {}
     add = graph.store.add
@@ -104,14 +104,20 @@ def load(triples: Iterable[str]) -> Graph:
     def term(text: str) -> URIRef | Literal:
         found = terms.get(text)
         if found is None:
-            found = URIRef(text[1:-1]) if text[0] == "<" else Literal(json.loads(text))
-            terms[text] = found
+            found = terms[text] = URIRef(text[1:-1]) if text[0] == "<" else _literal(text)
         return found
 
     for line in triples:
         subject, verb, value = line[:-2].split(" ", 2)
         add((term(subject), term(verb), term(value)), context=graph)
     return graph
+
+
+def _literal(text: str) -> Literal:
+    if text[-1] == '"':
+        return Literal(json.loads(text))
+    value, _, datatype = text[:-1].rpartition("^^<")
+    return Literal(json.loads(value), datatype=URIRef(datatype))
 
 
 def answer(task: Task, graph: Graph) -> Answer:

@@ -112,6 +112,9 @@ class Platform:
     def device(self, pseudonym: str) -> DeviceInfo | None:
         return next((d for d in self.known if d.device == pseudonym), None)
 
+    def registers(self) -> dict[Pseudonym, list[str]]:
+        return {row.device: [row.register] for row in self.rows}
+
     def findings(self, query: FindingsQuery) -> list[StoredFinding]:
         return [] if self.archive is None else self.archive.findings(query)
 

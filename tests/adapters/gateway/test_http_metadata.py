@@ -1,6 +1,7 @@
 """The metadata graph over REST: only what a caller may read, in three forms, and its catalogue."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from rdflib import DCAT, DCTERMS, RDF, VOID, Graph, URIRef
 from bal.errors import Stop
 from bal.provide.dataset import DatasetFacts
 from infra.http_api import create_app
-from tests.adapters.gateway.conftest import ISSUER, Api, Platform, pseudonym
+from tests.adapters.gateway.conftest import ISSUER, NOW_S, Api, Platform, pseudonym
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated"),
     pytest.mark.filterwarnings("ignore:Dataset.default_context is deprecated"),
 ]
-BASE = "https://gridseal.invalid/id/"
+BASE, SAREF = "https://gridseal.invalid/id/", "https://saref.etsi.org/core/"
 IDENTIFIER = URIRef("https://saref.etsi.org/core/hasIdentifier")
 
 
@@ -66,6 +67,83 @@ def test_pages_come_to_the_whole(api: Api) -> None:
         path = link[1 : link.index(">")] if link else ""
     assert path == ""
     assert set(found) == set(graph(api.get("/v1/metadata", token=token)))
+
+
+def exchanged(platform: Platform) -> None:
+    """north-1 came in place of north-2 on the day before, and somebody else had it until then."""
+    at_us = (NOW_S - 86_400) * 1_000_000
+    one, two = (
+        next(info for info in platform.known if info.device == pseudonym(f"north-{n}"))
+        for n in (1, 2)
+    )
+    platform.known[platform.known.index(two)] = replace(two, until_us=at_us)
+    begun = replace(one, since_us=at_us, replaces=two.device, follows=pseudonym("of another"))
+    platform.known[platform.known.index(one)] = begun
+
+
+def test_an_exchanged_meter_is_at_the_usage_point_of_the_former_one(
+    api: Api, platform: Platform
+) -> None:
+    """On whichever page it stands, and whoever asks; whose it was before nobody is told."""
+    exchanged(platform)
+    token, point = api.token("north"), URIRef(f"{BASE}usage-point/{pseudonym('north-2')}")
+    for first in ("/v1/metadata", "/v1/metadata?limit=1"):
+        found, path = Graph(), first
+        while path:
+            response = api.get(path, token=token)
+            assert pseudonym("of another") not in response.text
+            found += graph(response)
+            link = response.headers.get("link", "")
+            path = link[1 : link.index(">")] if link else ""
+        at_point = set(found.subjects(URIRef(f"{SAREF}observes"), point))
+        assert at_point == {URIRef(BASE + pseudonym(f"north-{n}")) for n in (1, 2)}
+    listed = api.get("/v1/sparql?name=usage-points&group=north", token=token).json()
+    rows = [
+        {name: value["value"].removeprefix(BASE) for name, value in row.items()}
+        for row in listed["results"]["bindings"]
+    ]
+    shared, at = f"usage-point/{pseudonym('north-2')}", "2026-01-14T10:00:00Z"
+    assert rows == [
+        {"point": shared, "device": pseudonym("north-2"), "state": "over", "until": at},
+        {"point": shared, "device": pseudonym("north-1"), "state": "active", "from": at},
+    ]
+    counted = api.get("/v1/sparql?name=groups", token=token).json()["results"]["bindings"]
+    assert [row["devices"]["value"] for row in counted] == ["1"]
+
+
+def test_registers_stand_with_what_they_measure(
+    api: Api, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register, device = "0.0.2.4.19.1.12.0.0.0.0.0.0.0.0.0.72.0", pseudonym("north-1")
+    monkeypatch.setattr(platform, "registers", lambda: {device: [register]})
+    path = f"/v1/sparql?name=registers-of-device&device={device}"
+    rows = api.get(path, token=api.token("north")).json()["results"]["bindings"]
+    assert [{name: value["value"] for name, value in row.items()} for row in rows] == [
+        {
+            "register": register,
+            "quantity": "https://saref.etsi.org/saref4grid/ActiveEnergy",
+            "symbol": "Wh",
+            "direction": "reverse",
+        }
+    ]
+    path = f"/v1/sparql?name=about-device&device={device}"
+    about = graph(api.get(path, token=api.token("north")))
+    assert (URIRef(f"{BASE}{device}#{register}"), None, None) in about
+    platform.enrol("southern", "devices.read", "south")
+    found = api.get("/v1/metadata", token=api.token("southern"))
+    assert register not in found.text
+
+
+def test_a_graph_of_too_many_registers_is_to_be_cut_down(
+    make_api: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = make_api(query_devices_max=4)
+    many = [f"voltage.{n}" for n in range(9)]
+    monkeypatch.setattr(platform, "registers", lambda: {pseudonym("north-1"): many})
+    refused = api.get("/v1/sparql?name=groups", token=api.token("all"))
+    assert (refused.status_code, refused.json()["field"]) == (422, "within")
+    cut = api.get("/v1/sparql?name=groups&within=south", token=api.token("all"))
+    assert cut.status_code == 200
 
 
 def test_nobody_without_the_scope(api: Api) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rdflib import Graph
 
 from bal.errors import Rejected
-from bal.harmonise import quantity
 from bal.provide import metadata_graph
 from bal.provide.dataset import DatasetFacts, describe
 from bal.provide.nquads import Writer
@@ -23,7 +22,8 @@ from bal.provide.rdf import Viewed, json_ld, records_of_json_ld, turtle
 from bal.provide.rdf_xml_in import check_rdf_xml, records_of_rdf_xml
 from bal.provide.turtle_in import records_of_turtle
 from tests.unit.provide.messages import pages
-from tests.unit.provide.test_metadata_graph import ALL_KINDS
+from tests.unit.provide.test_metadata_graph import ALL_KINDS, EPOCHS
+from tests.unit.provide.test_metadata_graph import said as said_of_devices
 from tests.unit.provide.test_rdf import CONTEXT, EVERY_KIND, by_commitment
 
 pytestmark = [
@@ -137,8 +137,7 @@ def no_way_out(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_nothing_is_fetched_to_write_or_to_read_any_form(no_way_out: None) -> None:
     """Not by us, and not by who reads what we write: every context stands in its document."""
-    quantities = [one for one in vars(quantity).values() if isinstance(one, quantity.Quantity)]
-    said = list(metadata_graph.statements(ALL_KINDS, quantities))
+    said = said_of_devices([*ALL_KINDS, *EPOCHS])
     media = {"/v1/readings": ("text/turtle",)}
     for data, form in (
         (turtle(EVERY_KIND, CONTEXT), "turtle"),

@@ -15,7 +15,7 @@ from bal.provide.rdf import Viewed
 from bal.registry import DEVICE_TYPES, device_record
 from tests.unit.harmonise.conftest import subject_of
 from tests.unit.harmonise.test_rdf import all_records
-from tests.unit.provide.test_metadata_graph import ALL_KINDS, QUANTITIES, device
+from tests.unit.provide.test_metadata_graph import ALL_KINDS, EPOCHS, device, said
 from tests.unit.provide.test_rdf import CONTEXT, DOCUMENT, EVERY_KIND, OWN
 
 ONTOLOGY = Path(__file__).resolve().parents[3] / "ontology"
@@ -76,12 +76,12 @@ def of_context() -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore:Dataset.default_context is deprecated")
 def test_every_term_is_published(shared_data: Path) -> None:
     ontologies = shared_data / "ontologies"
-    said = metadata_graph.statements(ALL_KINDS, QUANTITIES)
+    described = said([*ALL_KINDS, *EPOCHS])
     used = {
         "context": set(of_context()),
         "records": iris_of_records(),
         "metadata graph": iris(
-            Graph().parse(data=metadata_graph.turtle(said, CONTEXT), format="turtle")
+            Graph().parse(data=metadata_graph.turtle(described, CONTEXT), format="turtle")
         ),
         **{
             name: iris(Graph().parse(ONTOLOGY / name))
