@@ -48,7 +48,8 @@ def quality_of(one: Seen) -> str:
 def _by_bits(one: Seen) -> str:
     """Of a gateway's reading: its bits say more than the codes they became, and by whom."""
     codes = tuple(code for code in one.quality if not code.startswith(_OF_BITS))
-    words = quality(codes, one.rank).replace(" by the meter", "") if codes else "valid"
+    words = quality(codes, one.rank) if codes else "valid"
+    words = words.replace(", says the meter", "").replace(" by the meter", "")
     return f"{words}; {'; '.join(one.why)}"
 
 

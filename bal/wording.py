@@ -57,7 +57,7 @@ def register(code: str, base: str = "", unit: str = "") -> str:
         if decoded is None or not base or base == code:
             return sentence(code) + in_obis
         power = decoded.multiplier
-        prefix = PREFIXES.get(power) if power % 3 == 0 else None
+        prefix = PREFIXES.get(power)
         scaled = f"10^{power} {unit}" if prefix is None else f"{prefix}{unit}"
         if unit == "1":  # thousandths of a power factor have no prefix
             scaled = f"10^{power}"

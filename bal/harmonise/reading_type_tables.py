@@ -143,7 +143,7 @@ MULTIPLIERS = table("""
     -12 pico; -9 nano; -6 micro; -3 milli; -2 centi; -1 deci; 0 times 1; 1 deca; 2 hecto; 3 kilo;
     6 mega; 9 giga; 12 tera
 """)
-PREFIXES = table("-12 p; -9 n; -6 µ; -3 m; -2 c; -1 d; 1 da; 2 h; 3 k; 6 M; 9 G; 12 T")
+PREFIXES = table("-12 p; -9 n; -6 µ; -3 m; 3 k; 6 M; 9 G; 12 T")  # nobody says dWh
 # Units that a prefix goes before; `km³` would be another thing than 1000 m³.
 PREFIXED = frozenset({
     "m", "g", "A", "K", "mol", "cd", "rad", "sr", "Gy", "Bq", "Sv", "F", "C", "s", "H", "V", "Ω",

@@ -63,3 +63,7 @@ def test_how_a_value_was_scaled(power: int, unit: int, told: str) -> None:
     code = "0.0.0.1.1.1.{}.0.0.0.0.0.0.0.0.{}.{}.0"
     words = register(code.format(kind, power, unit), code.format(kind, 0, unit), base_unit)
     assert words.endswith(told)
+
+
+def test_a_tenth_of_a_watt_hour_has_no_name() -> None:
+    assert register("0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.-1.72.0").startswith("energy in 10^-1 Wh, ")

@@ -242,6 +242,10 @@ def test_bits_of_a_gateway_are_named_once(shared_data: Path, run: Run) -> None:
     flat = " ".join(told.split())
     assert "questionable; gateway: fatal error; meter: mechanical interference; see" in flat
     assert "by the meter" not in told
+    status = b"<statusPTB>2</statusPTB>", b"<statusFNN>0000200500000204</statusFNN>"
+    raw = file.read_bytes().replace(b"<statusPTB>0</statusPTB>", status[0])
+    _, told = run(m=raw.replace(b"<statusFNN>0000010500100504</statusFNN>", status[1]))
+    assert "suspect; estimated; gateway: temporary error" in " ".join(told.split())
     _, text = run("--json", m=file.read_bytes())
     readings = json.loads(text)["devices"][0]["readings"]
     assert [one["line"] for one in readings] == [172, 186, 197]
