@@ -26,7 +26,8 @@ _PERIODS_S = {2: 900, 3: 60, 4: 86_400, 5: 1_800, 6: 300, 7: 3_600, 10: 120, 14:
 _PERIODS_S |= {31: 1_200}
 _MACRO_PERIODS_S = {11: 86_400}  # daily; a month has no fixed length
 _AT_INSTANT = frozenset({1, 2, 3, 9, 12, 13, 14})  # accumulations that hold at an instant
-_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?")
+_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
+_EXPONENT_MAX = 40
 _NUMBER_LENGTH_MAX = 40
 _QUALITY = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,5}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -110,18 +111,21 @@ def unit_of(register: str) -> str:
 
 
 def decimal_text(text: str, shift: int) -> str:
-    """A decimal times ten to the power `shift`, normalised.
+    """A decimal, perhaps with an exponent, times ten to the power `shift`, normalised.
 
     Raises Rejected("value-not-decimal").
     """
     number = text.strip()
     match = _NUMBER.fullmatch(number)
     digits = match is not None and (match[2] or match[3])
+    power = int(match[4] or 0) if match is not None else 0
+    if abs(power) > _EXPONENT_MAX:
+        match = None
     if match is None or not digits or len(number) > _NUMBER_LENGTH_MAX or not number.isascii():
         text = f"the value is not a decimal number of at most {_NUMBER_LENGTH_MAX} characters"
         clause = "XML Schema 1.1 part 2 §3.3.3 decimal"
         raise Rejected("value-not-decimal", text, field="value", clause=clause)
-    return normalised(match[2], match[3] or "", shift, negative=match[1] == "-")
+    return normalised(match[2], match[3] or "", shift + power, negative=match[1] == "-")
 
 
 def check_name(name: str) -> str:

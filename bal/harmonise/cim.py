@@ -32,7 +32,7 @@ from bal.harmonise.instant import Instant, before, parse_loose
 from bal.harmonise.names import NAMES_MAX, CommitParts, MeterNames, Resolve, check_names
 from bal.harmonise.parts import cut
 from bal.harmonise.quality import Quality, quality
-from bal.harmonise.quantity import decimal_text
+from bal.harmonise.quantity import double_text
 from bal.harmonise.reading_type import ReadingType
 from bal.harmonise.record import Origin, Shape, Slot
 from bal.harmonise.report import Report, Spot
@@ -234,7 +234,7 @@ class _Readings:
                 kind.doubts + period.doubts,
             )
         slot, multiplier, rank, doubts = case
-        value = decimal_text(sent.value, multiplier)
+        value = double_text(sent.value, multiplier)
         told = record.findings_text(self._doubts(sent, doubts)) if doubts else ""
         return record.reading(slot, origin, value, rank, told)
 

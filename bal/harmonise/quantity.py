@@ -3,6 +3,7 @@
 Values are text from end to end: a multiplier moves the decimal point, nothing is ever a float.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 from bal.decimals import normalised
@@ -10,6 +11,9 @@ from bal.errors import Rejected
 
 VALUE_LENGTH_MAX = 40  # characters
 
+EXPONENT_MAX = 40
+
+_EXPONENT = re.compile("([^eE]{1,38})[eE]([+-]?[0-9]{1,2})")
 _SPACE = " \t\r\n"  # XML 1.0 §2.3, collapsed around a decimal
 
 
@@ -103,3 +107,18 @@ def decimal_text(text: str, shift: int) -> str:
             clause="XML Schema 1.1 part 2 §3.3.3 decimal",
         )
     return normalised(whole, fraction, shift, negative=sign == "-")
+
+
+def double_text(text: str, shift: int) -> str:
+    """As `decimal_text`; and an exponent, with which Java and others write large numbers.
+
+    text: as xsd:double has it too (XML Schema 1.1 part 2 §3.3.5), the exponent from -40 to 40;
+    never NaN or INF.
+    """
+    try:
+        return decimal_text(text, shift)
+    except Rejected:
+        match = _EXPONENT.fullmatch(text.strip(_SPACE))
+        if match is None or abs(int(match[2])) > EXPONENT_MAX or match[1] != match[1].strip(_SPACE):
+            raise
+        return decimal_text(match[1], shift + int(match[2]))

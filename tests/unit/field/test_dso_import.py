@@ -219,14 +219,18 @@ def test_json_rows_keep_the_numbers_text(tmp_path: Path) -> None:
         b'{"readings":[{"pod":"P1","ts":"2026-01-15T12:15:00+02:00","channel":"import",'
         b'"v":0.00021000000000000001},{"pod":"P1","ts":"2026-01-15T12:15:00","channel":"import",'
         b'"v":1},{"pod":"P1","ts":"2026-01-15T12:30:00Z","channel":"x","v":1},7,'
-        b'{"pod":"P1","ts":"2026-01-15T12:45:00Z","channel":"import","v":1e3}]}'
+        b'{"pod":"P1","ts":"2026-01-15T12:45:00Z","channel":"import","v":1e3},'
+        b'{"pod":"P1","ts":"2026-01-15T13:00:00Z","channel":"import","v":1e41}]}'
     )
     found = read(raw, plain)
-    assert told(found) == [("P1", ENERGY, "2026-01-15T10:15:00Z", "210.00000000000001")]
+    assert told(found) == [
+        ("P1", ENERGY, "2026-01-15T10:15:00Z", "210.00000000000001"),
+        ("P1", ENERGY, "2026-01-15T12:45:00Z", "1000000000"),
+    ]
     codes = [(one.line, one.code) for one in found.refused]
     assert codes == [
         (2, "time-without-offset"), (3, "register-unknown"), (4, "member-missing"),
-        (5, "value-not-decimal"),
+        (6, "value-not-decimal"),
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Times as head-ends write them: what can be read in one way only is taken, and told."""
+"""Times and numbers as head-ends write them: what can be read in one way only is taken."""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,3 +81,10 @@ def test_an_events_time(take: Take) -> None:
     [record], codes, refused = told(take(message(*sent)))
     assert (record["time"], codes) == ("2026-01-15T10:15:00Z", ["time-form"])
     assert refused == [("time-without-offset", "createdDateTime")]
+
+
+def test_a_value_with_an_exponent(take: Take) -> None:
+    """As Java writes a register of 12,345.6789 MWh."""
+    value = "<value>1.23456789E7</value>"
+    [record], codes, refused = told(take(message(reading("2026-01-15T10:15:00Z", value=value))))
+    assert (record["value"], codes, refused) == ("12345678900", [], [])

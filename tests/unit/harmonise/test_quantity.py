@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bal.errors import Rejected
-from bal.harmonise.quantity import VALUE_LENGTH_MAX, decimal_text
+from bal.harmonise.quantity import VALUE_LENGTH_MAX, decimal_text, double_text
 
 NORMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
@@ -94,6 +94,35 @@ def test_what_is_no_decimal_is_refused(text: str) -> None:
         decimal_text(text, 3)
     assert error.value.code == "value-not-decimal"
     assert error.value.clause
+
+
+@pytest.mark.parametrize(
+    ("text", "shift", "expected"),
+    [
+        ("1.23456789E7", 0, "12345678.9"), ("1e-05", 3, "0.01"), (" -2.5e+3 ", -3, "-2.5"),
+        ("0E0", 0, "0"), ("1e40", 0, "1" + "0" * 40), ("7", 3, "7000"), (".5e1", 0, "5"),
+    ],
+)  # fmt: skip
+def test_an_exponent_moves_the_point(text: str, shift: int, expected: str) -> None:
+    """XML Schema 1.1 part 2 §3.3.5, xsd:double."""
+    assert double_text(text, shift) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e41", "1e400", "1e-99", "e5", "1e", "1e5.0", "1 e5", "1e 5", "NaN", "INF", "1e5e5", "1E+",
+     "9" * 39 + "e1", "1,5e3", "1e٣"],
+)  # fmt: skip
+def test_what_is_no_number_is_refused_with_an_exponent_too(text: str) -> None:
+    with pytest.raises(Rejected) as error:
+        double_text(text, 3)
+    assert error.value.code == "value-not-decimal"
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(-40, 40), st.integers(-12, 12))
+def test_an_exponent_is_exact(number: int, exponent: int, shift: int) -> None:
+    expected = Fraction(number) * Fraction(10) ** (exponent + shift)
+    assert Fraction(double_text(f"{number}e{exponent}", shift)) == expected
 
 
 @given(st.text(max_size=50))
