@@ -22,6 +22,7 @@ _NULL, _ETHERNET, _RAW, _SLL, _SLL2 = 0, 1, 101, 113, 276
 _RAWS = frozenset({12, 14, _RAW, 228, 229})
 _VLANS = frozenset({0x8100, 0x88A8, 0x9100})
 _IPV4, _IPV6, _TCP, _UDP = 0x0800, 0x86DD, 6, 17
+_IPV4_HEADER = 20  # bytes, without options (RFC 791 §3.1)
 _EXTENSIONS = frozenset({0, 43, 60})  # of IPv6, that have a length of their own
 
 
@@ -179,8 +180,10 @@ def _network(link: int, packet: bytes) -> tuple[int, str, str, bytes] | str:
 def _ipv4(data: bytes) -> tuple[int, str, str, bytes] | str:
     start = (data[0] & 15) * 4
     total, _, fragment = unpack_from(">HHH", data, 2)
-    if total > len(data):
+    if max(total, start, _IPV4_HEADER) > len(data):
         return "cut"
+    if start < _IPV4_HEADER or 0 < total < start:
+        return "no IP"
     if fragment & 0x3FFF:  # more of it, or not its begin
         return "a fragment of IP"
     addresses = [str(ip_address(data[at : at + 4])) for at in (12, 16)]

@@ -159,6 +159,20 @@ def test_losses_damage_and_strangers_are_told() -> None:
     assert dict(found.passed_over) == {"no IP": 1, "neither UDP nor TCP": 1, "cut": 1}
 
 
+@pytest.mark.parametrize(
+    ("packet", "said"),
+    [
+        (ipv4(17, b"")[:12], "cut"),
+        (b"\x47" + ipv4(17, b"")[1:], "cut"),  # options that are not there
+        (b"\x44" + ipv4(17, bytes(20))[1:], "no IP"),
+        (b"\x45\0\0\x13" + ipv4(17, bytes(20))[4:], "no IP"),
+    ],
+)
+def test_an_ipv4_header_has_twenty_bytes_at_least(packet: bytes, said: str) -> None:
+    """RFC 791 §3.1: an IHL of 5 is the least, and a total length has the header in it."""
+    assert dict(read(pcap([ethernet(packet)])).passed_over) == {said: 1}
+
+
 def test_messages_of_a_capture() -> None:
     """Those that a concentrator would have made; data before their configuration go by it."""
     wanted = list(messages(CONFIG, 0, 60, size=50))
