@@ -11,7 +11,17 @@ from dataclasses import replace
 from bal.certify.commitment import commitment
 from bal.derive.local_day import date_at, local_day
 from bal.errors import Rejected
-from bal.model import TYPE_PART, Digest, Draft, Finding, Harmonised, Part, Pseudonym, Subject
+from bal.model import (
+    TYPE_PART,
+    DeviceInfo,
+    Digest,
+    Draft,
+    Finding,
+    Harmonised,
+    Part,
+    Pseudonym,
+    Subject,
+)
 from bal.ports import Vault
 from bal.registry import Registry
 from bal.subjects import SLOT_KINDS, UNTIMED
@@ -73,7 +83,7 @@ class Epochs:
         info = self._registry.device(at)
         if info is None:
             return own
-        if info.until_us and at_us >= _gone_us(info.until_us, info.zone):
+        if info.until_us and at_us >= gone_us(info):
             gone, then = rfc3339(info.until_us), rfc3339(max(at_us, one.end_us))
             text = f"the meter was taken away at {gone}: what it says of {then} is nobody's"
             raise Rejected("epoch-over", text, field="Meter")
@@ -91,9 +101,12 @@ class Epochs:
         return Subject(epoch, key, info.group, info.shard)
 
 
-def _gone_us(until_us: int, zone: str) -> int:
-    """Until when a meter may speak that no other epoch of it follows: the day it was taken away."""
-    return local_day(date_at(until_us, zone), zone)[1]
+def gone_us(info: DeviceInfo) -> int:
+    """Until when a meter may speak that no other epoch of it follows: the day it was taken away.
+
+    info: of an epoch that is over.
+    """
+    return local_day(date_at(info.until_us, info.zone), info.zone)[1]
 
 
 def _hand_over(found: Harmonised, raw: bytes, theirs: dict[int, Subject]) -> None:

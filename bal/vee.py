@@ -5,6 +5,7 @@ Beside bal/closing.py, which sees more than one stage as it does; docs/spec/vee.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 from bal.derive.fold import KINDS, series_days
@@ -42,8 +43,8 @@ class Shard:
         """A device's rows, of all kinds; those that end after `until_us` are another day's."""
         begin_us = local_day(self._day, info.zone)[0]
         kept = [row for row in rows if begin_us <= row.begin_us and row.end_us <= until_us]
-        day = self._day_of(info, kept)
-        wanting = any(needs_like_days(one, self._rules) for one in day.series)
+        day, rules = self._day_of(info, kept), self._rules_of(info)
+        wanting = any(needs_like_days(one, rules) for one in day.series)
         if wanting or needs_earlier(day):
             self._own[info.device] = (info, kept)
         else:
@@ -72,8 +73,14 @@ class Shard:
         like: Mapping[str, Sequence[LikeDay]],
         templates: Mapping[str, bytes],
     ) -> None:
-        for some in derive_day(info.device, rows, day, self._rules, like=like, templates=templates):
+        rules = self._rules_of(info)
+        for some in derive_day(info.device, rows, day, rules, like=like, templates=templates):
             self._found += some
+
+    def _rules_of(self, info: DeviceInfo) -> VeeRules:
+        """No estimates behind a subject epoch: what was used then is another one's, or nobody's."""
+        over = 0 < info.until_us <= local_day(self._day, info.zone)[0]
+        return replace(self._rules, estimate=0) if over else self._rules
 
     def _earlier(self) -> dict[Pseudonym, list[StoredRecord]]:
         """What registers showed on the day before, of the devices that wait."""

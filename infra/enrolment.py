@@ -4,12 +4,11 @@ What goes on the bus names pseudonyms; identities stay in the vault.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from bal.edits import check_edit
 from bal.errors import Rejected
 from bal.model import DeviceInfo, Identity, Pseudonym
 from bal.ports import Clock, Vault
@@ -219,20 +218,6 @@ class Enrolment:
             )
             command["sender"] = _command("enrol", sender, [])
         return command, (client_id, secret)
-
-    async def edit(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """Put a value in the place of another, as `bal.edits.check_edit` has it.
-
-        Raises Rejected("name-unknown") where the device is not one that is in service.
-        """
-        command = check_edit(request)
-        info = self._registry.device(Pseudonym(command["device"]))
-        if info is None or info.state != "active":
-            raise Rejected("name-unknown", "no active device has this pseudonym", field="device")
-        key = ("edit", ":".join(command[name] for name in ("device", "register", "begin", "end")))
-        return await self._commands.once(
-            key, command, lambda: (command, command), lambda _: Seen.NOTHING
-        )
 
     async def revoke_client(self, given: str) -> str:
         """Withdraw a client, by name or id, and its right to send; returns its id.

@@ -79,6 +79,8 @@ class Gaps:
             if row is None:  # erased
                 continue
             day = device_day.decode(row.record)
+            if 0 < info.until_us <= day.start_s * SECOND_US:  # it was taken away that day
+                continue
             found += (
                 MissingStretch(info, entry.register, begin_s, end_s)
                 for begin_s, end_s in gaps(day.start_s, day.slot_s, day.slots)

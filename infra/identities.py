@@ -20,6 +20,7 @@ from bal.provide.device_days import parse_request
 from bal.registry import Registry
 from bal.times import rfc3339
 from infra.commands import Command, Commands, Made, Seen
+from infra.editing import Editing
 from infra.enrolment_list import identity_of
 from infra.gaps import NAMES_MAX, Gaps
 from infra.services import PlatformServices
@@ -48,6 +49,9 @@ class Identities:
         self._vault, self._registry, self._services = vault, registry, services
         self._clock = clock
         self._commands = Commands(put)
+        self._editing = Editing(
+            registry, services.readings, services.stored_size, clock, self._commands
+        )
         self._gaps = Gaps(book, services.record, registry, vault, self._recorded)
 
     def handlers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
@@ -60,6 +64,7 @@ class Identities:
             "subject-page": self._page,
             "subject-days": self._days,
             "subject-day": self._day,
+            "reading-edit": self._editing.edit,
             "gaps": self._gaps.page,
             "gap-names": self._gaps.names,
         }

@@ -109,7 +109,6 @@ class Operator:
             "status": self._status,
             "anchor": self._anchor_now,
             "day-close": self._close_day,
-            "reading-edit": self._enrolment.edit,
             "settle": self._settle,
             "trust-set": self._trust,
             "trust-show": self._trusted,

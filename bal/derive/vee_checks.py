@@ -14,6 +14,7 @@ from bal.slots import MISSING, SAID_MISSING, TOO_LARGE, Slot
 
 _SECOND_US = 1_000_000
 _HOUR_S = 3600
+EDIT_MARK = b'"edit":{'  # in an operator's; a quote within a text would be escaped
 _THIRD = 3
 _DRIFT_SAMPLES_MIN = 4
 # IEC 61968-9 annex C: forward, reverse, and the single quadrants; net and differences may be < 0
@@ -106,11 +107,12 @@ def check_repeated(series: Series, rules: VeeRules) -> list[Found]:
     """The same slot twice: another value is doubtful, the same one is only told.
 
     Of equal rank: a correction, or a value instead of an estimate, is what later versions are for.
+    So is an operator's edit of an edit.
     """
     del rules
     at: dict[tuple[int, int, int], list[Interval]] = {}
     for one in series.intervals:
-        if one.milli is not None:
+        if one.milli is not None and EDIT_MARK not in one.row.record:
             at.setdefault((one.begin_us, one.end_us, int(one.row.rank)), []).append(one)
     found: list[Found] = []
     again: list[Interval] = []

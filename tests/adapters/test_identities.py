@@ -2,8 +2,8 @@
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -27,9 +27,8 @@ class Office(Line):
         self.puts = 0
         self.gate: asyncio.Event | None = None
         self.identities = Identities(
-            self.vault, self.registry, SimpleNamespace(record=None), None,  # type: ignore[arg-type]
-            clock=SystemClock(), put=self._put,
-        )  # fmt: skip
+            self.vault, self.registry, Mock(), Mock(), clock=SystemClock(), put=self._put
+        )
         self.enrol("headend", "any")
         for number in (1, 2, 3):
             self.take("headend", "cim", cim((f"m-{number}", "2026-01-09T23:45:00Z", "1.0")))

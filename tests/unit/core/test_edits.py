@@ -10,7 +10,7 @@ from bal.edits import check_edit, edit_draft
 from bal.errors import Rejected
 from bal.harmonise.quality import quality
 from bal.model import Digest, Pseudonym, Rank, Subject
-from tests.unit.derive.vee_kit import QUARTERS, REGISTER, UTC_DAY, quarters
+from tests.unit.derive.vee_kit import QUARTERS, REGISTER, UTC_DAY, codes, quarters
 
 SUBJECT = Subject(Pseudonym("A" * 43), bytes(32), "g", "g/0")
 GIVEN = {
@@ -45,6 +45,14 @@ def test_an_edited_slot_is_corrected_in_its_device_day() -> None:
     edited = rows[0]._replace(index=500, rank=made.rank, record=made.record)
     [day] = series_days([*rows, edited], *UTC_DAY[:2], {})
     assert day.slots[0][:1] + day.slots[0][2:] == (3, 250_500, 500)
+
+
+def test_an_edit_of_an_edit_is_no_doubt() -> None:
+    rows = quarters(["100"] * 96)
+    for index, value in ((500, "250"), (501, "260")):
+        made = edit_draft(check_edit({**GIVEN, "value": value}), SUBJECT, Digest(bytes(32)))
+        rows.append(rows[0]._replace(index=index, rank=made.rank, record=made.record))
+    assert codes(rows) == []
 
 
 def test_a_register_is_edited_at_an_instant() -> None:
