@@ -10,6 +10,7 @@ from bal.harmonise.espi_time import CLAUSE_PERIOD, DAY_S, BlockPlaces, LocalTime
 from bal.harmonise.espi_type import EspiType
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
+from bal.harmonise.reading_type_why import unmapped
 from bal.harmonise.record import Origin
 from bal.harmonise.report import Report
 from bal.harmonise.sep2_period import Period
@@ -28,6 +29,8 @@ _ONCE = ("value", "timePeriod", "cost", "tou", "cpp", "consumptionTier")
 _KEPT = ("value", "cost", "tou", "cpp", "consumptionTier")  # in `verbatim`
 _LINE_ITEMS = "costAdditionalDetailLastPeriod"
 _PERIODS = ("billingPeriod", "summaryInterval")  # of a summary
+
+_NO_CODE = "the service is not electricity"
 
 _Doubts = list[tuple[str, str]]  # code and text of what is doubtful about one reading
 
@@ -105,7 +108,9 @@ class Blocks:
         if one.sent is not None and (one.sent.shared.commodity or self._of.electric):
             mapped = espi_type.mapped(one.sent, one.period.seconds())
         if one.sent is None or mapped is None:
-            doubts = [("reading-type-unmapped", "the reading type has no meaning here")]
+            sent = one.sent
+            code = None if sent is None else espi_type.notation(sent, one.period.seconds())
+            doubts = [("reading-type-unmapped", unmapped(code, _NO_CODE))]
             return self._event("unmapped", one, doubts)
         value = espi_type.int48(reading.texts("value")[0], CLAUSE_READING)
         period = self._as_meant(one.period, one.sent)

@@ -11,6 +11,18 @@ _CAUSES = (  # fields, why the code has no meaning with them
 )
 
 
+def unmapped(code: str | None, otherwise: str) -> str:
+    """What a finding says of a reading type that was sent as elements.
+
+    code: the one they come to; None where one of them is no number, or stands twice. otherwise:
+    why it has none where the code is not at fault.
+    """
+    why = "an element of it is no number of its type, or stands twice"
+    if code is not None:
+        why = why_unmapped(code) or otherwise
+    return f"the reading type has no meaning here: {why}"
+
+
 def why_unmapped(code: str) -> str:
     """All that keeps `code` from having a meaning; "" where it has one."""
     fields = code.split(".")

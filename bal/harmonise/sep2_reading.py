@@ -6,6 +6,7 @@ from bal.errors import Rejected
 from bal.harmonise import record, sep2_period, sep2_type
 from bal.harmonise.quality import Quality, quality
 from bal.harmonise.quantity import decimal_text
+from bal.harmonise.reading_type_why import unmapped
 from bal.harmonise.record import Meant, Origin
 from bal.harmonise.report import Report
 from bal.harmonise.sep2_period import Period, SetPlaces
@@ -22,6 +23,8 @@ INT48_MAX = 1 << 47  # the schema's Int48 reaches from -2^47 to 2^47, both inclu
 _SPACE = " \t\r\n"
 _ONCE = ("value", "timePeriod", "qualityFlags", "touTier", "consumptionBlock", "localID")
 _KEPT = ("value", "localID", "qualityFlags", "touTier", "consumptionBlock")  # in `verbatim`
+
+_NO_CODE = "the service is not electricity, or its rolling block has no code"
 
 _Doubts = list[tuple[str, str]]  # code and text of what is doubtful about one reading
 
@@ -91,7 +94,9 @@ class Readings:
             return self._event("incomplete", one, lacks)
         mapped = of.mapped(one.sent, one.period)
         if one.sent is None or mapped is None:
-            doubts = [("reading-type-unmapped", "the reading type has no meaning here")]
+            sent = None if one.sent is None else one.sent._replace(multiplier=0)  # any will do
+            code = None if sent is None else sep2_type.notation(sent, one.period.seconds())
+            doubts = [("reading-type-unmapped", unmapped(code, _NO_CODE))]
             return self._event("unmapped", one, doubts)
         value = sep2_type.integer(
             node.texts("value")[0], -INT48_MAX, INT48_MAX, field="value", clause=CLAUSE_READING

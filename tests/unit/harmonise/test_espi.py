@@ -321,12 +321,15 @@ def test_the_reading_type(
 
 
 @pytest.mark.parametrize(
-    "members",
-    [{"uom": 42}, {"kind": 58}, {"commodity": 7}, {"uom": "x"}, {"powerOfTenMultiplier": 4},
-     {"tou": -1}, {"uom": 70_000}],
+    ("members", "why"),
+    [({"uom": 42}, "kind and unit"), ({"kind": 58}, "kind and unit"),
+     ({"commodity": 7}, "the commodity"), ({"uom": "x"}, "is no number"),
+     ({"powerOfTenMultiplier": 4}, "the multiplier"), ({"tou": -1}, "is no number"),
+     ({"uom": 70_000}, "is no number")],
 )  # fmt: skip
-def test_what_has_no_meaning_is_kept(take: Take, members: dict[str, object]) -> None:
+def test_what_has_no_meaning_is_kept(take: Take, members: dict[str, object], why: str) -> None:
     found = take(whole(reading(period(), cost=974), **members), "espi")
+    assert why in found.findings[0].text.replace("measurementKind", "kind")
     [one] = records(found)
     assert (one["event"], codes(found)) == ("unmapped", ["reading-type-unmapped"])
     assert one["verbatim"]["cost"] == ["974"]

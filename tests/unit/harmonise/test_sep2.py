@@ -210,6 +210,7 @@ def test_without_a_reading_type_it_is_an_event(take: Take) -> None:
 def test_what_has_no_meaning_keeps_its_reading_type(take: Take) -> None:
     found = take(sep2(readings(reading(), commodity=7, uom=119)), "sep2")
     assert told(found) == ([], ["reading-type-unmapped"])
+    assert found.findings[0].text.endswith("known here; the commodity is not electricity")
     [data] = records(found)
     assert (data["event"], data["notation"]) == (
         "unmapped",
@@ -221,12 +222,15 @@ def test_what_has_no_meaning_keeps_its_reading_type(take: Take) -> None:
     ]  # fmt: skip
     malformed = take(sep2(readings(reading(), uom="seventy-two")), "sep2")
     assert told(malformed) == ([], ["reading-type-unmapped"])
+    assert malformed.findings[0].text.endswith("is no number of its type, or stands twice")
     assert "notation" not in records(malformed)[0]
 
 
 def test_energy_of_another_service_is_not_electricity(take: Take) -> None:
     gas = usage_point(readings(reading(), commodity=0), serviceCategoryKind=1)
-    assert told(take(sep2(gas), "sep2")) == ([], ["reading-type-unmapped"])
+    found = take(sep2(gas), "sep2")
+    assert told(found) == ([], ["reading-type-unmapped"])
+    assert "the service is not electricity" in found.findings[0].text
     said = usage_point(readings(reading(), commodity=1), serviceCategoryKind=1)
     assert told(take(sep2(said), "sep2")) == ([], [])
 
