@@ -111,6 +111,35 @@ def test_after_an_exchange_the_new_meter_is_the_same_holders(
     assert len(caller.readings(device=new["device"])) == 1
 
 
+def asked(caller: Caller, query: str, **parameters: str) -> list[dict[str, str]]:
+    """The rows of a named query, names without their base."""
+    rows = caller.get("/v1/sparql", name=query, **parameters)["results"]["bindings"]
+    return [
+        {
+            name: one["value"].removeprefix("https://gridseal.invalid/id/")
+            for name, one in row.items()
+        }
+        for row in rows
+    ]
+
+
+def test_the_graph_has_both_meters_at_one_usage_point_and_the_former_holders_at_another(
+    platform: Running, caller: Caller
+) -> None:
+    former = shown(platform, METER)[0]["device"]
+    old, new = (one["device"] for one in shown(platform, "K-2"))
+    rows = {row.pop("device"): row for row in asked(caller, "usage-points", group="north")}
+    at, point = "2026-01-31T23:00:00Z", f"usage-point/{old}"
+    assert rows == {
+        former: {"point": f"usage-point/{former}", "state": "over"},
+        old: {"point": point, "state": "over", "until": at},
+        new: {"point": point, "state": "active", "from": at},
+    }
+    (measured,) = asked(caller, "registers-of-device", device=old)  # of the date closed last
+    assert (measured["symbol"], measured["direction"]) == ("Wh", "forward")
+    assert asked(caller, "registers-of-device", device=former) == []
+
+
 def test_a_message_over_the_border_ties_nobody_and_one_behind_it_is_nobodys(
     platform: Running, caller: Caller
 ) -> None:
