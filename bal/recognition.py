@@ -34,6 +34,11 @@ _MAGIC = (  # first bytes → what they begin, and what to do with it
     (b"%PDF-", "a PDF", f"Nothing of it can be read: {_SEND}."),
 )
 _CAPTURE_DO = "See what it holds of IEEE C37.118.2, and send it: gridseal replay-capture FILE."
+_TURTLE = re.compile(
+    rb"(?:\s|#[^\n]*\n)*(?:@prefix\s|@base\s|PREFIX\s|BASE\s|<[a-z]+:[^>\s]*>\s+(?:a|<))"
+)
+_DELIMITERS = b";\t,|"
+_TABLE_DO = "Let the DSO Data Server read it, by a centre.toml (docs/dso-server.md)."
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
@@ -84,6 +89,8 @@ def recognise(raw: bytes) -> Known | None:
     body = raw.removeprefix(_BOM).lstrip(_SPACE)
     if not body:
         return Known("", "empty", "Send nothing where there is nothing to say.")
+    if _TURTLE.match(body) is not None:
+        return Known("", "RDF in Turtle", f"{_SEND[0].upper()}{_SEND[1:]}.")
     if body.startswith(b"<"):
         return _xml(body)
     if body[:1] in {b"{", b"["}:
@@ -92,7 +99,16 @@ def recognise(raw: bytes) -> Known | None:
         return Known("c37118")
     if raw[:1] == b"0" and _SIGNED_DATA in raw[:32]:
         return Known("cls")
-    return None
+    return Known("", "a table (CSV): a centre's export?", _TABLE_DO) if _is_table(body) else None
+
+
+def _is_table(body: bytes) -> bool:
+    """Whether its first lines have as many of one delimiter, two cells or more, and no tags."""
+    lines = [line for line in body[:65_536].split(b"\n")[:3] if line.strip()]
+    if len(lines) < 2 or b"<" in lines[0] or b"\0" in body[:65_536]:
+        return False
+    counts = [{line.count(bytes([one])) for line in lines} for one in _DELIMITERS]
+    return any(len(count) == 1 and count != {0} for count in counts)
 
 
 def uncommented(raw: bytes) -> tuple[bytes, int] | None:

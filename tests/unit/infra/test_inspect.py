@@ -95,7 +95,7 @@ def test_a_good_message_ends_with_0_and_a_bad_reading_with_1(run: Run) -> None:
 
 
 def test_the_same_mistake_is_told_once_with_its_lines(run: Run) -> None:
-    _, told = run(bad=message(meter(*day("1e3"))))
+    _, told = run(bad=message(meter(*day("1,5"))))
     assert told.count("value-not-decimal") == 1
     assert "bad:4  value-not-decimal  and 95 times more: lines 5, 6, 7, 8, 9, 10, …" in told
     assert "nothing would be taken, 96 refused." in told
@@ -341,6 +341,12 @@ def test_a_reading_type_of_2030_5_is_not_cim(run: Run, namespace: str) -> None:
         ("pmu_json/sogno_villas_node_output.json", "VILLASnode"),
         ("pmu_json/sogno_sogno_output.json", "SOGNO's state estimation"),
         ("openadr/openadr3-3.1.1.yaml", "nothing that is known"),
+        ("openadr/enum_units.schema.yaml", "nothing that is known"),
+        ("SOURCES.md", "nothing that is known"),
+        ("datasets/demandlib_bdew_h25.csv", "a table (CSV)"),
+        ("ontologies/sosa.ttl", "RDF in Turtle"),
+        ("ontologies/harvest-prov.ttl", "RDF in Turtle"),
+        ("ontologies/saref-core-v4.1.1.rdf", "RDF, perhaps a grid model"),
         ("uftp/UFTP-agr.xsd", "an XML schema"),
     ],
 )
