@@ -169,8 +169,11 @@ def _understood(text: str) -> Any:
         raise
     except Exception:  # noqa: BLE001 - as above
         raise _Refused("sparql-malformed", "Not a query that has a meaning.") from None
-    if any(name == "ServiceGraphPattern" for name in _names(query.algebra)):
+    asked = set(_names(query.algebra))
+    if "ServiceGraphPattern" in asked:
         raise _Refused("sparql-forbidden", "SERVICE: nothing outside is asked.")
+    if not asked.isdisjoint({"Graph", "GraphGraphPattern"}):
+        raise _Refused("sparql-forbidden", "GRAPH: there is one graph, and it has no name.")
     return query
 
 
@@ -260,7 +263,7 @@ def main(cpu_s: int) -> None:
     except MemoryError:
         found = Answer("", "query-over-limits", "It needs more memory than a query may have.", b"")
     except RecursionError:
-        found = Answer("", "sparql-malformed", "It nests too deep.", b"")
+        found = Answer("", "query-over-limits", "It follows paths too far.", b"")
     except Exception:  # noqa: BLE001 - of the library's: a type it does not expect, a file it wants
         found = Answer("", "sparql-failed", "The query could not be carried out.", b"")
     sys.stdout.buffer.write(found.encode())

@@ -165,6 +165,8 @@ def test_parameters_that_are_not_the_query_s(api: Api) -> None:
         ("SELECT * { SERVICE <http://127.0.0.1/> { ?s ?p ?o } }", "sparql-forbidden"),
         ("SELECT * { { SELECT * { SERVICE SILENT <urn:x> { ?s ?p ?o } } } }", "sparql-forbidden"),
         ("ASK { FILTER NOT EXISTS { SERVICE <urn:x> { ?s ?p ?o } } }", "sparql-forbidden"),
+        ("SELECT * { GRAPH <file:///etc/passwd> { ?s ?p ?o } }", "sparql-forbidden"),
+        ("ASK { FILTER NOT EXISTS { GRAPH ?g { ?s ?p ?o } } }", "sparql-forbidden"),
         ("SELECT * {" + "{" * 2_000 + "}" * 2_000 + "}", "sparql-malformed"),
     ],
 )
@@ -294,9 +296,14 @@ def test_a_process_that_was_shut_reaches_nothing() -> None:
         pytest.skip("this kernel takes no filter of system calls: hooks of the interpreter only")
 
 
-def test_what_the_library_would_open_it_can_not() -> None:
-    """What the library answers by files or sockets would be refused even if it were let in."""
+def test_what_the_library_can_not_answer_is_refused() -> None:
+    """An IRI that none can be."""
+    query = "CONSTRUCT { <urn:a> <urn:b> ?x } { BIND(IRI('a b') AS ?x) }"
     with pytest.raises(Rejected, match="sparql-failed"):
-        sparql_process.run(
-            Task("SELECT * { GRAPH <file:///etc/passwd> { ?s ?p ?o } }", {}, 9), GRAPH
-        )
+        sparql_process.run(Task(query, {}, 9), GRAPH)
+
+
+def test_a_path_that_goes_far_is_no_mistake_of_the_query() -> None:
+    graph = b"".join(b"<urn:%d> <urn:b> <urn:%d> .\n" % (n, n + 1) for n in range(2_000))
+    with pytest.raises(Rejected, match="query-over-limits"):
+        sparql_process.run(Task("ASK { <urn:0> <urn:b>+ <urn:x> }", {}, 9), graph)
