@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
@@ -18,6 +19,8 @@ from infra.receipts import Receipts
 logger = logging.getLogger("gridseal.notifier")
 
 Deliver = Callable[[str, bytes], None]
+RETRY_S = 1.0
+LATE_MAX = 50_000  # messages, each of about a kilobyte
 
 
 def certified_summary(
@@ -49,7 +52,10 @@ def certified_summary(
 
 
 class Notifier:
-    """One thread between the engine and the event loop."""
+    """One thread between the engine and the event loop.
+
+    A summary that needs a row of a database that is away is told when it is back.
+    """
 
     def __init__(
         self,
@@ -64,6 +70,8 @@ class Notifier:
         self._lock = Lock()
         self._waiters: dict[tuple[str, str], list[asyncio.Future[Mapping[str, Any]]]]
         self._waiters = defaultdict(list)
+        self._late: list[CertifiedMessage] = []  # what waits for the rows' server
+        self._away, self._again_s = False, 0.0  # it is asked again then
         self._thread = Thread(target=self._run, name="notifier", daemon=True)
         self.certified = 0
 
@@ -106,33 +114,72 @@ class Notifier:
                 self._waiters.pop((credential, message), None)
 
     def _run(self) -> None:
-        while (messages := self._queue.get()) is not None:
+        while (messages := self._next()) is not None:
             for message in messages:
                 self.certified += 1
                 self._wake(message)
+            due, self._late = [*self._late, *messages], []
             try:
-                self._tell(messages)
+                self._tell(due)
             except Exception:  # the next ones are told all the same
-                logger.exception("%d messages are certified, nobody was told", len(messages))
+                logger.exception("%d messages are certified, nobody was told", len(due))
+        self._untold(len(self._late))
+
+    def _next(self) -> Sequence[CertifiedMessage] | None:
+        """What became visible; nothing, where it is time to try again; None at the end."""
+        try:
+            return self._queue.get(timeout=RETRY_S if self._late else None)
+        except Empty:
+            return ()
 
     def _tell(self, messages: Sequence[CertifiedMessage]) -> None:
         present = frozenset(self._interested())
         published = self._tiles.checkpoint()
         assert published is not None
         ready: list[tuple[str, bytes]] = []
+        waits = time.monotonic() < self._again_s
         for message in messages:
             if message.credential not in present:
+                continue
+            if waits and message.row is None and message.summary["count"] == 1:
+                self._late.append(message)
                 continue
             try:
                 summary = certified_summary(
                     message.message, message.summary, self._receipts, published, message.row
                 )
-            except (KeyError, Unavailable) as error:  # erased, or the rows' server is away
+            except KeyError as error:  # erased
                 logger.warning("a sender is not told of %s: %r", message.message, error)
-                continue
-            ready.append((message.credential, json.dumps(summary).encode()))
+            except Unavailable as error:
+                waits = self._wait(error)
+                self._late.append(message)
+            else:
+                ready.append((message.credential, json.dumps(summary).encode()))
         if ready:
             self._call(self._deliver_all, ready)
+        self._looked(waits=waits)
+
+    def _wait(self, error: Unavailable) -> bool:
+        """The rows' server is away: told once."""
+        if not self._away:
+            logger.warning("certified receipts wait: %s", error)
+        self._away, self._again_s = True, time.monotonic() + RETRY_S
+        return True
+
+    def _looked(self, *, waits: bool) -> None:
+        if self._away and not waits:
+            self._away = False
+            logger.info("certified receipts are told again")
+        beyond = len(self._late) - LATE_MAX
+        if beyond > 0:
+            del self._late[:beyond]
+            self._untold(beyond)
+
+    @staticmethod
+    def _untold(count: int) -> None:
+        if count:
+            text = "%d messages are certified, and their senders not told: they send again"
+            logger.warning(text, count)
 
     def _wake(self, message: CertifiedMessage) -> None:
         with self._lock:
