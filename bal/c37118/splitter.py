@@ -46,7 +46,12 @@ class Splitter:
         self._peek_at = _PEEK_MIN  # buffered bytes at which to look for frames behind this one
 
     def feed(self, data: bytes) -> list[Piece]:
-        """What is complete now, in order. Any cut of a stream gives the same frames."""
+        """What is complete now, in order. Any cut of a stream gives the same frames.
+
+        But of a frame that has another whole one within it: while its end is awaited, the inner one
+        is what follows a wrong FRAMESIZE, for which a live stream would stand still up to 65,535
+        bytes. In no real frame are there a SYNC, its FRAMESIZE and the CHK that fits by chance.
+        """
         self._buffer += data
         self._credit = min(_CREDIT_MAX, self._credit + _CREDIT_PER_BYTE * len(data))
         return self._take(is_end=False)

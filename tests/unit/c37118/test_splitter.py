@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bal.c37118.data import Layout
+from bal.c37118.frame import HEADER, VERSION_2005, seal
 from bal.c37118.splitter import Piece, Splitter, split
 from bal.c37118.writer import config_frames, header_frame
 from tests.c37118_streams import config, frame, pmu
@@ -45,6 +46,17 @@ def test_any_cut_of_a_stream_gives_the_same_frames(cuts: list[int]) -> None:
     assert [piece.frame for piece in pieces] == FRAMES
     assert splitter.frames == len(FRAMES)
     assert not splitter.damage
+
+
+def test_a_frame_within_a_frame_depends_on_the_cut() -> None:
+    """Either is told; whoever makes such a frame decides no more than whoever sends none."""
+    inner = header_frame(60, 0, "x" * 300)
+    outer = seal(HEADER, 60, 0, 0, inner, version=VERSION_2005)
+    assert [piece.frame for piece in split(outer)] == [outer]
+    _, pieces = fed(outer, [len(outer) - 2])
+    assert [piece.code for piece in pieces] == ["frame-size-wrong", "", "sync-lost"]
+    assert pieces[1].frame == inner
+    check(outer, pieces)
 
 
 def test_byte_by_byte() -> None:
