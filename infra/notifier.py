@@ -19,7 +19,7 @@ from infra.receipts import Receipts
 logger = logging.getLogger("gridseal.notifier")
 
 Deliver = Callable[[str, bytes], None]
-RETRY_S = 1.0
+RETRY_S, DELIVER_S = 1.0, 0.1
 LATE_MAX = 50_000  # messages, each of about a kilobyte
 
 
@@ -137,7 +137,8 @@ class Notifier:
         published = self._tiles.checkpoint()
         assert published is not None
         ready: list[tuple[str, bytes]] = []
-        waits = time.monotonic() < self._again_s
+        now_s = time.monotonic()
+        waits, due_s = now_s < self._again_s, now_s + DELIVER_S
         for message in messages:
             if message.credential not in present:
                 continue
@@ -155,8 +156,10 @@ class Notifier:
                 self._late.append(message)
             else:
                 ready.append((message.credential, json.dumps(summary).encode()))
-        if ready:
-            self._call(self._deliver_all, ready)
+            if time.monotonic() >= due_s:  # a row may take long
+                self._call(self._deliver_all, ready)
+                ready, due_s = [], time.monotonic() + DELIVER_S
+        self._call(self._deliver_all, ready)
         self._looked(waits=waits)
 
     def _wait(self, error: Unavailable) -> bool:

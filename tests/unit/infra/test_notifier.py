@@ -6,6 +6,7 @@ What waits for a database that is away is told once it is back, and that it wait
 import asyncio
 import json
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from infra.announcer import CertifiedMessage
 from infra.notifier import Notifier
 
 WAIT_S = 30
+SLOW = 4  # the entry whose row takes as long as one likes
 
 
 def message(n: int, index: int) -> CertifiedMessage:
@@ -29,8 +31,11 @@ class Receipts:
 
     def __init__(self) -> None:
         self.away = False
+        self.slow = Event()
 
     def receipt(self, index: int) -> str:
+        if index == SLOW:
+            assert self.slow.wait(WAIT_S)
         if self.away:
             raise Unavailable("away")
         failures: dict[int, Exception] = {1: KeyError(1), 3: Stop("store-damaged", "it is")}
@@ -106,4 +111,22 @@ async def _too_many() -> None:
     notifier = Notifier(receipts, tiles, asyncio.get_running_loop())
     notifier.start(lambda: ["meter"], lambda _, __: None)
     notifier.put([message(n, 10 + n) for n in range(5)])
+    await asyncio.to_thread(notifier.stop)
+
+
+def test_nobody_waits_for_the_rows_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier_module, "DELIVER_S", 0.0)
+    asyncio.run(_slow())
+
+
+async def _slow() -> None:
+    tiles: Any = SimpleNamespace(checkpoint=lambda: (None, b"note"))
+    receipts, told = Receipts(), asyncio.Queue[dict[str, Any]]()
+    any_receipts: Any = receipts
+    notifier = Notifier(any_receipts, tiles, asyncio.get_running_loop())
+    notifier.start(lambda: ["meter"], lambda _, payload: told.put_nowait(json.loads(payload)))
+    notifier.put([message(1, 7), message(2, SLOW)])
+    assert (await asyncio.wait_for(told.get(), WAIT_S))["batch"] == "e/0/1"
+    receipts.slow.set()
+    assert (await asyncio.wait_for(told.get(), WAIT_S))["batch"] == "e/0/2"
     await asyncio.to_thread(notifier.stop)
