@@ -32,7 +32,11 @@ from cassandra.cluster import (
 )
 from cassandra.connection import ConnectionException
 from cassandra.io.libevreactor import LibevConnection
-from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    TokenAwarePolicy,
+)
 from cassandra.protocol import ErrorMessage, SyntaxException
 from cassandra.query import BatchStatement, BatchType, PreparedStatement, tuple_factory
 
@@ -42,13 +46,13 @@ from infra.certificates import client_context
 PROTOCOL = 5
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 10
-RECONNECT_S = 0.5
+RECONNECT_S, RECONNECT_MAX_S = 0.5, 8.0  # from one try to the next; twice as long each time
 RENEW_S = 10.0  # without any node, until the driver's connections are given up for new ones
 IN_FLIGHT_MAX = 32  # requests that one call sends ahead of their answers
 FETCH_ROWS = 256  # of blobs of some KB, in one page
 Statement: TypeAlias = PreparedStatement | BatchStatement
 
-# It tells of every try while a node is away, twice a second; who calls is told once.
+# It tells of every try while a node is away; who calls is told once.
 logging.getLogger("cassandra").setLevel(logging.CRITICAL)
 
 
@@ -111,7 +115,9 @@ class CassandraSession:
             control_connection_timeout=CONNECT_TIMEOUT_S,
             idle_heartbeat_interval=5,
             idle_heartbeat_timeout=5,
-            reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, None),
+            # Each try costs the node a bcrypt: all clients at once, in steps of the same length,
+            # can keep a busy one from ever letting any in before its time is up.
+            reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_S, RECONNECT_MAX_S, None),
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         )
         try:

@@ -45,6 +45,10 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "sequencer": {},
 }
 
+# The least there is, 1/64 of the work at Cassandra's own 10, which each connection costs the node
+# anew. More is against guessing; these passwords have 256 bits of chance.
+BCRYPT_LOG2_ROUNDS = 4
+
 LOGBACK = """\
 <configuration>
  <appender name="S" class="ch.qos.logback.core.ConsoleAppender"><encoder>
@@ -174,6 +178,7 @@ def command(place: Place, entry: Entry, java: Path, jars: list[Path]) -> list[st
         f"-Dlogback.configurationFile={folder / 'logback.xml'}",
         "-Dcassandra-foreground=yes", "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Dcassandra.ring_delay_ms=100", "-Dcassandra.superuser_setup_delay_ms=0",
+        f"-Dcassandra.auth_bcrypt_gensalt_log2_rounds={BCRYPT_LOG2_ROUNDS}",
         "-cp", ":".join(str(jar) for jar in jars),
         "org.apache.cassandra.service.CassandraDaemon",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing
+from itertools import islice
 
 import pytest
 from cassandra_support import address
@@ -40,3 +41,16 @@ def test_connections_that_the_driver_gave_up_are_made_anew(
                 time.sleep(0.1)
         assert refused > 1
         assert found == before == next(session.each([(statement, None)]))
+
+
+def test_who_can_not_enter_tries_ever_more_seldom_and_not_in_step(
+    cassandra_server: CassandraAt,
+) -> None:
+    """Each try costs the node a bcrypt: of all clients twice a second, it never gets done."""
+    with closing(CassandraSession(address(cassandra_server, "reader"))) as session:
+        policy = session._cluster.reconnection_policy
+        one, other = (list(islice(policy.new_schedule(), 100)) for _ in range(2))
+    assert max(one[:2]) < 2
+    assert min(one[6:]) > 5
+    assert max(one) <= 10
+    assert one != other

@@ -113,3 +113,13 @@ def test_another_cluster_is_not_taken_for_ours(cassandra_server: CassandraAt) ->
     with pytest.raises(Unavailable, match="another cluster"):
         cassandra.prove(place, {**entry, "cluster": "gridseal-0"})
     assert replace(cassandra_server) == cassandra_server
+
+
+def test_a_password_of_chance_costs_the_node_little_at_each_connection(
+    cassandra_server: CassandraAt,
+) -> None:
+    with cassandra.session(cassandra_server, cassandra.ADMIN) as one:
+        rows = one.execute("SELECT role, salted_hash FROM system_auth.roles")
+        hashes = {row.role: row.salted_hash for row in rows}
+    for role in (cassandra.ADMIN, *cassandra.RIGHTS):
+        assert hashes[role].startswith("$2a$04$"), role
