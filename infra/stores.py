@@ -1,7 +1,7 @@
 """Opens all of a platform that lies on disk and belongs together: for up, fsck and replay."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from infra.projector import Projector
 from infra.receipts import Anchored, Receipts
 from infra.sqlite_archive import SqliteArchive
 from infra.sqlite_book import SqliteBook
-from infra.sqlite_vault import SqliteVault
+from infra.sqlite_vault import VAULT_FILE, SqliteVault
 
 
 @dataclass(slots=True)
@@ -75,6 +75,8 @@ class Stores:
         read_only: as `open`.
         """
         with ExitStack() as opened:
+            if not read_only:
+                _check_vault(folder, log)
             vault = SqliteVault(folder.vault, clock, read_only=read_only)
             opened.callback(vault.close)
             archive = SqliteArchive(
@@ -151,6 +153,20 @@ class Stores:
     def day_sources(self, vault: Vault | None = None) -> DaySources:
         """What closes are made from; `vault`: another look at it than the own one."""
         return DaySources(self.customer_db, vault or self.vault, self.book, self.registry_at)
+
+
+def _check_vault(folder: DataFolder, log: Callable[[], FileLog]) -> None:
+    """A vault that is lost is not begun anew: each meter would pass for one never seen.
+
+    Raises Stop("vault-lost"). The vault is made before the log has its first entry.
+    """
+    if (folder.vault / VAULT_FILE).exists():
+        return
+    with closing(log()) as begun:
+        size = begun.heads().size
+    if size:
+        text = f"{folder.vault} has no {VAULT_FILE}, and the log has {size} entries"
+        raise Stop("vault-lost", f"{text}: bring it back by `gridseal vault restore`")
 
 
 def apply(records: Mapping[int, bytes], registry: Registry) -> None:

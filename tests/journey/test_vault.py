@@ -27,6 +27,10 @@ def test_a_vault_that_is_lost_comes_back_and_all_can_be_opened(
     assert running.stop() == 0
     assert "move it away" in running.refused("vault", "restore", file, *words)
     shutil.rmtree(running.data / "vault")
+    for _ in range(2):  # nothing is begun anew
+        said = running.refused("up", "--data", running.data, "--http", "127.0.0.1:0")
+        assert "vault-lost" in said
+        assert "gridseal vault restore" in said
     assert "is back" in running.cli("vault", "restore", file, *words)
     running.start()
     assert running.cli(*names) == before
