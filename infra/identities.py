@@ -225,6 +225,7 @@ class Identities:
             ReadingsQuery(
                 groups=None,
                 device=request["device"],
+                kind=request["kind"],  # None: all but findings
                 as_of_size=size,
                 versions="all",
                 after=None if after is None else tuple(after),

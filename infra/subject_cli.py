@@ -18,7 +18,8 @@ TIMEOUT_S = 120
 README = """What this platform holds about the subject of these pseudonyms.
 
 subject.json            the pseudonyms, since when and until when each was used
-<pseudonym>/records.jsonl   every reading and event, every version, in order of time, one a line
+<pseudonym>/records.jsonl   every reading and event, every version, in order of time, one a line;
+                        behind them what was found of them when days were closed
 <pseudonym>/receipts/       the proof of each, by its index in the log
 <pseudonym>/days/           what was closed of each day, with the proof that nothing is left out
 policy.txt              what a verifier starts from; get it from the operator another way, too
@@ -250,13 +251,15 @@ def _private(path: str, flags: int) -> int:
 
 
 def _records(data: Path, device: str) -> Iterator[dict[str, str]]:
-    """All of one pseudonym, as of when the first page was made."""
-    after, size = None, 0
-    while True:
-        page = call(
-            data, "subject-page", timeout_s=TIMEOUT_S, device=device, after=after, size=size
-        )
-        yield from page["items"]
-        after, size = page["after"], page["size"]
-        if after is None:
-            return
+    """All of one pseudonym, findings last, as of when the first page was made."""
+    size = 0
+    for kind in (None, "finding"):
+        after, more = None, True
+        while more:
+            page = call(
+                data, "subject-page", timeout_s=TIMEOUT_S,
+                device=device, kind=kind, after=after, size=size,
+            )  # fmt: skip
+            yield from page["items"]
+            after, size = page["after"], page["size"]
+            more = after is not None

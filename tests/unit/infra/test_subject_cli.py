@@ -27,10 +27,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "subject-day": "{}",
     }
 
-    def call(_data: Path, command: str, **_: Any) -> Any:
+    def call(_data: Path, command: str, **given: Any) -> Any:
         if isinstance(said[command], Exception):
             raise said[command]
-        return said[command]
+        return said[command](given) if callable(said[command]) else said[command]
 
     monkeypatch.setattr(subject_cli, "call", call)
     return said
@@ -54,6 +54,28 @@ def test_names_in_the_file_lead_nowhere_else(answers: dict[str, Any], tmp_path: 
     with zipfile.ZipFile(export(tmp_path)) as made:
         (day,) = [name for name in made.namelist() if "/days/" in name]
     assert day == f"{'A' * 43}/days/2026-01-15-..%2F..%2Fx%2F%C3%A9.json"
+
+
+def test_all_is_what_was_measured_and_what_was_found_of_it(
+    answers: dict[str, Any], tmp_path: Path
+) -> None:
+    """As of one size; of each page by page."""
+    pages: dict[tuple[object, object], tuple[str, object]] = {
+        (None, None): ("1", ["k"]), (None, "k"): ("2", None), ("finding", None): ("3", None),
+    }  # fmt: skip
+
+    def page(given: dict[str, Any]) -> dict[str, Any]:
+        after = given["after"]
+        index, then = pages[given["kind"], after and after[0]]
+        assert given["size"] == (0 if index == "1" else 7)
+        item = {"index": index, "record": f"{{{index}}}", "receipt": ""}
+        return {"items": [item], "after": then, "size": 7}
+
+    answers["subject-page"] = page
+    with zipfile.ZipFile(export(tmp_path)) as made:
+        assert made.read(f"{'A' * 43}/records.jsonl").split() == [b"{1}", b"{2}", b"{3}"]
+        receipts = [name for name in made.namelist() if "/receipts/" in name]
+    assert [name.rpartition("/")[2] for name in receipts] == [f"{n}.tlog-proof" for n in (1, 2, 3)]
 
 
 def test_half_a_file_is_none(answers: dict[str, Any], tmp_path: Path) -> None:
