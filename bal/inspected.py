@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from bal.harmonise import MeterNames
 from bal.model import Finding, Rank
-from bal.wording import quality
+from bal.wording import device, quality
 
 LEFT_OUT = frozenset({"data-not-usable", "value-absent"})  # codes of values that are not taken
 NOT_READ = frozenset({"element-not-mapped", "frame-not-mapped", "member-unknown"})
@@ -95,3 +95,9 @@ class Inspected:
     def taken(self) -> int:
         """How many values and events are taken."""
         return sum(len(device.seen) for device in self.devices)
+
+
+def names_of(one: Device) -> str:
+    """All its names, each in the words of the format that names it so; "" where it has none."""
+    told = [f"mRID {one.names.mrid}"] if one.names.mrid else []
+    return "; ".join([*told, *(device(*name) for name in one.names.names)])

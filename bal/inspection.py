@@ -16,7 +16,15 @@ from typing import Any
 from bal import jcs
 from bal.collect.guard import DEFAULT_LIMITS, Limits, guard
 from bal.errors import Rejected
-from bal.harmonise import FORMATS, MeterNames, Spot, espi_words, event_type, harmonise
+from bal.harmonise import (
+    FORMATS,
+    MeterNames,
+    Spot,
+    espi_words,
+    event_type,
+    harmonise,
+    vde2418_status,
+)
 from bal.harmonise.c37118_words import doubts
 from bal.inspected import NOBODY, Device, Inspected, Place, Seen
 from bal.json_lines import lines, nearest, with_those_around
@@ -267,6 +275,23 @@ def _in_espi(codes: Sequence[str], rank: Rank) -> tuple[str, ...]:
     return tuple(espi_words.WORDS.get(code) or quality((code,), rank) for code in codes)
 
 
+def _in_ptb(codes: Sequence[str]) -> tuple[str, ...]:
+    """The gateway's status, and what else is said of the reading."""
+    status = vde2418_status.stated_by(codes)
+    if status is None:
+        return ()
+    others = (code for code in codes if code not in vde2418_status.CODES[status])
+    told = (quality((code,), Rank.MEASURED).partition(" by the meter")[0] for code in others)
+    return (f"PTB status {status}: {vde2418_status.WORDS[status]}", *told)
+
+
+def _in_own_words(form: str, codes: Sequence[str], rank: Rank) -> tuple[str, ...]:
+    """A quality as its format has it; nothing where that says no more than IEC 61968-9."""
+    if form == "espi":
+        return _in_espi(codes, rank)
+    return _in_ptb(codes) if form == "vde2418" else ()
+
+
 def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
     said = jcs.decode(draft.record)
     observes = said.get("observes")
@@ -279,6 +304,8 @@ def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
     bits = " ".join(
         one["text"] for one in findings if one["code"] in {"status-bits", "status-differs"}
     )
+    why = tuple(_BITS.findall(bits))
+    qualities = tuple(said.get("quality", ()))
     evidence = bytes.fromhex(said["evidence"]) if "evidence" in said else b""
     return Seen(
         kind=draft.kind,
@@ -288,13 +315,13 @@ def _seen(draft: Draft, places: dict[Digest, Place], form: str) -> Seen:
         end_us=draft.end_us,
         value=said.get("value", ""),
         unit=unit,
-        quality=tuple(said.get("quality", ())),
+        quality=qualities,
         rank=draft.rank,
         verbatim=tuple(_texts(said.get("verbatim"))),
         findings=tuple(one["code"] for one in findings),
         place=places.get(Digest(evidence)),
-        why=tuple(_BITS.findall(bits)),
-        words=_in_espi(said.get("quality", ()), draft.rank) if form == "espi" else (),
+        why=why,
+        words=() if why else _in_own_words(form, qualities, draft.rank),
     )
 
 

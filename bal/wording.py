@@ -44,6 +44,27 @@ _CHANNELS = {
 
 _ASSUMED = ("0.0.0",)
 
+_DEVICES = {  # authority and type, as formats without names of their own have them
+    ("ieee2030.5", "lfdi"): "LFDI",
+    ("vde2418", "meter"): "meter",  # meterId
+    ("vde2418", "usage-point"): "usage point",
+    ("espi", "usage-point"): "UsagePoint",
+}
+
+
+def device(authority: str, kind: str, name: str) -> str:
+    """What a device is called by, in the words of the format that names it so."""
+    if authority == "c37.118":  # IEEE C37.118.2 §6.4: STN and IDCODE
+        return f"station {name}, IDCODE {kind}" if name != kind else f"IDCODE {kind}"
+    if kind == "serialNumber":  # of SunSpec's common model; the authority is its Mn
+        return f"{authority}, serial number {name}" if authority else f"serial number {name}"
+    known = _DEVICES.get((authority, kind))
+    if known is not None:
+        return f"{known} {name}"
+    more = [f"type {kind}"] if kind else []
+    more += [f"authority {authority}"] if authority else []
+    return f"name {name}" + (f" ({', '.join(more)})" if more else "")
+
 
 def register(code: str, base: str = "", unit: str = "") -> str:
     """What an identifier means. code: a ReadingType, or a measurand with its phase.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bal.inspected import Device, Inspected, Seen, quality_of
+from bal.inspected import Device, Inspected, Seen, names_of, quality_of
 from bal.model import Finding, Rank
 from bal.times import rfc3339
 
@@ -35,6 +35,7 @@ def _device(device: Device) -> dict[str, Any]:
     return {
         "mRID": device.names.mrid or "",
         "names": names,
+        "in_words": names_of(device),
         "readings": [_seen(one) for one in device.seen],
     }
 

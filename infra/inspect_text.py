@@ -10,7 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from bal.harmonise import FORMATS
-from bal.inspected import LEFT_OUT, NOBODY, NOT_READ, Device, Inspected, Place, Seen, quality_of
+from bal.inspected import (
+    LEFT_OUT,
+    NOBODY,
+    NOT_READ,
+    Device,
+    Inspected,
+    Place,
+    Seen,
+    names_of,
+    quality_of,
+)
 from bal.inspection import is_text
 from bal.model import Finding
 from bal.wording import period
@@ -123,15 +133,10 @@ def _device(console: Console, device: Device, *, everything: bool, lines: bool) 
         console.print(f"\n  … and {_many(more, 'more register')} ({_ALL})")
 
 
-def _names(device: Device) -> str:
-    if device.names == NOBODY:
+def _names(of: Device) -> str:
+    if of.names == NOBODY:
         return "the sender itself: the message names no other"
-    told = [f"mRID {device.names.mrid}"] if device.names.mrid else []
-    for authority, kind, name in device.names.names:
-        more = [f"type {kind}"] if kind else []
-        more += [f"authority {authority}"] if authority else []
-        told.append(f"name {name}" + (f" ({', '.join(more)})" if more else ""))
-    return printable("; ".join(told))
+    return printable(names_of(of))
 
 
 def _lines(places: Sequence[Place], *, everything: bool) -> str:

@@ -7,6 +7,7 @@ is kept as sent, and told.
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 NO_ERROR, WARNING, TEMPORARY, CRITICAL, FATAL = range(5)
@@ -19,6 +20,14 @@ CODES = {  # statusPTB → ReadingQualityType, system 1: the end device's own ju
     CRITICAL: ("1.5.258",),
     FATAL: ("1.1.0", "1.5.258"),
 }
+WORDS = {  # statusPTB → what PTB-A 50.8 says of it
+    NO_ERROR: "no error",
+    WARNING: "warning, no action needed, the value is valid",
+    TEMPORARY: "temporary error, marked invalid, may be used as a substitute value",
+    CRITICAL: "temporary error, the value is invalid and no substitute",
+    FATAL: "fatal error, this value and all later ones are invalid",
+}
+_BY_CODES = (FATAL, TEMPORARY, WARNING, CRITICAL, NO_ERROR)  # whose codes hold another's, first
 QUESTIONABLE = "1.10.0"
 STATUS_BITS = "status-bits"  # code of the finding that names them
 _TAMPERED, _CLOCK_ERROR, _DIAGNOSTICS = "1.3.0", "1.1.9", "1.1.0"
@@ -182,6 +191,11 @@ def read(ptb: str | None, fnn: str | None) -> Status:
             doubts.append((STATUS_BITS, f"statusFNN says {said.says}"))
     counts = stated if stated is not None or said is None else said.status
     return Status(counts, tuple(sorted(codes)), tuple(doubts))
+
+
+def stated_by(codes: Collection[str]) -> int | None:
+    """The statusPTB that a reading without bits in words has `codes` by; None for none."""
+    return next((one for one in _BY_CODES if set(CODES[one]) <= set(codes)), None)
 
 
 def _stated(ptb: str | None) -> int | None:
