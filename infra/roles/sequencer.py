@@ -180,15 +180,14 @@ class SequencerRole:
             logger.warning("another process is to be the sequencer, this one stands by")
             self._leave()
         if number is None:
+            self._is_over()  # it was away from one that stands by, or is another's to wait for now
             stopping.wait(STANDBY_S)
             return
         sequencing = self._sequencing() or self._take_over(number)
         busy = sequencing.step(0.0 if self._busy else self._wait_s(sequencing, stopping))
         self._busy = self._closes.step(sequencing) or busy
         self._check_settled()
-        if self._trouble:
-            tell_over(SEQUENCING)
-            self._trouble = ""
+        self._is_over()
 
     def _wait_s(self, sequencing: Sequencing, stopping: Event) -> float:
         """For how long to wait for an offer: look for ten of them once, not for one ten times."""
@@ -254,6 +253,11 @@ class SequencerRole:
         self._trouble = str(error)
         self._leave()
         stopping.wait(min(error.retry_after_s, AWAY_S))
+
+    def _is_over(self) -> None:
+        if self._trouble:
+            tell_over(SEQUENCING)
+            self._trouble = ""
 
     def _stand_by(self, stop: Stop, stopping: Event) -> None:
         """Where another sequencer caused it; else it is raised again, and ends the process."""
