@@ -203,8 +203,11 @@ def _as_json(one: Stored) -> dict[str, object]:
     value = one.value
     interval_us = register_of(value.register).interval_s * SECOND_US
     times = {"end": rfc3339(value.end_us)}
-    if interval_us:
-        times = {"begin": rfc3339(value.end_us - interval_us), **times}
+    begin_us = value.begin_us
+    if begin_us is None and interval_us:
+        begin_us = value.end_us - interval_us
+    if begin_us is not None:
+        times = {"begin": rfc3339(begin_us), **times}
     return {
         "meter": value.meter.name,
         "register": value.register,

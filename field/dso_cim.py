@@ -96,4 +96,8 @@ def _reading(value: Value) -> str:
         f"<ReadingQualities><ReadingQualityType ref={quoteattr(code)}/></ReadingQualities>"
         for code in value.qualities
     )
-    return f"<timeStamp>{rfc3339(value.end_us)}</timeStamp><value>{value.value}</value>{qualities}"
+    end, period = rfc3339(value.end_us), ""
+    if value.begin_us is not None:
+        begin = rfc3339(value.begin_us)
+        period = f"<timePeriod><end>{end}</end><start>{begin}</start></timePeriod>"
+    return f"<timeStamp>{end}</timeStamp><value>{value.value}</value>{qualities}{period}"

@@ -14,6 +14,7 @@ from lxml import etree
 
 from bal.errors import Rejected
 from field.dso_value import (
+    DAY_S,
     SECOND_US,
     Meter,
     Register,
@@ -35,6 +36,7 @@ _SCALES = frozenset({
 })  # fmt: skip
 _NAMING = frozenset({"Meter", "UsagePoint", "CustomerAccount", "Customer", "isCoincidentTrigger"})
 _END_OF_DAY = re.compile("T24:00(?=:00|[Z+-])")  # XML Schema 1.1 part 2 §3.3.7.2
+_HOUR_S = 3_600
 _UNREADABLE = "?"  # no quality's code: the value is kept as questionable
 
 Refuse = Callable[[Rejected, int], None]
@@ -240,12 +242,12 @@ def _value(meter: Meter, reading: _Reading, codes: Codes, doubt: Refuse) -> Valu
     if not sent:
         raise Rejected("value-missing", "the reading has no value", field="value", clause=_CLAUSE)
     value = decimal_text(sent, register.multiplier)
-    end_us = _end_us(element, register)
+    begin_us, end_us = _period_us(element, register)
     qualities = qualities_of(_qualities(element, codes), lambda error: doubt(error, line))
     if register.is_long:
         text = "the code has 19 fields instead of 18; only its last four are read"
         doubt(Rejected("reading-type-19-fields", text, field="ReadingType"), line)
-    return Value(meter, register.register, end_us, value, qualities)
+    return Value(meter, register.register, end_us, value, qualities, begin_us)
 
 
 def _is_scaled(element: etree._Element) -> bool:
@@ -267,17 +269,24 @@ def _qualities(reading: etree._Element, codes: Codes) -> list[str]:
     return found
 
 
-def _end_us(reading: etree._Element, register: Register) -> int:
-    """The instant, or the end of the interval, which has to be as long as the register's."""
+def _period_us(reading: etree._Element, register: Register) -> tuple[int | None, int]:
+    """A day's begin, and the instant or the end of the interval, as long as the register's.
+
+    A day has the length that its timePeriod says, 23 to 25 h.
+    """
     period = _one(reading, "timePeriod")
     end = _text(period, "end") or _text(reading, "timeStamp")
     if not end:
         raise Rejected("time-missing", "the reading has no time", field="timeStamp")
     end_us, begin = _instant_us(end), _text(period, "start")
-    if begin and end_us - _instant_us(begin) != register.interval_s * SECOND_US:
+    if not begin:
+        return None, end_us
+    begin_us, is_day = _instant_us(begin), register.interval_s == DAY_S
+    off_us = abs(end_us - begin_us - register.interval_s * SECOND_US)
+    if off_us > _HOUR_S * SECOND_US * is_day:
         text = "the timePeriod is of another length than the ReadingType says"
         raise Rejected("interval-length-differs", text, field="timePeriod", clause=_CLAUSE)
-    return end_us
+    return begin_us if is_day else None, end_us
 
 
 def _instant_us(sent: str) -> int:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from field import dso_cim_in
 from field.dso_centre import Centre, Scale
 from field.dso_cim_in import Refuse
 from field.dso_value import (
+    DAY_S,
     SECOND_US,
     TEXT_LENGTH_MAX,
     Meter,
@@ -33,7 +34,6 @@ ROWS_MAX = 2_000_000
 REFUSED_MAX = 1_000  # told one by one; the rest is counted
 
 _HAS_HOUR = re.compile("[T ][0-9]")
-_DAY_S = 86_400
 _HOUR_24 = re.compile("(?=(24))")  # at each place, also of 2424
 
 
@@ -104,7 +104,7 @@ def _once(found: Iterable[tuple[int, Value]], export: Export) -> list[Value]:
     for line, value in found:
         key = (value.meter.name, value.register, value.end_us)
         first = seen.setdefault(key, value)
-        if (first.value, first.qualities) != (value.value, value.qualities):
+        if replace(value, meter=first.meter) != first:
             text = "the same slot stands in this export with another value; the first counts"
             export.refuse(Rejected("slot-doubled", text, field="value"), line)
     return list(seen.values())
@@ -351,16 +351,28 @@ def _timed(cells: list[_Cell], centre: Centre, export: Export) -> Iterable[tuple
                     raise Rejected("time-ambiguous", sentence, field="time")
                 met[key] = met.get(key, -1) + 1
                 time = time.replace(fold=met[key])
-            end_us = _instant_us(time, centre)
-            if centre.stamps == "begin" and cell.scale.interval_s == _DAY_S and not time.tzinfo:
-                end_us = us_of(_utc(time + timedelta(days=1), centre))  # after 23 or 25 h, too
-            elif centre.stamps == "begin":
-                end_us += cell.scale.interval_s * SECOND_US
-            value = Value(cell.meter, cell.scale.register, end_us, cell.value, cell.qualities)
+            begin_us, end_us = _period_us(time, centre, cell.scale.interval_s)
+            value = Value(
+                cell.meter, cell.scale.register, end_us, cell.value, cell.qualities, begin_us
+            )
         except Rejected as error:
             export.refuse(error, cell.line)
             continue
         yield cell.line, value
+
+
+def _period_us(time: datetime, centre: Centre, interval_s: int) -> tuple[int | None, int]:
+    """Begin, of a day, and end. A day goes to the same hour of the next one: 23 to 25 h."""
+    at_us, is_begin = _instant_us(time, centre), centre.stamps == "begin"
+    if interval_s != DAY_S:
+        return None, at_us + interval_s * SECOND_US * is_begin
+    day = timedelta(days=1 if is_begin else -1)
+    local = time if time.tzinfo is None else time.astimezone(centre.zone).replace(tzinfo=None)
+    if time.tzinfo is None or (centre.zone is not None and local.time() == datetime.min.time()):
+        other_us = us_of(_utc(local + day, centre))
+    else:
+        other_us = us_of(time + day)  # of an offset, or UTC: always 24 h
+    return (at_us, other_us) if is_begin else (other_us, at_us)
 
 
 def _ambiguous(time: datetime, centre: Centre) -> bool:

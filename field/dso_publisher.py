@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from bal.errors import Unavailable
@@ -59,7 +60,7 @@ def as_told(value: Stored, before: Stored | None) -> Value:
     if _categories(value) & {*_FILLED_IN, _EDITED}:
         return told
     qualities = tuple(sorted({*told.qualities, CORRECTED}))
-    return Value(told.meter, told.register, told.end_us, told.value, qualities)
+    return replace(told, qualities=qualities)
 
 
 def _categories(one: Stored) -> set[str]:

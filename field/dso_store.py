@@ -19,7 +19,7 @@ from bal.errors import Rejected, Stop, Unavailable
 from field.dso_import import Export
 from field.dso_value import Meter, Value
 
-FORM = 1
+FORM = 2
 PAGE_MAX = 10_000
 _SCHEMA = f"""
 BEGIN;
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS vals(
     id INTEGER PRIMARY KEY AUTOINCREMENT, meter TEXT NOT NULL, register TEXT NOT NULL,
     end_us INTEGER NOT NULL, version INTEGER NOT NULL, value TEXT NOT NULL,
     qualities TEXT NOT NULL, centre TEXT NOT NULL, file INTEGER NOT NULL,
-    newest INTEGER NOT NULL
+    newest INTEGER NOT NULL, begin_us INTEGER
 );
 CREATE UNIQUE INDEX IF NOT EXISTS vals_by_slot ON vals(meter, register, end_us, version);
 CREATE INDEX IF NOT EXISTS vals_by_time ON vals(end_us, meter, register, version);
@@ -58,6 +58,7 @@ INSERT OR IGNORE INTO marks VALUES('published', 0);
 PRAGMA user_version={FORM};
 COMMIT;
 """
+_FROM_1 = "BEGIN; ALTER TABLE vals ADD COLUMN begin_us INTEGER; PRAGMA user_version=2; COMMIT;"
 WAITING, CERTIFIED, REFUSED = "waiting", "certified", "refused"
 
 
@@ -93,7 +94,9 @@ class DsoStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             [found] = self._db.execute("PRAGMA user_version").fetchone()
-            if found not in (0, FORM):
+            if found == 1:  # without the begin of days
+                self._db.executescript(_FROM_1)
+            elif found not in (0, FORM):
                 raise Stop("store-version", f"{path.name} has form {found}, this program {FORM}.")
             self._db.executescript(_SCHEMA)
         self._name = path.name
@@ -321,20 +324,22 @@ def _take(db: sqlite3.Connection, value: Value, centre: str, file: int) -> int:
     slot = (meter.name, value.register, value.end_us)
     qualities = " ".join(value.qualities)
     row = db.execute(
-        "SELECT id, version, value, qualities FROM vals WHERE meter=? AND register=? AND end_us=?"
-        " ORDER BY version DESC LIMIT 1",
+        "SELECT id, version, value, qualities, begin_us FROM vals"
+        " WHERE meter=? AND register=? AND end_us=? ORDER BY version DESC LIMIT 1",
         slot,
     ).fetchone()
-    if row is not None and row[2:] == (value.value, qualities):
+    # a begin that only one of them has makes no correction of a value that is the same
+    same_begin = row is not None and (None in {row[4], value.begin_us} or row[4] == value.begin_us)
+    if row is not None and row[2:4] == (value.value, qualities) and same_begin:
         return 0
     version = 1
     if row is not None:
         version = row[1] + 1
         db.execute("UPDATE vals SET newest=0 WHERE id=?", (row[0],))
     db.execute(
-        "INSERT INTO vals(meter, register, end_us, version, value, qualities, centre, file, newest)"
-        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, 1)",
-        (*slot, version, value.value, qualities, centre, file),
+        "INSERT INTO vals(meter, register, end_us, version, value, qualities, centre, file, newest,"
+        " begin_us) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        (*slot, version, value.value, qualities, centre, file, value.begin_us),
     )
     return 1
 
@@ -342,7 +347,7 @@ def _take(db: sqlite3.Connection, value: Value, centre: str, file: int) -> int:
 def _stored(db: sqlite3.Connection, where: str, given: Sequence[object]) -> list[Stored]:
     query = (
         "SELECT v.id, m.name, m.mrid, m.kind, m.authority, v.register, v.end_us, v.value,"  # noqa: S608
-        " v.qualities, v.version, v.centre"
+        " v.qualities, v.version, v.centre, v.begin_us"
         f" FROM vals v JOIN meters m ON m.name=v.meter WHERE {where}"
     )
     return [
@@ -354,6 +359,7 @@ def _stored(db: sqlite3.Connection, where: str, given: Sequence[object]) -> list
                 row[6],
                 row[7],
                 tuple(row[8].split()),
+                row[11],
             ),
             row[9],
             row[10],

@@ -13,6 +13,7 @@ from bal.decimals import normalised
 from bal.errors import Rejected
 
 SECOND_US = 1_000_000
+DAY_S = 86_400
 TEXT_LENGTH_MAX = 256  # characters of a meter's name or one cell
 QUALITIES_MAX = 16
 QUESTIONABLE = "0.10.0"  # by whom is not said; category questionable, of no sort in particular
@@ -22,9 +23,9 @@ READING_TYPE = "IEC 61968-9 annex C"
 _FIELDS = 18
 _CODE = re.compile(r"(?:0|[1-9][0-9]{0,5})(?:\.(?:-?(?:0|[1-9][0-9]{0,5}))){17,18}")
 _MULTIPLIERS = frozenset({-12, -9, -6, -3, -2, -1, 0, 1, 2, 3, 6, 9, 12})
-_PERIODS_S = {2: 900, 3: 60, 4: 86_400, 5: 1_800, 6: 300, 7: 3_600, 10: 120, 14: 180, 1: 600}
+_PERIODS_S = {2: 900, 3: 60, 4: DAY_S, 5: 1_800, 6: 300, 7: 3_600, 10: 120, 14: 180, 1: 600}
 _PERIODS_S |= {31: 1_200}
-_MACRO_PERIODS_S = {11: 86_400}  # daily; a month has no fixed length
+_MACRO_PERIODS_S = {11: DAY_S}  # daily; a month has no fixed length
 _AT_INSTANT = frozenset({1, 2, 3, 9, 12, 13, 14})  # accumulations that hold at an instant
 _NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
 _EXPONENT_MAX = 40
@@ -64,6 +65,7 @@ class Value:
     end_us: int  # of its interval, or its instant
     value: str  # normalised decimal
     qualities: tuple[str, ...] = ()  # ReadingQualityType codes, sorted
+    begin_us: int | None = None  # of a day, which has 23 to 25 h; others are as the register says
 
 
 class Register(NamedTuple):
