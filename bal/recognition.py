@@ -81,6 +81,11 @@ _MEMBERS: Mapping[str, frozenset[str]] = {  # of which the messages of a format 
 _VILLAS = frozenset({"ts", "data"})
 
 
+def is_capture(raw: bytes) -> bool:
+    """Whether its first bytes are those of pcap or pcapng."""
+    return any(raw.startswith(magic) for magic, what, _ in _MAGIC if what.startswith("a capture"))
+
+
 def recognise(raw: bytes) -> Known | None:
     """What `raw` is, as far as its beginning and its outermost names tell; None: no idea."""
     for magic, what, do in _MAGIC:

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not wanted and capture.streams:
         there = ", ".join(str(one) for one in sorted({one.idcode for one in capture.streams}))
         sys.stdout.write(f"no stream has IDCODE {arguments.idcode}; there are {there}\n")
-    streams = [one for one in wanted if one.config is not None and one.begin_us]
+    streams = sendable(wanted)
     if arguments.files is None:
         return int(not wanted)
     if not streams:
@@ -69,8 +69,23 @@ def run(arguments: argparse.Namespace) -> int:
     return asyncio.run(_send(arguments, streams))
 
 
-def told(name: str, capture: Any, streams: list[Any], *, everything: bool = False) -> Iterator[str]:
-    """What a capture holds, line by line; everything: the values of all data frames."""
+def sendable(streams: list[Any]) -> list[Any]:
+    """Those that can be sent as messages."""
+    return [one for one in streams if one.config is not None and one.begin_us]
+
+
+def told(
+    name: str,
+    capture: Any,
+    streams: list[Any],
+    *,
+    everything: bool = False,
+    option: str = "--values",
+) -> Iterator[str]:
+    """What a capture holds, line by line; everything: the values of all data frames.
+
+    option: of the command line, that asks for everything.
+    """
     from infra.capture_values import values  # noqa: PLC0415 - as infra/cli.py
 
     packets, found = many(capture.packets, "packet"), many(len(capture.streams), "stream")
@@ -81,7 +96,7 @@ def told(name: str, capture: Any, streams: list[Any], *, everything: bool = Fals
         yield "  no frame of IEEE C37.118.2 with a right checksum; its usual ports are 4712, 4713"
     for stream in streams:
         yield from _stream(stream)
-        yield from values(stream, everything=everything)
+        yield from values(stream, everything=everything, option=option)
     for flow, counts in capture.damage.items():
         damage = ", ".join(f"{code} {count}" for code, count in counts.most_common())
         yield f"damaged, {flow}: {damage}"

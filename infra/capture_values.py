@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from field.capture import Stream
 
 
-def values(stream: "Stream", *, everything: bool) -> Iterator[str]:
+def values(stream: "Stream", *, everything: bool, option: str) -> Iterator[str]:
     """The first data frame of a stream, or all: time, its quality, STAT and each channel.
 
     Numbers are those that would be certified (docs/spec/c37118.md); — where one is absent.
     """
     count = stream.kinds[0]
-    more = f" of {count}, all with --values" if count > 1 and not everything else ""
+    more = f" of {count}, all with {option}" if count > 1 and not everything else ""
     for number, (layout, data) in enumerate(islice(stream.data(), None if everything else 1), 1):
         yield f"  data frame {number}{more}: {_when(layout, data)}"
         quality = ", ".join(time_words(data.time_quality))

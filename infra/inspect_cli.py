@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain each file; 1 where something is not taken. Raises Stop("usage")."""
     from bal.harmonise import FORMATS  # noqa: PLC0415 - as infra/cli.py
     from bal.inspection import guess, inspect  # noqa: PLC0415
+    from bal.model import Finding  # noqa: PLC0415
+    from bal.recognition import is_capture  # noqa: PLC0415
     from infra.system_clock import SystemClock  # noqa: PLC0415
 
     form = arguments.format
@@ -61,11 +63,19 @@ def run(arguments: argparse.Namespace) -> int:
     now_us = SystemClock().now_us()
     for number, path in enumerate(arguments.files):
         raw = _read(path)
+        malformed = None
+        if form is None and is_capture(raw):
+            try:
+                refused = _capture(path, raw, arguments, after=number) or refused
+                continue
+            except Stop as error:
+                malformed = Finding(error.code, "refused", error.text, "message", None, "")
         told = (
             guess(raw, received_us=now_us)
             if form is None
             else inspect(raw, form, received_us=now_us)
         )
+        told.refused += [malformed] if malformed is not None else []
         refused = refused or bool(told.refused or told.left_out or not told.taken)
         advices = advice_of(told)
         if arguments.json:
@@ -80,6 +90,23 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.write("\n")
         show(str(path), raw, told, advices, guessed=form is None, everything=arguments.all)
     return 1 if refused else 0
+
+
+def _capture(path: Path, raw: bytes, arguments: argparse.Namespace, *, after: int) -> bool:
+    """Explain a capture; whether anything of it can't be sent. Raises Stop("capture-malformed").
+
+    after: how many files were explained before.
+    """
+    from infra import inspect_capture  # noqa: PLC0415 - as infra/cli.py
+
+    capture = inspect_capture.capture_of(raw)
+    if arguments.json:
+        one = inspect_capture.as_json(str(path), capture, everything=arguments.all)
+        sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write("\n" if after else "")
+        inspect_capture.show(str(path), capture, everything=arguments.all)
+    return not inspect_capture.is_taken(capture)
 
 
 def _read(path: Path) -> bytes:
