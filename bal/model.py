@@ -42,6 +42,8 @@ class Finding:
     field: str = ""
     line: int | None = None
     clause: str = ""
+    device: str = ""  # pseudonym, where its place in the message does not say whose it is
+    group: str = ""  # of that device; neither is among the members of F
 
     def as_json(self) -> dict[str, str]:
         """The members of F in receipts, records and problem documents; all strings."""
@@ -226,6 +228,14 @@ class ReadingsQuery:
     versions: Literal["latest", "all"] = "latest"
     after: Sequence[object] | None = None  # cursor: the sort key of the last row given
     limit: int = 1000
+    of_platform: bool = False  # instead: the platform's own rows of `device`, for its operator
+
+    def check(self) -> None:
+        """Raises ValueError for what nobody may ask."""
+        if self.limit < 1:
+            raise ValueError("a page has at least one row")
+        if self.of_platform and (self.groups is not None or self.device is None):
+            raise ValueError("the platform's own rows are its operator's, of one device")
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,8 @@ class CustomerDb(Protocol):
 
         `versions="latest"`: of each slot (device, kind, register, begin, end) the row of the
         highest (rank, index) below `as_of_size`. Byte-equal rows of one slot are given once,
-        the one of the lowest index. Windows of phasors come without their frames.
+        the one of the lowest index. Windows of phasors come without their frames. The platform's
+        own rows are given where the query is `of_platform`, and none else then.
         """
         ...
 

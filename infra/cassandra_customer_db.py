@@ -254,8 +254,8 @@ class CassandraCustomerDb:
     def readings(self, query: ReadingsQuery) -> ReadingsPage:
         """One page of the port's order; kind=None means reading, telemetry, event and phasors.
 
-        Rows of the platform's own group are never among them. Raises Rejected where `query.after`
-        is no cursor of ours, ValueError where the limit is below 1.
+        Raises Rejected where `query.after` is no cursor of ours, ValueError where the query can't
+        be.
         """
         return self._reads.readings(query)
 

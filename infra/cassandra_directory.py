@@ -33,6 +33,11 @@ class Directory:
             if may_have(query, shard, owner)
         ]
 
+    def of_platform(self, device: str) -> list[tuple[str, str]]:
+        """(shard, owner) of homes that can have the platform's own rows of a device."""
+        groups = frozenset({PLATFORM_GROUP})
+        return [(shard, device) for shard in self._shards(groups)]
+
     def _shards(self, groups: frozenset[str] | None) -> list[str]:
         if groups is None:
             cql = "SELECT name FROM shard WHERE scd = ?"

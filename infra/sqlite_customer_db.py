@@ -270,12 +270,11 @@ class SqliteCustomerDb:
     def readings(self, query: ReadingsQuery) -> ReadingsPage:
         """One page of the port's order; kind=None means reading, telemetry, event and phasors.
 
-        Rows of the platform's own group are never among them. Works through one UTC day after the
-        other and, of a busy day, through stretches of about `limit` rows. Raises Rejected where
-        `query.after` is no cursor of ours, ValueError where the limit is below 1.
+        Works through one UTC day after the other and, of a busy day, through stretches of about
+        `limit` rows. Raises Rejected where `query.after` is no cursor of ours, ValueError where
+        the query can't be.
         """
-        if query.limit < 1:
-            raise ValueError("a page has at least one row")
+        query.check()
         after = None if query.after is None else versions.as_sort_key(query.after)
         with self._file.reading() as db:
             query = replace(query, as_of_size=min(query.as_of_size, _progress(db)[0]))

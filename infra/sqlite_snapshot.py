@@ -183,7 +183,8 @@ def readable_shards(db: sqlite3.Connection, query: ReadingsQuery) -> dict[int, s
     return {
         number: name
         for number, name, group in rows
-        if group != PLATFORM_GROUP and (query.groups is None or group in query.groups)
+        if (group == PLATFORM_GROUP) == query.of_platform
+        and (query.groups is None or group in query.groups)
     }
 
 

@@ -69,7 +69,7 @@ def definition(rows: Sequence[StoredRecord], query: ReadingsQuery) -> list[Store
         for row in rows
         if row.index < query.as_of_size
         and row.kind in kinds
-        and row.shard.rsplit("/", 1)[0] != "$platform"
+        and (row.shard.rsplit("/", 1)[0] == "$platform") == query.of_platform
         and (query.groups is None or row.shard.rsplit("/", 1)[0] in query.groups)
         and (query.device is None or row.device == query.device)
         and (query.register is None or row.register == query.register)
@@ -274,6 +274,31 @@ class CustomerDbSuite:
         assert indexes(db, all_of(["north/0", "$platform"])) == []
         assert indexes(db, all_of(None, device="A", kind="reading")) == [0, 1, 3, 2]
         assert [row.shard for row in db.records(0, 9)] == shards
+
+    def test_the_platforms_own_rows_of_a_device_are_given_to_who_names_both(
+        self, db: Adapter
+    ) -> None:
+        """Who looked it up, where it belongs: of an export, and of no client's page."""
+        own = {"shard": "$platform/0", "kind": "device", "register": ""}
+        hours = [3_600_000_000 * hour for hour in (1, 2, 2, 700)]
+        devices = [Pseudonym(name) for name in "AABA"]
+        rows = [
+            a_row(at, device=device, begin_us=hour, end_us=hour, **own)
+            for at, (device, hour) in enumerate(zip(devices, hours, strict=True))
+        ]
+        rows += [a_row(4), a_row(5, shard="$platform/0", kind="lookup")]
+        db.store(rows, 6)
+        asked = all_of(None, device="A", kind="device", of_platform=True, versions="all")
+        assert [row for page in pages(db, replace(asked, limit=1)) for row in page] == [
+            rows[0], rows[1], rows[3],
+        ]  # fmt: skip
+        assert indexes(db, replace(asked, kind="lookup")) == [5]
+        assert indexes(db, replace(asked, device="C")) == []
+        assert indexes(db, replace(asked, as_of_size=1)) == [0]
+        assert indexes(db, replace(asked, of_platform=False)) == []
+        for no_operator in ({"groups": frozenset({"$platform"})}, {"device": None}):
+            with pytest.raises(ValueError, match="operator"):
+                db.readings(replace(asked, **no_operator))
 
     def test_a_device_outside_the_groups_is_not_given(self, db: Adapter) -> None:
         db.store([a_row(0, shard="north/0")], 1)
@@ -492,9 +517,12 @@ class CustomerDbMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def read(self, data: st.DataObject) -> None:
+        own = data.draw(st.sampled_from([False, False, True]))
+        groups = [None] if own else [None, frozenset("n"), frozenset(["n", "s"])]
         query = ReadingsQuery(
-            groups=data.draw(st.sampled_from([None, frozenset("n"), frozenset(["n", "s"])])),
-            device=data.draw(st.sampled_from([None, "A"])),
+            of_platform=own,
+            groups=data.draw(st.sampled_from(groups)),
+            device="A" if own else data.draw(st.sampled_from([None, "A"])),
             kind=data.draw(st.sampled_from([None, None, "refused"])),
             register=data.draw(st.sampled_from([None, None, "r1"])),
             from_us=data.draw(st.none() | ENDS),
