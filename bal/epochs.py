@@ -66,8 +66,7 @@ class Epochs:
                     theirs[len(kept)] = self._subject(epoch, year(received_us))
                 kept.append(one)
             except Rejected as error:  # of one reading: the others are none of its business
-                refused = Finding(error.code, "refused", error.text, error.field, clause=_CLAUSE)
-                found.refused.append(refused)
+                found.refused.append(_refused(one, error))
         found.records[:] = kept
         if theirs:
             _hand_over(found, raw, theirs)
@@ -84,8 +83,8 @@ class Epochs:
         if info is None:
             return own
         if info.until_us and at_us >= gone_us(info):
-            gone, then = rfc3339(info.until_us), rfc3339(max(at_us, one.end_us))
-            text = f"the meter was taken away at {gone}: what it says of {then} is nobody's"
+            gone = rfc3339(info.until_us)
+            text = f"the meter was taken away at {gone}: what it says of after that day is nobody's"
             raise Rejected("epoch-over", text, field="Meter")
         return at
 
@@ -107,6 +106,19 @@ def gone_us(info: DeviceInfo) -> int:
     info: of an epoch that is over.
     """
     return local_day(date_at(info.until_us, info.zone), info.zone)[1]
+
+
+def _refused(one: Draft, error: Rejected) -> Finding:
+    """Of what is nobody's: as the meter is named now, so that nobody's epochs are tied together."""
+    said = [one.register] if one.register else []
+    if one.end_us != UNTIMED:
+        said += [rfc3339(at_us) for at_us in dict.fromkeys((one.begin_us, one.end_us))]
+    text = f"{error.text} ({', '.join(said)})" if said else error.text
+    who = one.subject
+    return Finding(
+        error.code, "refused", text, error.field,
+        clause=_CLAUSE, device=who.pseudonym, group=who.group,
+    )  # fmt: skip
 
 
 def _hand_over(found: Harmonised, raw: bytes, theirs: dict[int, Subject]) -> None:

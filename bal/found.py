@@ -125,8 +125,8 @@ def found_in(
 ) -> list[Found]:
     """Each item of a message with its device.
 
-    An item is a device's where the message is of one device, where a record of that device alone
-    repeats it, or where no other device has bytes in its line.
+    An item is a device's where it names it, where the message is of one device, where a record of
+    that device alone repeats it, or where no other device has bytes in its line.
     """
     if not findings and not refused:
         return []
@@ -147,6 +147,8 @@ _Key = tuple[str, str, str, str]
 
 
 def _found(finding: Finding, owners: _Owners) -> Found:
+    if finding.device:
+        return Found(finding, finding.device, finding.group)
     if len(owners) == 1:
         [one] = owners.values()
         if one.group != PLATFORM_GROUP:  # the platform, or a sender that is no device

@@ -184,7 +184,8 @@ def _runs(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _of_finding(one: Finding) -> list[object]:
-    return [one.code, one.severity, one.text, one.field, one.line, one.clause]
+    said: list[object] = [one.code, one.severity, one.text, one.field, one.line, one.clause]
+    return [*said, one.device, one.group] if one.device else said
 
 
 # -- reading ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -245,9 +246,9 @@ def _worked_once(maker: Maker) -> Worked:
 NAMES = [Identity(f"name:a/b/{number}") for number in range(3)]
 texts = st.text(max_size=5)
 times = st.integers(-(2**63), 2**63 - 1)
-findings = st.builds(
-    Finding, texts, st.just("warning"), texts, texts, st.none() | st.integers(0, 9), texts
-)
+lines = st.none() | st.integers(0, 9)
+plain = st.builds(Finding, texts, st.just("warning"), texts, texts, lines, texts)
+findings = plain | plain.map(lambda one: replace(one, device="D", group="g"))
 owners = st.tuples(st.integers(0, 2), st.sampled_from(["g/0", "g/1"]))
 drafts = st.tuples(
     owners, texts, texts, times, times, st.sampled_from(Rank), st.binary(max_size=9),
