@@ -13,6 +13,7 @@ from bal.registry import (
     Registry,
     Sender,
     device_record,
+    epoch_record,
     grant_record,
     sender_record,
     trust_record,
@@ -46,7 +47,7 @@ def command_drafts(
     if command["command"] == "move":
         return _move_drafts(command, subjects, registry, message_year)
     if command["command"] == "lookup":
-        return platform, [draft(platform, "lookup", _lookup_record(command, platform.pseudonym))]
+        return platform, _lookup_drafts(command, subjects, message_year)
     if command["command"] == "trust":
         trust = of_texts(command["anchors"], command["crls"])
         record = trust_record(trust, platform.pseudonym)
@@ -120,8 +121,8 @@ def _move_drafts(
         raise ValueError(error.text) from error
     info = DeviceInfo(
         begins, old.group, subjects.next_shard(old.group, {}), old.zone, old.kind, old.sender,
-        "active" if former is None else former.state, at_us, 0, follows,
-        "" if follows == ends else ends,
+        "active" if former is None else former.state, at_us,
+        replaces="" if follows == ends else ends,
     )  # fmt: skip
     changed = [replace(old, until_us=at_us)]
     if former is not None and former.device != ends:  # the new meter was somebody else's
@@ -130,6 +131,10 @@ def _move_drafts(
         draft(subjects.keyed(one.device, message_year), "device", device_record(one))
         for one in [*changed, info]
     ]
+    if follows:
+        platform = subjects.platform(message_year)
+        record = epoch_record(begins, follows, platform.pseudonym)
+        drafts.append(draft(platform, "epoch", record))
     for sender in sorted(registry.senders.values(), key=lambda one: one.name):
         again = _speaks_on(sender, begins, ends=ends, follows=follows)
         if again != sender:
@@ -164,21 +169,18 @@ def _speaks_on(sender: Sender, begins: Pseudonym, *, ends: str, follows: str) ->
     return sender
 
 
-def _lookup_record(command: dict[str, Any], platform: Pseudonym) -> bytes:
-    """Who looked up whom, and why: nobody is identified without it (docs/spec/registry.md)."""
-    return jcs.encode(
-        {
-            "by": command["by"],
-            "device": platform,
-            "devices": command["devices"],
-            "id": "",
-            "kind": "lookup",
-            "purpose": command["purpose"],
-            "time": command["time"],
-            "v": "1",
-            "why": command["why"],
-        }
-    )
+def _lookup_drafts(command: dict[str, Any], subjects: Subjects, message_year: int) -> list[Draft]:
+    """Who looked whom up, and why: nobody is identified without it (docs/spec/registry.md).
+
+    A record for each subject, by a key of his own: he may have all of it, and nobody else is in it.
+    """
+    said = {name: command[name] for name in ("by", "purpose", "time", "why")}
+    plain = {**said, "id": "", "kind": "lookup", "v": "1"}
+    devices = list(dict.fromkeys(map(Pseudonym, command["devices"])))
+    return [
+        draft(subject, "lookup", jcs.encode({**plain, "device": subject.pseudonym}))
+        for subject in subjects.all_keyed(devices, message_year)
+    ]
 
 
 def _known(registry: Registry, device: str) -> DeviceInfo:

@@ -13,7 +13,7 @@ from bal.times import instant_us, rfc3339
 from bal.trust import NO_TRUST, Trust, as_texts, of_texts
 
 SHARD_DEVICES_MAX = 256  # a row key's partition stays small (ARCHITECTURE §7)
-KINDS = frozenset({"sender", "device", "grant", "trust"})
+KINDS = frozenset({"sender", "device", "epoch", "grant", "trust"})
 PLATFORM_GROUP = "$platform"
 DEVICE_TYPES = {  # by the class that a device was enrolled as, in the words of the context
     "meter": ["GridMeter", "Power_meter"],
@@ -72,6 +72,8 @@ class Registry:
         data: dict[str, Any] = jcs.decode(record)
         if data["kind"] == "device":
             self._apply_device(data)
+        elif data["kind"] == "epoch":
+            self._apply_epoch(Pseudonym(data["begins"]), data["follows"])
         elif data["kind"] == "sender":
             self._apply_sender(data)
         elif data["kind"] == "grant":
@@ -117,11 +119,15 @@ class Registry:
             data["state"],
             instant_us(data["since"]) if "since" in data else 0,
             instant_us(data["until"]) if "until" in data else 0,
-            data.get("follows", ""),
+            data.get("follows", ""),  # in the first logs with moves; then an `epoch` record says it
             data.get("replaces", ""),
         )
         if info.since_us:
             self.begins[device] = info.since_us, info.follows
+
+    def _apply_epoch(self, begins: Pseudonym, follows: str) -> None:
+        info = self._devices[begins] = replace(self._devices[begins], follows=follows)
+        self.begins[begins] = info.since_us, follows
 
     def _apply_sender(self, data: Mapping[str, Any]) -> None:
         self.senders[data["name"]] = Sender(
@@ -150,14 +156,15 @@ class Registry:
 
 
 def device_record(info: DeviceInfo) -> bytes:
-    """The `device` record: where a device belongs; its identity is not in it."""
+    """The `device` record: where a device belongs; its identity is not in it, nor another holder.
+
+    What it `follows` stands in a record of the platform's: whose it is may have this one.
+    """
     epoch: dict[str, object] = {}
     if info.since_us:
         epoch["since"] = rfc3339(info.since_us)
     if info.until_us:
         epoch["until"] = rfc3339(info.until_us)
-    if info.follows:
-        epoch["follows"] = info.follows
     if info.replaces:
         epoch["replaces"] = info.replaces
     return jcs.encode(
@@ -174,6 +181,20 @@ def device_record(info: DeviceInfo) -> bytes:
             "state": info.state,
             "v": "1",
             "zone": info.zone,
+        }
+    )
+
+
+def epoch_record(begins: Pseudonym, follows: str, platform: Pseudonym) -> bytes:
+    """The `epoch` record: which subject epoch of the same meter came before another one."""
+    return jcs.encode(
+        {
+            "begins": begins,
+            "device": platform,
+            "follows": follows,
+            "id": "",
+            "kind": "epoch",
+            "v": "1",
         }
     )
 

@@ -81,8 +81,13 @@ class Subjects:
 
     def keyed(self, pseudonym: Pseudonym, message_year: int) -> Subject:
         """A subject whose row stands among the platform's."""
-        key = self._vault.salt_keys([pseudonym], message_year)[pseudonym]
-        return Subject(pseudonym, key, PLATFORM_GROUP, PLATFORM_SHARD)
+        (subject,) = self.all_keyed([pseudonym], message_year)
+        return subject
+
+    def all_keyed(self, pseudonyms: Sequence[Pseudonym], message_year: int) -> list[Subject]:
+        """Subjects whose rows stand among the platform's. Raises KeyError where one is erased."""
+        keys = self._vault.salt_keys(pseudonyms, message_year)
+        return [Subject(one, keys[one], PLATFORM_GROUP, PLATFORM_SHARD) for one in pseudonyms]
 
     def of_year(self, subject: Subject, message_year: int) -> Subject:
         """The subject with the salt key of another calendar year."""

@@ -30,6 +30,7 @@ PAGE_ITEMS = 200  # of an export; each with its proof, some KB
 TEXT_MAX = 200
 HOLDER_MAX = 100
 AHEAD_DAYS_MAX = 366
+OF_PLATFORM = frozenset({"device", "lookup"})  # what the platform itself recorded of a subject
 
 
 class Identities:
@@ -165,7 +166,7 @@ class Identities:
         return [self._epoch_json(one) for one in known]
 
     async def named(self, devices: Sequence[str], by: str, why: str) -> dict[str, Identity | None]:
-        """The identities of devices, of erased ones None; after the records of who asked."""
+        """The identities of devices, of erased ones None; behind the records of who asked."""
         by, why = _text("by", by, TEXT_MAX), _text("why", why, TEXT_MAX)
         for at in range(0, len(devices), NAMES_MAX):
             await self._look_up(list(devices[at : at + NAMES_MAX]), by, "list", why)
@@ -177,6 +178,10 @@ class Identities:
         await self._look_up(devices, "rerequest", "rerequest", why)
 
     async def _look_up(self, devices: list[str], by: str, purpose: str, why: str) -> None:
+        """Record of each of them who asks; of who was erased there is nobody to be named."""
+        devices = await to_thread(self._with_names, devices)
+        if not devices:
+            return
         command: Command = {
             "command": "lookup",
             "by": by,
@@ -189,6 +194,9 @@ class Identities:
         # Nothing shows whether one came; given again it is recorded twice, which does no harm.
         asked = (by, why, purpose, devices)
         await self._commands.once(key, asked, lambda: (command, None), lambda _: Seen.OVER)
+
+    def _with_names(self, devices: Sequence[str]) -> list[str]:
+        return [one for one in devices if self._vault.identity(Pseudonym(one)) is not None]
 
     def _by_name(self, asked: str) -> list[Epoch]:
         try:
@@ -215,7 +223,10 @@ class Identities:
     # -- all about a subject ----------------------------------------------------------------
 
     async def _page(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Some records of one pseudonym, every version, each with its receipt."""
+        """Some records of one pseudonym, every version, each with its receipt.
+
+        Of the kind that is asked for; None: of all that a device measures or says.
+        """
         return await to_thread(self._records, request)
 
     def _records(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +236,8 @@ class Identities:
             ReadingsQuery(
                 groups=None,
                 device=request["device"],
-                kind=request["kind"],  # None: all but findings
+                kind=request["kind"],
+                of_platform=request["kind"] in OF_PLATFORM,
                 as_of_size=size,
                 versions="all",
                 after=None if after is None else tuple(after),

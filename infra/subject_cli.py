@@ -15,12 +15,21 @@ from bal.errors import Stop
 from infra.control import call
 
 TIMEOUT_S = 120
+FILES = {  # of an export, by the kind of the records in it; None: what a device measures or says
+    None: "records.jsonl",
+    "finding": "records.jsonl",
+    "device": "platform.jsonl",
+    "lookup": "platform.jsonl",
+}
 README = """What this platform holds about the subject of these pseudonyms.
 
 subject.json            the pseudonyms, since when and until when each was used
 <pseudonym>/records.jsonl   every reading and event, every version, in order of time, one a line;
                         behind them what was found of them when days were closed
-<pseudonym>/receipts/       the proof of each, by its index in the log
+<pseudonym>/platform.jsonl  what the platform recorded of it: `device`, when it was enrolled or
+                        named first, and when a move, an exchange or a revocation changed it;
+                        `lookup`, who asked whose it is, when and with what reason
+<pseudonym>/receipts/       the proof of each record, by its index in the log
 <pseudonym>/days/           what was closed of each day, with the proof that nothing is left out
 policy.txt              what a verifier starts from; get it from the operator another way, too
 
@@ -220,12 +229,14 @@ def _write(
         made.writestr("subject.json", json.dumps(epochs, ensure_ascii=False, indent=1) + "\n")
         made.writestr("policy.txt", policy)
         for one in epochs:
-            device, lines = one["device"], []
-            for item in _records(data, device):
-                lines.append(item["record"])
+            device = one["device"]
+            lines: dict[str, list[str]] = {file: [] for file in FILES.values()}
+            for file, item in _records(data, device):
+                lines[file].append(item["record"] + "\n")
                 made.writestr(f"{device}/receipts/{item['index']}.tlog-proof", item["receipt"])
-            made.writestr(f"{device}/records.jsonl", "".join(f"{line}\n" for line in lines))
-            records += len(lines)
+                records += 1
+            for file, members in lines.items():
+                made.writestr(f"{device}/{file}", "".join(members))
             for day, register in call(data, "subject-days", device=device):
                 text = call(
                     data, "subject-day", timeout_s=TIMEOUT_S,
@@ -250,16 +261,16 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _records(data: Path, device: str) -> Iterator[dict[str, str]]:
-    """All of one pseudonym, findings last, as of when the first page was made."""
+def _records(data: Path, device: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """All of one pseudonym, each with its file, as of when the first page was made."""
     size = 0
-    for kind in (None, "finding"):
+    for kind, file in FILES.items():
         after, more = None, True
         while more:
             page = call(
                 data, "subject-page", timeout_s=TIMEOUT_S,
                 device=device, kind=kind, after=after, size=size,
             )  # fmt: skip
-            yield from page["items"]
+            yield from ((file, item) for item in page["items"])
             after, size = page["after"], page["size"]
             more = after is not None

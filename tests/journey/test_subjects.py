@@ -75,11 +75,37 @@ def test_from_the_day_of_a_move_on_a_meter_is_another_subjects(
     assert [each["device"] for each in shown(platform, "K-2")] == [two["device"]]
     for day in ("2026-01-15", "2026-01-16"):
         platform.cli("day", "close", day, "--data", platform.data)
-    exported(platform, "K-1", tmp_path, records=3)
+    first, second = one["device"], two["device"]
+    exported(platform, "K-1", tmp_path / "1", 3, day="2026-01-15", nobody=second)
+    own = platform_records(tmp_path / "1", first)
+    assert [each["state"] for each in own["device"]] == ["active", "active"]
+    assert [each.get("until") for each in own["device"]] == [None, "2026-01-15T23:00:00Z"]
+    asked_for = [(each["purpose"], each["why"]) for each in own["lookup"]]
+    # His own look-up, the one of his meter, and this export; not the one of K-2.
+    assert asked_for == [("show", "a letter")] * 2 + [("export", "Article 15")]
+    assert {each["by"] for each in own["lookup"][:2]} == {"clerk"}
+    exported(platform, "K-2", tmp_path / "2", 1, day="2026-01-16", nobody=first)
+    theirs = platform_records(tmp_path / "2", second)
+    (begun,) = theirs["device"]
+    assert (begun["since"], begun["kind"]) == ("2026-01-15T23:00:00Z", "device")
+    assert len(theirs["lookup"]) == 3  # the one of the meter, the one of K-2, and this export
 
 
-def exported(platform: Running, who: str, folder: Path, records: int) -> None:
-    """All about one subject, checked by who has nothing else."""
+def platform_records(folder: Path, device: str) -> dict[str, list[dict[str, Any]]]:
+    """What the platform recorded of a subject, by kind, out of an export."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in (folder / "out" / device / "platform.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert record["device"] == device
+        found.setdefault(record["kind"], []).append(record)
+    return found
+
+
+def exported(
+    platform: Running, who: str, folder: Path, records: int, *, day: str, nobody: str
+) -> None:
+    """All about one subject, checked by who has nothing else; `nobody` is another's pseudonym."""
+    folder.mkdir()
     file = folder / "all.zip"
     platform.cli(
         "subject", "export", who, "--why", "Article 15", "--to", file, "--data", platform.data
@@ -90,14 +116,17 @@ def exported(platform: Running, who: str, folder: Path, records: int) -> None:
     (epoch,) = json.loads((folder / "out" / "subject.json").read_text())
     own = folder / "out" / epoch["device"]
     assert len((own / "records.jsonl").read_text().splitlines()) == records
+    recorded = len((own / "platform.jsonl").read_text().splitlines())
     receipts = sorted((own / "receipts").iterdir())
-    assert len(receipts) == records
+    assert len(receipts) == records + recorded
+    texts = [one.read_bytes() for one in (folder / "out").rglob("*") if one.is_file()]
+    assert not any(nobody.encode() in text for text in texts)
     for receipt in receipts:
         platform.cli(
             "verify", receipt, "--policy", folder / "out" / "policy.txt", "--accept-own-chain",
             "--ca", platform.ready["ca"],
         )  # fmt: skip
-    assert [one.name[:10] for one in (own / "days").iterdir()] == ["2026-01-15"]
+    assert [one.name[:10] for one in (own / "days").iterdir()] == [day]
 
 
 def test_after_an_exchange_the_new_meter_is_the_same_holders(
@@ -155,7 +184,7 @@ def test_a_message_over_the_border_ties_nobody_and_one_behind_it_is_nobodys(
     assert len(set(said)) == 2
     after = sent(caller, METER, "2026-03-01T12:00:00Z")
     assert [one["code"] for one in after["refused"]] == ["epoch-over"]
-    found = caller.get("/v1/findings", code="epoch-over")["items"]
+    found = caller.get("/v1/findings", code="epoch-over", device=names[1])["items"]
     assert len(found) == 1
 
 

@@ -9,10 +9,21 @@ from hypothesis import strategies as st
 from bal import jcs
 from bal.certify.commitment import commitment
 from bal.epochs import Epochs
+from bal.found import found_in
 from bal.message_records import root_of
-from bal.model import TYPE_PART, Draft, Harmonised, Part, Pseudonym, Rank, Subject
+from bal.model import (
+    TYPE_PART,
+    DeviceInfo,
+    Draft,
+    Harmonised,
+    Identity,
+    Part,
+    Pseudonym,
+    Rank,
+    Subject,
+)
 from bal.pipeline import COMMAND_FORMAT, OPERATOR, Worked, Worker
-from bal.registry import Registry
+from bal.registry import Registry, device_record
 from bal.subjects import identity_of_name
 from bal.times import instant_us, rfc3339, year
 from infra.sqlite_vault import SqliteVault
@@ -71,6 +82,31 @@ def test_an_interval_that_begins_before_the_move_is_the_formers(line: Line, subj
     assert new is not None
     assert (old.until_us, new.since_us) == (instant_us(MOVE), instant_us(MOVE))
     assert (new.group, new.zone, new.kind, new.follows) == (old.group, old.zone, old.kind, first)
+
+
+def test_no_record_of_one_holder_names_another(line: Line) -> None:
+    """He may have all of his; which two epochs are one meter's the platform's own record says."""
+    line.enrol("headend", "any")
+    sent(line, "headend", BEFORE)
+    first = line.vault.pseudonyms([METER])[METER]
+    second = line.vault.begin(METER, "K-2")
+    by_owner: dict[str, list[bytes]] = {}
+    for one in move(line, MOVE, first, second).drafts:
+        by_owner.setdefault(one.subject.pseudonym, []).append(one.record)
+    ((own,), (others,)) = by_owner.pop(first), by_owner.pop(second)
+    assert second.encode() not in own
+    assert first.encode() not in others
+    ((tied,),) = by_owner.values()
+    said_of = jcs.decode(tied)
+    assert (said_of["kind"], said_of["begins"], said_of["follows"]) == ("epoch", second, first)
+
+
+def test_a_log_whose_device_records_say_what_they_follow_is_read_as_it_was_meant() -> None:
+    """Those of the first logs with moves do; their late readings are the former holder's still."""
+    info = DeviceInfo(Pseudonym("b"), "g", "g/0", "UTC", "meter", "s", "active", since_us=AT_US)
+    registry = Registry()
+    registry.apply(jcs.encode({**jcs.decode(device_record(info)), "follows": "a"}))
+    assert registry.begins == {"b": (AT_US, "a")}
 
 
 def test_an_exchange_says_whose_place_a_meter_takes_and_a_move_does_not(line: Line) -> None:
@@ -201,7 +237,40 @@ def test_late_readings_of_who_was_erased_cost_no_other_reading(line: Line) -> No
     message = sent(line, "headend", BEFORE, BEHIND).message
     again = Worker(Erased(), line.registry).process(message)  # type: ignore[arg-type]
     assert said(again) == [(second, BEHIND)]
-    assert [one.code for one in again.refused] == ["device-revoked"]
+    [refused] = again.refused
+    assert refused.code == "device-revoked"
+    assert BEFORE in refused.text
+    assert first not in refused.text
+    assert devices_of(again) == [second]  # as the meter is named now: nobody is tied to nobody
+
+
+def devices_of(worked: Worked) -> list[str]:
+    """Under which device an operator finds each item of a message."""
+    raw = worked.message.raw
+    found = found_in(raw, worked.parts, worked.drafts, worked.findings, worked.refused)
+    return [one.device for one in found]
+
+
+def test_what_is_nobodys_is_found_under_the_meter_that_said_it(line: Line) -> None:
+    """Of several in one line of a message, too, and whosever the other readings of its part are."""
+    line.enrol("headend", "any")
+    line.take("headend", "cim", cim(("m-1", BEFORE, "1.0"), ("m-3", BEFORE, "1.0")))
+    found = line.vault.find([METER, identity_of_name("m-3")])
+    first, third = found.values()
+    new = line.vault.begin(identity_of_name("m-2"), "")
+    command = {"command": "move", "ends": first, "begins": new, "follows": "", "at": MOVE}
+    line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
+    raw = cim(("m-1", NEXT_DAY, "1.0"), ("m-3", BEHIND, "1.0")).replace(b"\n", b"")
+    worked = line.take("headend", "cim", raw)
+    assert devices_of(worked) == [first]
+    [refused] = worked.refused
+    register = next(one.register for one in worked.drafts if one.subject.pseudonym == third)
+    assert register in refused.text
+    again = line.vault.begin(METER, "K-3")
+    move(line, "2026-01-20T00:00:00Z", third, again, follows=first)  # m-1 for m-3
+    late = sent(line, "headend", BEFORE, NEXT_DAY)
+    assert parts_of(late) == [first]
+    assert devices_of(late) == [again]
 
 
 def test_an_event_that_says_no_time_is_of_the_time_it_came(line: Line) -> None:
@@ -360,19 +429,20 @@ def test_the_evidence_of_both_sides_of_a_move_ties_nobody_to_nobody(line: Line) 
 
 
 def test_nobody_is_looked_up_without_a_record_of_it(line: Line) -> None:
-    command = {
-        "command": "lookup", "by": "clerk", "devices": ["d"], "purpose": "show",
-        "time": MOVE, "why": "a letter",
-    }  # fmt: skip
+    """Of each of them one of his own: he may have it, and learns of nobody else by it."""
+    names = [Identity(f"name://{number}") for number in (1, 2)]
+    devices = list(line.vault.pseudonyms(names).values())
+    asked = {"by": "clerk", "purpose": "show", "time": MOVE, "why": "a letter"}
+    command = {"command": "lookup", "devices": devices, **asked}
     worked = line.take(OPERATOR, COMMAND_FORMAT, jcs.encode(command))
-    (draft,) = worked.drafts
-    record = jcs.decode(draft.record)
-    assert {name: record[name] for name in command if name != "command"} == {
-        name: value for name, value in command.items() if name != "command"
-    }
-    assert record["kind"] == draft.kind == "lookup"
-    (row,) = worked.rows(7)
-    assert row.shard.startswith("$platform")
+    assert not worked.refused
+    own = {"id": "", "kind": "lookup", "v": "1"}
+    assert [jcs.decode(one.record) for one in worked.drafts] == [
+        {**asked, **own, "device": device} for device in devices
+    ]
+    rows = worked.rows(7)
+    assert [(row.kind, row.device) for row in rows] == [("lookup", device) for device in devices]
+    assert all(row.shard.startswith("$platform") for row in rows)
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

@@ -66,6 +66,8 @@ def test_all_is_what_was_measured_and_what_was_found_of_it(
 
     def page(given: dict[str, Any]) -> dict[str, Any]:
         after = given["after"]
+        if given["kind"] not in {None, "finding"}:
+            return {"items": [], "after": None, "size": 7}
         index, then = pages[given["kind"], after and after[0]]
         assert given["size"] == (0 if index == "1" else 7)
         item = {"index": index, "record": f"{{{index}}}", "receipt": ""}
@@ -76,6 +78,25 @@ def test_all_is_what_was_measured_and_what_was_found_of_it(
         assert made.read(f"{'A' * 43}/records.jsonl").split() == [b"{1}", b"{2}", b"{3}"]
         receipts = [name for name in made.namelist() if "/receipts/" in name]
     assert [name.rpartition("/")[2] for name in receipts] == [f"{n}.tlog-proof" for n in (1, 2, 3)]
+
+
+def test_who_asked_and_where_it_belongs_stand_in_a_file_of_their_own(
+    answers: dict[str, Any], tmp_path: Path
+) -> None:
+    """With their proofs, beside those of what was measured."""
+
+    def page(given: dict[str, Any]) -> dict[str, Any]:
+        index = {None: "1", "finding": "2", "device": "3", "lookup": "4"}[given["kind"]]
+        item = {"index": index, "record": f"{{{index}}}", "receipt": f"proof {index}"}
+        return {"items": [item], "after": None, "size": 7}
+
+    answers["subject-page"] = page
+    with zipfile.ZipFile(export(tmp_path)) as made:
+        own = "A" * 43
+        assert made.read(f"{own}/records.jsonl").split() == [b"{1}", b"{2}"]
+        assert made.read(f"{own}/platform.jsonl").split() == [b"{3}", b"{4}"]
+        for index in "1234":
+            assert made.read(f"{own}/receipts/{index}.tlog-proof") == b"proof " + index.encode()
 
 
 def test_half_a_file_is_none(answers: dict[str, Any], tmp_path: Path) -> None:
