@@ -13,7 +13,7 @@ from threading import Event
 from bal.errors import Stop, Unavailable
 from infra.roles.ports import Members
 from infra.roles.remaking import Remaking
-from infra.roles.storer_begin import Lost
+from infra.roles.storer_begin import HeadersAwaited, Lost
 from infra.roles.storer_state import StorerState
 from infra.roles.storing import StorerPorts, Storing
 from infra.troubles import STORING, tell, tell_over
@@ -22,6 +22,8 @@ ROLE = "storer"
 IDLE_MIN_S, IDLE_MAX_S = 0.002, 0.02  # who sent a message waits for what is stored
 STANDBY_S = 0.2  # between two looks of who has no partition
 AWAY_MAX_S = 2.0
+# A sequencer's headers follow its heads row at once, so it is no trouble that they are not there.
+AWAITED_MAX_S, AWAITED_STEP_S = 3.0, 0.05
 STATUS_EVERY_S = 1.0
 BEHIND_S = 10.0  # without a step on, after which a partition is called behind
 
@@ -58,6 +60,7 @@ class _Share:
     storing: Storing | None = None
     remaking: Remaking | None = None  # of what a topic lost
     not_before_s: float = float("-inf")
+    awaits_since_s: float | None = None  # headers that a sequencer is about to write
 
 
 class StorerRole:
@@ -158,10 +161,23 @@ class StorerRole:
                 self._drop(share)
                 busy = True
             except Unavailable as error:
+                if self._is_awaited(share, error):
+                    return False
                 wait_s = min(float(error.retry_after_s), AWAY_MAX_S)
                 share.not_before_s = self._ports.elapsed_s() + wait_s
                 raise
+            share.awaits_since_s = None
         return busy
+
+    def _is_awaited(self, share: _Share, error: Unavailable) -> bool:
+        """Whether it is headers that may come at once."""
+        if not isinstance(error, HeadersAwaited):
+            return False
+        now_s = self._ports.elapsed_s()
+        if share.awaits_since_s is None:
+            share.awaits_since_s = now_s
+        share.not_before_s = now_s + AWAITED_STEP_S
+        return now_s - share.awaits_since_s < AWAITED_MAX_S
 
     def _work(self, partition: int, share: _Share) -> bool:
         remaking, share.remaking = share.remaking, None  # where it fails, another one begins

@@ -21,6 +21,10 @@ class LogReads(TileReader, Protocol):
         ...
 
 
+class HeadersAwaited(Unavailable):
+    """A sequencer is between the heads row and its headers, or it was killed there."""
+
+
 class Lost(Stop):
     """Rows that the log took, and that are not stored, are no longer in their topics."""
 
@@ -60,7 +64,7 @@ def announcements_position(partition: int) -> str:
 def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
     """By source the last offset that was taken as of a version; heads: of now, or later.
 
-    Raises Unavailable where a sequencer has not written all headers of `heads` yet.
+    Raises HeadersAwaited where a sequencer has not written all headers of `heads` yet.
     """
     taken = dict(heads.taken)
     seen: set[str] = set()
@@ -73,5 +77,5 @@ def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
             seen.add(source)
             taken[source] = int(data["prev"])
     if last != heads.version:
-        raise Unavailable("the log's newest headers are not written yet", retry_after_s=1)
+        raise HeadersAwaited("the log's newest headers are not written yet", retry_after_s=1)
     return {source: offset for source, offset in taken.items() if offset >= 0}

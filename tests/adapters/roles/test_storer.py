@@ -36,6 +36,7 @@ from infra.roles.remaking import Remaking
 from infra.roles.storer import StorerRole
 from infra.roles.storer_begin import (
     ROWS_POSITION,
+    HeadersAwaited,
     announcements_position,
     checked,
     rows_position,
@@ -457,6 +458,38 @@ def test_a_store_that_refuses_is_tried_again(
     begins = "storing-waits: rows can't be stored; it is tried on: the disk is full"
     assert told == [begins, "storing-waits is over"] * (len(told) // 2)  # however often it failed
     assert storer.alarms() == []
+    storer.close()
+    copy.check(expected)
+
+
+@pytest.mark.parametrize(("late_s", "is_told"), [(1.0, False), (10.0, True)])
+def test_headers_that_a_sequencer_is_about_to_write_are_no_trouble(
+    copy: Copy,
+    expected: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    late_s: float,
+    is_told: bool,
+) -> None:
+    """They follow its heads row at once; only where it was killed in between they do not."""
+    caplog.set_level("INFO", "gridseal")
+    played = copy.played
+    storer, _ = played.storer()
+    until_s = played.clock.elapsed_s() + late_s
+
+    def late(log: Any, version: int, heads: Any) -> dict[str, int]:
+        if played.clock.elapsed_s() < until_s:
+            raise HeadersAwaited("the log's newest headers are not written yet", retry_after_s=1)
+        return taken_at(log, version, heads)
+
+    monkeypatch.setattr("infra.roles.storing.taken_at", late)
+    while played.clock.elapsed_s() < until_s + 1:
+        storer.step()
+        played.clock.pass_(0.1)
+    played.settle(storer.step)
+    told = [one.getMessage() for one in caplog.records if one.name == "gridseal.troubles"]
+    assert len(told) == (2 if is_told else 0), told
     storer.close()
     copy.check(expected)
 
