@@ -1,6 +1,6 @@
 """Runs commands one after the other for `.ci/run`, and lets none of them hang.
 
-Each is shown while it runs. All together have GRIDSEAL_CI_LIMIT_S seconds (75 min): one that is at
+Each is shown while it runs. All together have GRIDSEAL_CI_LIMIT_S seconds (83 min): one that is at
 work then is interrupted, so that it says how far it came. What a command leaves running is named
 and ended. Standard library only; Linux.
 """
@@ -18,7 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-LIMIT_S = float(os.environ.get("GRIDSEAL_CI_LIMIT_S", "4500"))
+LIMIT_S = float(os.environ.get("GRIDSEAL_CI_LIMIT_S", "5000"))
 LAST_WORDS_S = 180  # what an interrupted command has for its last words
 LEFT_GRACE_S = 120  # a session's servers are stopped by a guard of their own when it has ended
 LAST_LINES = 60
