@@ -159,7 +159,8 @@ class Notifier:
             if time.monotonic() >= due_s:  # a row may take long
                 self._call(self._deliver_all, ready)
                 ready, due_s = [], time.monotonic() + DELIVER_S
-        self._call(self._deliver_all, ready)
+        if ready:
+            self._call(self._deliver_all, ready)
         self._looked(waits=waits)
 
     def _wait(self, error: Unavailable) -> bool:
