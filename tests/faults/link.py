@@ -84,10 +84,14 @@ class Link:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_PATIENCE_S)
 
     async def _end(self) -> None:
+        """Those that are just being taken are waited for: they would be left open else."""
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(rest, timeout=_SETTLE_S)
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -89,6 +89,7 @@ def check_receipts(data: Path, receipts: Iterable[Receipt]) -> int:
                 receipt
             )
             if receipt["type"] == "certified":
+                assert place in headers, receipt
                 assert receipt["first_index"] == int(headers[place]["first"]), receipt
     return len(told)
 
