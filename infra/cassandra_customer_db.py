@@ -34,8 +34,9 @@ from infra.cassandra_reads import Reads
 from infra.cassandra_recent import RecentRows
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
-from infra.cassandra_settling import BATCH_BYTES, Settling
+from infra.cassandra_settling import BATCH_BYTES, Blocks, Settling
 from infra.cassandra_stored import StoredSize
+from infra.settling_process import SettlingProcess
 
 logger = logging.getLogger("gridseal.cassandra")
 
@@ -68,12 +69,14 @@ class CassandraCustomerDb:
         lanes: int = 1,
         layout: Layout = Layout(),  # noqa: B008 - frozen
         recent_bytes: int = RECENT_BYTES,
+        apart: SettlingProcess | None = None,
     ) -> None:
         """Raises Unavailable, or Stop("store-version") where the tables are not made.
 
         scd: names the database; several (another log's, one that is being rebuilt) share tables.
         reader, writer: whoever opened them closes them; writer None to read only. lanes: as many as
         ever store, each the rows of its own entries; what is visible is what all have stored.
+        apart: where `tidy` settles; None: here.
         """
         self._scd, self._layout = scd, layout
         self._writer, self._lanes = writer, lanes
@@ -84,7 +87,11 @@ class CassandraCustomerDb:
         self._storing = Lock()
         self._known: set[tuple[str, ...]] = set()  # directory entries that are there
         self._number = StoredSize(writer, scd) if writer else None
-        self._settling = Settling(writer, scd, layout, self._reads.visible) if writer else None
+        self._apart = apart
+        self._settling = None
+        if writer is not None:
+            here = Blocks(writer, scd, layout, self._reads.visible)
+            self._settling = Settling(layout, here.settle, apart.settle if apart else None)
 
     @classmethod
     def connect(
@@ -105,13 +112,17 @@ class CassandraCustomerDb:
                 if at is not None:
                     sessions.append(CassandraSession(at))
                     stack.callback(sessions[-1].close)
-            made = cls(scd, *sessions, lanes=lanes)
+            layout = Layout()
+            apart = SettlingProcess(writer, scd, lanes, layout) if writer is not None else None
+            made = cls(scd, *sessions, lanes=lanes, layout=layout, apart=apart)
             stack.pop_all()
         made._opened = sessions
         return made
 
     def close(self) -> None:
         """End the connections, if they were opened here."""
+        if self._apart is not None:
+            self._apart.close()
         for session in self._opened:
             session.close()
 

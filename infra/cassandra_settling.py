@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from zlib import crc32
 
@@ -41,16 +42,15 @@ _REMOVE = (
     " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
 )
 _Landed = tuple[tuple[int, ...], bytes, bytes]  # key, keys, records
+Settle = Callable[[Home, int], None]  # of a block; raises Unavailable or Stop
 
 
 class Settling:
     """Which blocks are due, of which homes, and how one is settled."""
 
-    def __init__(
-        self, writer: CassandraSession, scd: str, layout: Layout, visible: Callable[[int], int]
-    ) -> None:
-        """visible: the size up to which rows are seen, but not more than what it is given."""
-        self._writer, self._scd, self._layout, self._visible = writer, scd, layout, visible
+    def __init__(self, layout: Layout, settle: Settle, apart: Settle | None = None) -> None:
+        """settle: a block, at once; apart: where nobody waits for it, somewhere else."""
+        self._layout, self._settle, self._apart = layout, settle, apart or settle
         self._landed: defaultdict[str, dict[int, int]] = defaultdict(
             dict
         )  # shard → slice → batches
@@ -96,20 +96,7 @@ class Settling:
 
     def one(self) -> bool:
         """Settle a block that is due; whether there is another. What fails stays due."""
-        with self._lock:
-            due = next(iter(self._due), None)
-            if due is None:
-                return False
-            del self._due[due]  # two threads settle no block twice
-        try:
-            self._settle(*due)
-        except Unavailable as error:  # all is stored and read; only slower
-            logger.info("settling waits: %s", error)
-            with self._lock:
-                self._due[due] = None
-            return False
-        with self._lock:
-            return bool(self._due)
+        return self._one(self._apart)
 
     def keep_up(self, homes: int) -> None:
         """Where nobody finds the time: settle a little more than one call to store brings.
@@ -118,17 +105,43 @@ class Settling:
         """
         if len(self._due) > WAITING_MAX:
             for _ in range(1 + homes * BLOCKS // self._layout.settle_at):
-                if not self.one():
+                if not self._one(self._settle):
                     return
 
-    def _settle(self, home: Home, block: int) -> None:
+    def _one(self, settle: Settle) -> bool:
+        with self._lock:
+            due = next(iter(self._due), None)
+            if due is None:
+                return False
+            del self._due[due]  # two threads settle no block twice
+        try:
+            settle(*due)
+        except Unavailable as error:  # all is stored and read; only slower
+            logger.info("settling waits: %s", error)
+            with self._lock:
+                self._due[due] = None
+            return False
+        with self._lock:
+            return bool(self._due)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Where blocks are settled."""
+
+    writer: CassandraSession
+    scd: str
+    layout: Layout
+    visible: Callable[[int], int]  # the size up to which rows are seen, at most what it is given
+
+    def settle(self, home: Home, block: int) -> None:
         """Write again by device what landed in a block of a home and is visible.
 
         In one mutation with the removal of what it came from: whoever reads sees either, or both,
-        and an index counts once.
+        and an index counts once. Raises Unavailable, or Stop("store-damaged").
         """
-        found = self._writer.rows(_LANDED, (self._scd, *home, LANDED, block))
-        size = self._visible(max((key[3] for key in found), default=0))
+        found = self.writer.rows(_LANDED, (self.scd, *home, LANDED, block))
+        size = self.visible(max((key[3] for key in found), default=0))
         landed = [(tuple(key), keys, records) for *key, keys, records in found if key[3] <= size]
         while landed:
             part, size_bytes = [], 0
@@ -149,11 +162,11 @@ class Settling:
                 raise Stop("store-damaged", text) from error
             keys.append(key)
             rows |= {item.index: item for item in found}
-        writer = self._writer
+        writer, scd = self.writer, self.scd
         write, remove = writer.prepared(PIECE), writer.prepared(_REMOVE)
-        new = settled(home, rows.values(), secrets.randbits(62), self._layout)
+        new = settled(home, rows.values(), secrets.randbits(62), self.layout)
         pairs = [
-            *((write, (self._scd, *home, *one)) for one in new),
-            *((remove, (self._scd, *home, *key)) for key in keys),
+            *((write, (scd, *home, *one)) for one in new),
+            *((remove, (scd, *home, *key)) for key in keys),
         ]
         writer.all([(writer.batch(pairs), None)])

@@ -11,6 +11,7 @@ from bal.model import TreeHead
 logger = logging.getLogger("gridseal.feeder")
 
 LOOK_S = 1.0  # where nobody wakes it
+PACE_S = 0.25  # from one turn to the next: one batch of ten messages costs what one of one does
 JOIN_S = 5
 DEFECT_S = 60  # between two tries after a defect
 
@@ -88,6 +89,8 @@ class Feeder:
                 logger.critical("unexpected", exc_info=error)
                 self._down(error)
                 self._stopping.wait(DEFECT_S)
+            else:
+                self._stopping.wait(PACE_S)
 
     def _down(self, error: Exception) -> None:
         if not self.alarm:

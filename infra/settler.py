@@ -11,6 +11,7 @@ from infra.troubles import SETTLING, Troubles
 
 SETTLE_EVERY_S = 5.0  # docs/decisions/0006; sooner, but at most once a second, where much came
 SETTLE_ENTRIES = 8_192
+TRIM_EVERY_S = 5.0  # each time costs Kafka and us a connection
 
 
 class Settler:
@@ -44,7 +45,7 @@ class Settler:
 
     def run(self) -> None:
         """Until told to stop."""
-        size, at_s = self._log_size(), monotonic()
+        size, at_s, trimmed_s = self._log_size(), monotonic(), float("-inf")
         while True:
             stopping = self._stopping.wait(min(1.0, SETTLE_EVERY_S))
             grown = self._log_size() - size
@@ -52,7 +53,10 @@ class Settler:
                 continue
             size, at_s = size + grown, monotonic()
             try:
-                self._bus.trim(self.settle())
+                needed_from = self.settle()
+                if stopping or at_s - trimmed_s >= TRIM_EVERY_S:
+                    self._bus.trim(needed_from)
+                    trimmed_s = at_s
             except Unavailable as error:  # bus or rows are a server's, and it is away
                 self._troubles.note(SETTLING, error)
             else:

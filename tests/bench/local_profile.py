@@ -40,7 +40,7 @@ from tests.journey.conftest import READING_TYPE, Caller, Running
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
 SENDER = "bench"
-WARM, MEASURED = 60, 360  # messages: so many that what landed is settled among them, too
+WARM, MEASURED = 60, 1000  # messages: so many that what waits to be settled and fed waits no longer
 LATENCY_S = {0.1: 40, 0.5: 25, 0.8: 25}  # seconds at each share of the rate
 REST_S = 10  # for what one part leaves to be settled, which is not the next one's price
 PATIENCE_S = 60

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bal.errors import Unavailable
+from infra import cassandra_settling
 from infra.cassandra_layout import BLOCKS, LANDED, Home, Layout, Piece
-from infra.cassandra_settling import DAYS_MAX, LAST_MIN, Settling
+from infra.cassandra_settling import DAYS_MAX, LAST_MIN, Blocks, Settling
 
 LANDED_PIECE = Piece(LANDED, 0, 0, 0, 0, 0, 1, 0, 0, b"", b"", b"")
 LAYOUT = Layout(settle_at=4)
@@ -41,7 +42,7 @@ def session() -> Session:
 
 @pytest.fixture
 def settling(session: Any) -> Settling:
-    return Settling(session, "scd", LAYOUT, lambda size: size)
+    return Settling(LAYOUT, Blocks(session, "scd", LAYOUT, lambda size: size).settle)
 
 
 def lands(settling: Settling, day: int, times: int = 1) -> None:
@@ -116,3 +117,27 @@ def test_two_threads_settle_no_block_twice(settling: Settling, session: Session)
         thread.join(30)
         assert not thread.is_alive()
     assert Counter(session.asked) == {(SHARD, 9, block): 1 for block in range(BLOCKS)}
+
+
+def test_what_is_settled_elsewhere_is_settled_here_only_by_who_stores(
+    session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that one is too slow, or does not start."""
+    monkeypatch.setattr(cassandra_settling, "WAITING_MAX", BLOCKS)
+    asked: list[tuple[Home, int]] = []
+
+    def elsewhere(home: Home, block: int) -> None:
+        asked.append((home, block))
+        raise Unavailable("it ended a moment ago", retry_after_s=1)
+
+    here = Blocks(session, "scd", LAYOUT, lambda size: size)
+    settling = Settling(LAYOUT, here.settle, elsewhere)
+    lands(settling, 10)
+    assert not settling.one()
+    assert len(asked) == 1
+    settling.keep_up(1)
+    assert session.asked == [], "no more is due than may wait"
+    lands(settling, 10, ENOUGH)
+    settling.keep_up(1)
+    assert len(session.asked) == 1 + BLOCKS // LAYOUT.settle_at
+    assert len(asked) == 1
