@@ -3,6 +3,7 @@
 import re
 
 from bal import quality_words
+from bal.errors import Rejected
 from bal.harmonise import der_words, obis, reading_type
 from bal.harmonise.phasors import FURTHER, MEASURANDS
 from bal.harmonise.reading_type_tables import PREFIXES
@@ -67,7 +68,7 @@ def device(authority: str, kind: str, name: str) -> str:
 
 
 def register(code: str, base: str = "", unit: str = "") -> str:
-    """What an identifier means. code: a ReadingType, or a measurand with its phase.
+    """What an identifier means. code: a ReadingType, an OBIS code, or a measurand with its phase.
 
     base: the ReadingType that values are in `unit` by, where `code` is another as sent.
     """
@@ -75,6 +76,8 @@ def register(code: str, base: str = "", unit: str = "") -> str:
         decoded = reading_type.decode(code)
         named = obis.of_reading_type(code) if decoded is not None else None
         in_obis = f"; OBIS {named.text.removesuffix('*255')}" if named is not None else ""
+        if base == code:  # also one of 19 fields, whose values are in the base unit, too
+            base = ".".join([*code.split(".")[:-3], "0", *code.split(".")[-2:]])
         if decoded is None or not base or base == code:
             return sentence(code) + in_obis
         power = decoded.multiplier
@@ -83,7 +86,7 @@ def register(code: str, base: str = "", unit: str = "") -> str:
         if unit == "1":  # thousandths of a power factor have no prefix
             scaled = f"10^{power}"
         return f"{sentence(base)}{in_obis}; sent in {scaled}"
-    words = der_words.register(code)
+    words = der_words.register(code) or _by_obis(code, base)
     if words is not None:
         return words
     if not _MEASURAND.fullmatch(code):
@@ -91,6 +94,17 @@ def register(code: str, base: str = "", unit: str = "") -> str:
     name, _, phase = code.partition(".")
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
     return ", ".join(filter(None, (words, _PHASES.get(phase, phase))))
+
+
+def _by_obis(code: str, base: str) -> str | None:
+    """What an OBIS code counts, by the ReadingType `base` where it is one."""
+    if ":" not in code:  # a name of three parts could be read as a reduced code
+        return None
+    try:
+        known = base if _READING_TYPE.fullmatch(base) else obis.reading_type(obis.parse(code))
+    except Rejected:
+        return None
+    return sentence(known) if known is not None else None
 
 
 def channel(

@@ -11,8 +11,10 @@ from bal.c37118.writer import config_frames
 from bal.inspected import names_of, quality_of
 from bal.inspection import inspect
 from bal.wording import device
+from field import cls_writer
 from infra.cli import main
 from tests.c37118_streams import config, frame, pmu
+from tests.unit.harmonise.cls_pki import GATEWAY, made
 
 ROOT = Path(__file__).resolve().parents[3]
 TAF_7 = Path("smgw", "trudi_IF_Adapter_TRuDI_DatenTAF7.xml")
@@ -71,6 +73,37 @@ def test_stations_of_pmus() -> None:
 )
 def test_other_names(parts: tuple[str, str, str], words: str) -> None:
     assert device(*parts) == words
+
+
+def test_registers_that_are_named_by_obis() -> None:
+    """As a gateway signs them; an invalid value's is told, too, and nothing is made up."""
+    first = {"obis": "1-0:1.8.0*255", "time": "2026-01-15T10:15:00Z", "value": "5", "unit": "Wh"}
+    interval = {"begin": "2026-01-15T10:00:00Z", "end": "2026-01-15T10:15:00Z"}
+    invalid = {**first, "obis": "1-0:2.8.0*255", "status": {"ptb": "4"}}
+    other = {**first, "obis": "1-0:99.99.9*255"}
+    second = {"obis": "0100011D00FF", "value": "210", "unit": "Wh", **interval}
+    content = cls_writer.content(GATEWAY, {"M": [first, second, invalid, other]})
+    [device] = inspect(made().message(content), "cls").devices
+    words = {one.code: one.meaning for one in device.seen}
+    assert words == {
+        "1-0:1.8.0*255": "energy in Wh, forward, electricity secondary metered, bulk quantity",
+        "1-0:1.29.0*255": "energy in Wh, forward, electricity secondary metered, delta data,"
+        " 15-minute interval",
+        "1-0:2.8.0*255": "energy in Wh, reverse, electricity secondary metered, bulk quantity;"
+        " invalid, kept as sent",
+        "1-0:99.99.9*255": "a register; has no meaning here, kept as sent",
+    }
+
+
+def test_a_code_of_19_fields_is_told_in_the_unit_of_its_values(shared_data: Path) -> None:
+    """Platone D2.9 figure 1: 1.234 kWh, which are 1234 Wh."""
+    [device] = inspect((shared_data / "d29_figure_1.xml").read_bytes(), "cim").devices
+    told = [(one.value, one.unit, one.meaning) for one in device.seen]
+    rest = "phases ABC, 19 fields instead of 18: the others are not decoded"
+    assert told == [
+        ("1234", "Wh", f"active energy in Wh, {rest}; sent in kWh"),
+        ("321", "varh", f"reactive energy in varh, {rest}; sent in kvarh"),
+    ]
 
 
 def test_text_and_json_say_the_same(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
