@@ -31,6 +31,7 @@ _MAGIC = (  # first bytes → what they begin, and what to do with it
     (b"\xfd7zXZ\0", "a file packed by xz", "Unpack it first (unxz)."),
     (b"\xff\xfe", "text in UTF-16", "Encode the message as UTF-8."),
     (b"\xfe\xff", "text in UTF-16", "Encode the message as UTF-8."),
+    (b"-----BEGIN ", "PEM, which is text", "Send the bytes it stands for: CMS is taken in DER."),
     (b"%PDF-", "a PDF", f"Nothing of it can be read: {_SEND}."),
 )
 _CAPTURE_DO = "See what it holds of IEEE C37.118.2, and send it: gridseal replay-capture FILE."

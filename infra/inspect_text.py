@@ -32,6 +32,7 @@ PLACES_SHOWN = 4  # of a device
 TEXTS_SHOWN = 4  # of an event
 FINDINGS_SHOWN = 20  # different ones
 LINES_SHOWN = 6  # of findings that say the same
+QUALITY_WIDTH_MIN = 46  # a finding's code, or a ReadingType as sent, fits beside a reading
 _ALL = "--all shows them"
 _STYLES = {"refused": "bold red", "warning": "yellow", "info": "cyan"}
 
@@ -63,10 +64,10 @@ def _show(
     guessed: bool,
     everything: bool,
 ) -> None:
-    lines = raw.count(b"\n") + (not raw.endswith(b"\n"))
+    lines = raw.count(b"\n") + bool(raw and not raw.endswith(b"\n"))
     how = "as told" if not guessed else "guessed from its content"
     console.print(Text(name, "bold"), soft_wrap=True)
-    size = f"{len(raw):,} bytes" + (f" in {_many(lines, 'line')}" if is_text(raw) else "")
+    size = f"{len(raw):,} bytes" + (f" in {_many(lines, 'line')}" if raw and is_text(raw) else "")
     if told.form:
         console.print(f"  format {told.form}, {how}: {FORMATS[told.form]}; {size}")
     else:
@@ -86,7 +87,7 @@ def _show(
     ):
         _findings(console, name, title, found, advice, everything=everything)
     console.print()
-    console.print(Text(name, "bold") + Text(f": {_summary(told)}", "not bold"))
+    console.print(Text(name, "bold") + Text(f": {_summary(told)}", "not bold"), soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -165,20 +166,41 @@ def _register(
     console.print(Padding(Text(printable(meaning), "bold"), (0, 0, 0, 2)))
     if code:
         console.print(Padding(Text(printable(code), "dim"), (0, 0, 0, 2)))
+    shown = len(several) if everything else READINGS_SHOWN
+    _rows(console, [_row(one, everything=everything, lines=lines) for one in several[:shown]])
+    if len(several) > shown:
+        console.print(f"    … and {len(several) - shown:,} more ({_ALL})")
+
+
+def _row(one: Seen, *, everything: bool, lines: bool) -> list[Text]:
+    when = f"{period(one.begin_us, one.end_us)}Z"
+    told = _quality(one, everything=everything)
+    return [
+        Text(printable(cell)) for cell in (_standing(one, lines=lines), when, _value(one), told)
+    ]
+
+
+def _rows(console: Console, rows: Sequence[Sequence[Text]]) -> None:
+    """Readings, each with its quality beside it, or below where words would be cut there."""
+    widths = [max(row[column].cell_len for row in rows) for column in range(3)]
+    room = console.width - 4 - sum(widths) - 6
+    if room < QUALITY_WIDTH_MIN and any(row[3].cell_len > room for row in rows):
+        for where, when, value, told in rows:
+            where.pad_right(widths[0] - where.cell_len)
+            when.pad_right(widths[1] - when.cell_len)
+            value.pad_left(widths[2] - value.cell_len)
+            where.stylize("dim")
+            console.print(Text("    ") + Text("  ").join([where, when, value]), soft_wrap=True)
+            console.print(Padding(told, (0, 0, 0, 8)))
+        return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("where", no_wrap=True, style="dim")
     table.add_column("time", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("quality", overflow="fold")
-    shown = len(several) if everything else READINGS_SHOWN
-    for one in several[:shown]:
-        told = _quality(one, everything=everything)
-        when = f"{period(one.begin_us, one.end_us)}Z"
-        cells = [_standing(one, lines=lines), when, _value(one), told]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+    for row in rows:
+        table.add_row(*row)
     console.print(Padding(table, (0, 0, 0, 4)))
-    if len(several) > shown:
-        console.print(f"    … and {len(several) - shown:,} more ({_ALL})")
 
 
 def _value(one: Seen) -> str:

@@ -352,6 +352,29 @@ def test_published_files_that_are_of_no_format(
     assert what in told
 
 
+def test_cms_in_pem_is_told_from_der(run: Run) -> None:
+    code, told = run(m=b"-----BEGIN CMS-----\nMIIE\n-----END CMS-----\n")
+    assert (code, "PEM, which is text" in told, "CMS is taken in DER" in told) == (1, True, True)
+
+
+def test_an_empty_file_has_no_line(run: Run) -> None:
+    assert "known format: empty; 0 bytes\n" in run(m=b"")[1]
+
+
+def test_no_word_is_cut_on_a_narrow_screen(
+    run: Run, monkeypatch: pytest.MonkeyPatch, shared_data: Path
+) -> None:
+    """A code has to be searched for, and a file's name copied."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "a-file-with-a-name-that-is-longer-than-the-screen-is-wide-and-then-some-more-of-it.xml"
+    raw = (shared_data / "greenbutton" / "gbsdk_Electric.xml").read_bytes()
+    _, told = run(**{long: raw})
+    assert re.search(rf"^{long}: 2 values and 1 event", told, re.MULTILINE)
+    assert told.count("see interval-length-differs") == 2
+    assert "costAdditionalLastPeriod" in told
+    assert max(map(len, told.replace(long, "").splitlines()[:-1])) <= 80
+
+
 def test_comments_in_json_are_told_as_what_they_are(shared_data: Path, run: Run) -> None:
     code, told = run(m=(shared_data / "pmu_json" / "sogno_sogno_input.json").read_bytes())
     assert code == 1
