@@ -102,8 +102,12 @@ def statements(
 
     registers: by device, in any order; now_us: subject epochs that ended by then are over.
     """
+    units: set[tuple[str, str]] = set()  # several quantities have one
     for quantity in quantities:
         yield from _of_quantity(quantity)
+        if (quantity.qudt, quantity.unit) not in units:
+            units.add((quantity.qudt, quantity.unit))
+            yield from _of_unit(quantity)
     said: set[str] = set()  # groups and usage points: several devices have one
     for info in devices:
         if info.group not in said:
@@ -219,15 +223,16 @@ def _group(name: str) -> str:
 
 
 def _of_quantity(of: Measurable) -> Iterator[Statement]:
-    node, unit = (
-        f"quantity/{quote(of.name.replace(' ', '-'), safe='')}/{of.qudt}",
-        f"qunit:{of.qudt}",
-    )
+    node = f"quantity/{quote(of.name.replace(' ', '-'), safe='')}/{of.qudt}"
     for one in of.types:
         yield Statement(node, "type", "type", one)
     yield Statement(node, "prefLabel", "", of.name)
     if of.broader:
         yield Statement(node, "broader", NODE, f"s4grid:{of.broader}")
-    yield Statement(node, "gridseal:baseUnit", NODE, unit)
+    yield Statement(node, "gridseal:baseUnit", NODE, f"qunit:{of.qudt}")
+
+
+def _of_unit(of: Measurable) -> Iterator[Statement]:
+    unit = f"qunit:{of.qudt}"
     yield Statement(unit, "type", "type", "UnitOfMeasure")
     yield Statement(unit, "notation", "", of.unit)

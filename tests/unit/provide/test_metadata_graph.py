@@ -248,6 +248,8 @@ def test_every_quantity_has_its_unit() -> None:
     assert {str(unit) for unit in units} == {
         f"http://qudt.org/vocab/unit/{quantity.qudt}" for quantity in QUANTITIES
     }
+    told = said([])
+    assert sorted(set(told)) == sorted(told), "nothing is said twice"
 
 
 @pytest.mark.parametrize(
