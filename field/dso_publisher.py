@@ -124,7 +124,7 @@ async def publish_for_ever(
             late = await send_outbox(store, line)
             if clock.now_us() >= due_us:
                 made = await asyncio.to_thread(fill_outbox, store, clock.now_us())
-                log.info("%d messages with new values", made)
+                log.info("new values are in %d message%s", made, "" if made == 1 else "s")
                 due_us = next_slot_us(clock.now_us(), period_s)
                 continue
         except (Unavailable, sqlite3.Error) as error:  # of the database; of the line's spool

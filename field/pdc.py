@@ -169,7 +169,7 @@ class Concentrator:
                 try:
                     await self._session()
                 except (OSError, EOFError, TimeoutError, Unavailable) as error:
-                    self._tell(str(error) or type(error).__name__)
+                    self._tell(str(error) or type(error).__name__, what="no stream")
                 if self.counts.frames > before:
                     pause_s = RETRY_S_MIN
                 await self._out(self._messages.flush())
@@ -178,11 +178,11 @@ class Concentrator:
         finally:
             await self._out(self._messages.flush())
 
-    def _tell(self, why: str) -> None:
-        """Once for each reason: a PMU may be away for days."""
+    def _tell(self, why: str, *, what: str = "stream") -> None:
+        """Once for each reason: a PMU may be away for days. what: "no stream" where it is."""
         if why != self._told:
             self._told = why
-            log.warning("no stream %s from %s: %s", self._idcode, self._source, why)
+            log.warning("%s %s from %s: %s", what, self._idcode, self._source, why)
 
     async def _session(self) -> None:
         line = await open_line(self._source)

@@ -59,11 +59,11 @@ from infra.mosquitto_intake import Broker, MosquittoIntake
 from infra.mqtt_server import MqttLimits, MqttServer
 from infra.notifier import Notifier
 from infra.operator import Operator
-from infra.outside import choose, kafka_access
+from infra.outside import choose
 from infra.public_records import write_public_records
 from infra.rpc_url import shown
 from infra.rules import running_rules
-from infra.services import PlatformServices, load_token_keys
+from infra.services import PlatformServices, client_of, load_token_keys
 from infra.signer_memory import check_grown
 from infra.stores import Stores
 from infra.system_clock import SystemClock
@@ -444,13 +444,20 @@ class Platform:
         )
 
     def _make_feeder(self) -> Feeder:
-        from infra.kafka_readings import KafkaReadings  # noqa: PLC0415 - embedded starts without
+        # Embedded starts without these.
+        from infra.cassandra_customer_db import CassandraCustomerDb  # noqa: PLC0415
+        from infra.feed_process import FeedProcess  # noqa: PLC0415
 
-        readings = KafkaReadings(
-            kafka_access(self.config.kafka),
-            customer_db=self.stores.customer_db,
-            vault=self.stores.vault,
-            client=self.services.client,
+        rows, registry = self.stores.customer_db, self.stores.registry
+        readings = FeedProcess(
+            self.folder.root,
+            self.config.kafka,
+            recent=rows.recent if isinstance(rows, CassandraCustomerDb) else lambda _: (),
+            clients=lambda: [
+                client
+                for client_id in list(registry.clients)
+                if (client := client_of(registry, client_id)) is not None
+            ],
         )
         return Feeder(
             readings,

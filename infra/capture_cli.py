@@ -17,7 +17,8 @@ EPILOG = """
   gridseal replay-capture capture.pcapng --values         and the values of every data frame
   gridseal replay-capture capture.pcapng --files pdc-1    and send it, as `gridseal pdc` would
 
-exit code: 0, or 1 where there is no such stream, or something sent was refused or got no receipt
+exit code: 0, or 1 where the file is no capture, there is no such stream, or something sent was
+refused or got no receipt
 """
 CHANNELS_SHOWN = 24
 DRAIN_S = 120.0

@@ -31,7 +31,7 @@ from infra.cassandra_layout import (
     slot_of,
 )
 from infra.cassandra_reads import Reads
-from infra.cassandra_recent import RecentRows
+from infra.cassandra_recent import RecentRows, Stretch
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
 from infra.cassandra_settling import BATCH_BYTES, Blocks, Settling
@@ -282,6 +282,15 @@ class CassandraCustomerDb:
             return []
         recent = self._recent.records(start, stop)
         return self._by_index.records(start, stop) if recent is None else recent
+
+    def recent(self, index: int) -> list[Stretch]:
+        """What is remembered of the entries from `index` on, for another process's `remember`."""
+        return self._recent.since(index)
+
+    def remember(self, stretch: Stretch) -> None:
+        """Rows that another process has stored and was acknowledged, as its only lane."""
+        self._reads.note_stored(stretch.end)
+        self._recent.keep(stretch)
 
     def of_shard(
         self, shard: str, from_us: int, to_us: int, size: int

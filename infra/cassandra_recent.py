@@ -25,7 +25,7 @@ _INDEX = StoredRecord._fields.index("index")
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class Stretch:
     """The rows of the entries begin <= index < end, by index."""
 
     begin: int
@@ -49,22 +49,31 @@ class RecentRows:
     def __init__(self, bytes_max: int) -> None:
         """bytes_max: of records and rows; 0 keeps nothing."""
         self._bytes_max, self._bytes = bytes_max, 0
-        self._stretches: deque[_Stretch] = deque()
+        self._stretches: deque[Stretch] = deque()
         self._lock = Lock()
 
     def add(self, begin: int, end: int, rows: Sequence[StoredRecord]) -> None:
         """Keep what was stored of the entries begin <= index < end: these and no others."""
         kept = sorted((row for row in rows if begin <= row.index < end), key=_index)
         size = sum(len(row.record) for row in kept) + ROW_BYTES * (1 + len(kept))
+        self.keep(Stretch(begin, end, tuple(zip(*kept, strict=True)), size))
+
+    def keep(self, stretch: Stretch) -> None:
+        """The same, where another process stored it and has it by columns."""
         with self._lock:
-            if self._stretches and self._stretches[-1].end != begin:
+            if self._stretches and self._stretches[-1].end != stretch.begin:
                 self._stretches.clear()
                 self._bytes = 0
-            columns = tuple(zip(*kept, strict=True))
-            self._stretches.append(_Stretch(begin, end, columns, size))
-            self._bytes += size
+            self._stretches.append(stretch)
+            self._bytes += stretch.size
             while self._bytes > self._bytes_max:
                 self._bytes -= self._stretches.popleft().size
+
+    def since(self, index: int) -> list[Stretch]:
+        """What is here of the entries from `index` on, for another process."""
+        with self._lock:
+            stretches = list(self._stretches)
+        return stretches[bisect_left(stretches, index + 1, key=attrgetter("end")) :]
 
     def records(self, start: int, stop: int) -> list[StoredRecord] | None:
         """All rows with start <= index < stop, by index; None where not all of it is here."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bal.errors import GridsealError, Stop
+from bal.provide.policy import SCOPES
 from infra import log_output
 from infra.addresses import address
 
@@ -259,7 +260,9 @@ def _add_client(commands: Any) -> None:
     verbs = client.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add = verbs.add_parser("add", help="add a client; its secret is shown once")
     add.add_argument("name", metavar="NAME")
-    add.add_argument("--scope", required=True, help="messages.write readings|devices|findings.read")
+    add.add_argument(
+        "--scope", required=True, help=f"one or several, in quotation marks: {', '.join(SCOPES)}"
+    )
     groups = add.add_mutually_exclusive_group()
     groups.add_argument("--group", action="extend", nargs="+", default=None, help="its groups")
     groups.add_argument("--all-devices", action="store_true", help="every group")

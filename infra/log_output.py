@@ -16,8 +16,8 @@ LEVELS = ("debug", "info", "warning", "error")
 FILE_BYTES = 16 * 1024 * 1024
 FILE_BYTES_MIN = 64 * 1024
 FILES_KEPT = 5  # beside the one that is written
-# Of these a line of every call would tell others what is asked of the chain.
-_NOISY = ("web3", "urllib3", "asyncio", "uvicorn", "eth", "httpx")
+# Of these a line of every call would tell others what is asked of the chain, or drown the rest.
+_NOISY = ("web3", "urllib3", "asyncio", "uvicorn", "eth", "httpx", "gmqtt")
 
 
 class JsonLines(logging.Formatter):

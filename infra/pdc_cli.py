@@ -12,6 +12,7 @@ from typing import Any
 
 from bal.errors import Stop, Unavailable
 from infra import capture_cli, log_output
+from infra.capture_cli import many
 
 log = logging.getLogger("gridseal.field")
 
@@ -111,7 +112,8 @@ async def _follow(arguments: argparse.Namespace, source: Any) -> int:
     counts = following.counts
     damage = ", ".join(f"{code} {number}" for code, number in sorted(counts.damage.items()))
     sys.stdout.write(
-        f"{counts.frames} frames in {counts.messages} messages, {counts.sessions} sessions;"
+        f"{many(counts.frames, 'frame')} in {many(counts.messages, 'message')},"
+        f" {many(counts.sessions, 'session')};"
         f" damaged: {damage or 'none'}; refused: {refused}; without a receipt: {left}\n"
     )
     return int(left > 0)

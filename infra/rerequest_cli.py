@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument(
         "--client", type=Path, required=True, metavar="FILE",
-        help="JSON of `gridseal client add --json` with the scope messages.write",
+        help="what `gridseal client add` printed, with the scope messages.write",
     )  # fmt: skip
     command.add_argument(
         "--state", type=Path, required=True, metavar="DIR", help="where it keeps what it asked for"

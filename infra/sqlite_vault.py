@@ -69,7 +69,7 @@ class SqliteVault:
         self._file = SqliteFile(
             folder / VAULT_FILE, _SCHEMA, form=_FORM, wipe=True, read_only=read_only
         )
-        self._clock = clock
+        self._clock, self._read_only = clock, read_only
         self._random_bytes = random_bytes
         self._pseudonyms: dict[Identity, Pseudonym] = {}
         self._salt_keys: dict[tuple[Pseudonym, int], bytes] = {}
@@ -99,7 +99,7 @@ class SqliteVault:
         """Get or create K of each subject for a calendar year (UTC); atomic, durable.
 
         Raises KeyError for a pseudonym that the vault does not know, or no longer; none of them
-        is created then.
+        is created then. Opened to look at only, also where there is no key.
         """
         cache = self._salt_keys
         found = {name: cache[name, year] for name in wanted if (name, year) in cache}
@@ -109,6 +109,8 @@ class SqliteVault:
                 read = {name: _read_salt_key(db, name, year) for name in missing}
             new = {name: key for name, key in read.items() if key is not None}
             if len(new) < len(missing):
+                if self._read_only:
+                    raise KeyError(next(name for name in missing if name not in new))
                 with self._file.writing() as db:
                     for name in missing:
                         if name not in new:

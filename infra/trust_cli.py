@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     anchors = [one for path in arguments.anchors or () for one in _certificates(path)]
     crls = [one for path in arguments.crls for one in _lists(path)]
     made = call(arguments.data, "trust-set", anchors=as_texts(anchors), crls=as_texts(crls))
-    sys.stdout.write(f"{made['anchors']} CAs are trusted, {made['crls']} revocation lists kept\n")
+    sys.stdout.write(f"trusted CAs: {made['anchors']}; revocation lists: {made['crls']}\n")
     return 0
 
 

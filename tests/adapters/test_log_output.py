@@ -40,6 +40,12 @@ def test_lines_on_stderr_and_in_the_file(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_packets_of_mqtt_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    log_output.begin("info")
+    logging.getLogger("gmqtt.mqtt.package").info("[SEND SUB] 1 [b'receipts/pdc-1']")
+    assert capsys.readouterr().err == ""
+
+
 def test_it_is_rotated_by_size(tmp_path: Path) -> None:
     file = tmp_path / "g.log"
     log_output.begin("warning", file, log_output.FILE_BYTES_MIN)

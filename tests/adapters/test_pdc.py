@@ -1,6 +1,7 @@
 """The concentrator against a PMU that answers by TCP and UDP, and may damage or end its stream."""
 
 import asyncio
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,9 @@ def test_a_lost_connection_is_made_again() -> None:
     asyncio.run(main())
 
 
-def test_damage_goes_on_as_it_came_and_costs_no_other_frame() -> None:
+def test_damage_goes_on_as_it_came_and_costs_no_other_frame(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """So that its sender and the operator are told of it, as of all that is refused."""
 
     async def main() -> None:
@@ -153,6 +156,9 @@ def test_damage_goes_on_as_it_came_and_costs_no_other_frame() -> None:
         ]
 
     asyncio.run(main())
+    told = [re.sub(r"tcp://[^:]*:\d+", "PMU", text) for text in caplog.messages]
+    assert "stream 60 from PMU: bytes that are no frame: checksum-wrong" in told
+    assert not any(text.startswith("no stream") and "frame" in text for text in told)
 
 
 def test_a_frame_of_another_length_than_its_configuration_says_goes_on_too() -> None:

@@ -18,6 +18,7 @@ from infra.config import Config
 from infra.files import make_folder
 from infra.profile_local import local
 from infra.servers import kafka, process
+from infra.servers.chains import STATE
 from infra.servers.place import kept_ports, write_state
 from tests.bounded import until
 from tests.faults.disks import Small, small
@@ -198,13 +199,22 @@ class Ground:
         with self.paused(server for server, fault in faults.items() if fault == "pause"):
             for server, fault in faults.items():
                 if fault == "kill":
-                    process.send(self.child(server), signal.SIGKILL)
+                    self._kill(server)
             ended = [server for server, fault in faults.items() if fault == "restart"]
             if ended:
                 self.platform.cli("servers", "down", "--data", self.data, "--only", ",".join(ended))
             self.up(*(server for server, fault in faults.items() if fault != "pause"))
             if "pause" in faults.values():
                 time.sleep(max(0.0, end - time.monotonic()))
+
+    def _kill(self, server: str) -> None:
+        """Anvil not while it writes its state, in place and each second: that it loses by itself,
+        and `gridseal servers up` refuses what is left."""
+        child = self.child(server)
+        if server == "anvil":
+            state = self.data / "servers" / "anvil" / "data" / STATE
+            until(lambda: _stands_still(child, state), "Anvil's state is whole", PATIENCE_S)
+        process.send(child, signal.SIGKILL)
 
     def up(self, *servers: str) -> None:
         """`gridseal servers up`, and again where a busy machine is too slow for its limits."""
@@ -233,6 +243,18 @@ def ground(folder: Path) -> Iterator[tuple[Ground, dict[str, Small]]]:
         opened.callback(made.close)
         made.begin()
         yield made, disks
+
+
+def _stands_still(child: process.Child, state: Path) -> bool:
+    """Whether it was stopped outside of a write; it goes on else."""
+    process.send(child, signal.SIGSTOP)
+    try:
+        json.loads(state.read_bytes())
+    except (OSError, ValueError):
+        process.send(child, signal.SIGCONT)
+        time.sleep(0.05)
+        return False
+    return True
 
 
 def toml(config: Config) -> str:

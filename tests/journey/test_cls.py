@@ -51,7 +51,7 @@ def test_trust_is_of_the_log_and_who_signed_is_in_the_record(
     (tmp_path / "ca").mkdir()
     (tmp_path / "ca" / "root.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
     said = platform.cli("trust", "--data", platform.data, "--anchors", tmp_path / "ca")
-    assert said == "1 CAs are trusted, 0 revocation lists kept\n"
+    assert said == "trusted CAs: 1; revocation lists: 0\n"
     summary = send(signed("A", "2", gateway, sub))
     assert (summary["refused"], summary["findings"]) == ([], [])
     assert codes(signed("A", "3", issue(GATEWAY, **LIFE))) == ["cms-signer-unknown"]

@@ -21,6 +21,7 @@ from bal.errors import Stop, Unavailable
 from bal.model import Digest, Identity, Rank, StoredRecord, TreeHead
 from bal.provide.feed import CHECKPOINTS, READINGS, own_topic
 from bal.provide.policy import SCOPES, ClientInfo
+from infra.feeder import Feed
 from infra.kafka_client import KafkaAccess
 from infra.kafka_feed_topics import GROUP, ensure_feed
 from infra.kafka_grants import put_reader, readers, remove_reader, rights_of
@@ -45,6 +46,7 @@ class World:
     """A database of certified rows, a feed of it, and clients that the platform knows."""
 
     def __init__(self, folder: Path, kafka: KafkaAccess, storer: KafkaAccess) -> None:
+        self.folder = folder
         self.kafka = kafka  # the administrator's
         self.storer = storer
         self.db = SqliteCustomerDb(folder / "scd")
@@ -55,7 +57,7 @@ class World:
         self.rows: list[StoredRecord] = []
         self.feed = self.open()
 
-    def open(self) -> KafkaReadings:
+    def open(self) -> Feed:
         return KafkaReadings(
             self.storer, customer_db=self.db, vault=self.vault, client=self.clients.get
         )

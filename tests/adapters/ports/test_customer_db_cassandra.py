@@ -118,6 +118,26 @@ def test_who_never_finds_the_time_settles_on_the_way(
     assert db.records(0, len(wanted)) == wanted
 
 
+def test_who_is_given_what_another_stored_asks_for_none_of_it(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Kafka's feed, in a process of its own; what it was not given it reads."""
+    scd = tmp_path.name
+    storer = CassandraCustomerDb(scd, sessions.reader, sessions.writer)
+    feed = CassandraCustomerDb(scd, sessions.reader)
+    rows = [row for number in range(3) for row in head_end(number)]
+    storer.store(rows[:40], 40)
+    storer.store(rows, 120)
+    (first, second) = storer.recent(0)
+    feed.remember(second)
+    assert feed.records(0, 120) == rows, "the first 40 are read"
+    monkeypatch.setattr(feed._by_index, "records", None)
+    assert feed.records(40, 120) == rows[40:]
+    feed.remember(first)
+    assert feed.records(0, 40) == rows[:40]
+    assert storer.recent(120) == []
+
+
 def test_what_is_visible_is_what_all_lanes_have_stored(sessions: Sessions, tmp_path: Path) -> None:
     even, odd = (
         CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, lanes=2)

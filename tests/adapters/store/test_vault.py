@@ -93,6 +93,19 @@ def test_reading_a_key_creates_none(vault: Adapter) -> None:
     assert vault.salt_keys([name], 2026) == {name: vault.salt_key(name, 2026)}
 
 
+def test_who_only_looks_makes_no_key(opened: Callable[[], Adapter], tmp_path: Path) -> None:
+    """It asks for those of rows that are there: where one is gone, it was erased."""
+    vault = opened()
+    names = list(vault.pseudonyms(METERS[:2]).values())
+    key = vault.salt_keys(names[:1], 2026)
+    with closing(SqliteVault(tmp_path / "vault", FixedClock(), read_only=True)) as looked_at:
+        assert looked_at.salt_keys(names[:1], 2026) == key
+        for year, wanted in ((2026, names), (2027, names[:1])):
+            with pytest.raises(KeyError):
+                looked_at.salt_keys(wanted, year)
+    assert vault.salt_key(names[1], 2026) is None
+
+
 def test_a_stranger_gets_no_key_and_nobody_else_beside_him(vault: Adapter) -> None:
     name = vault.pseudonyms(METERS[:1])[METERS[0]]
     with pytest.raises(KeyError):

@@ -1,10 +1,13 @@
 """What was stored a moment ago is given as it was stored, whole or not at all."""
 
+import marshal
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bal.model import Pseudonym, Rank, StoredRecord
 from infra.cassandra_recent import ROW_BYTES, RecentRows
+from infra.feed_process import _plain, _stretch
 
 
 def a_row(index: int) -> StoredRecord:
@@ -49,3 +52,20 @@ def test_the_newest_fit_first() -> None:
     assert recent.records(8, 9) == [a_row(8)]
     assert recent.records(7, 9) == [a_row(7), a_row(8)]
     assert recent.records(0, 9) is None
+
+
+def test_another_process_has_them_by_columns() -> None:
+    """From where it has none, or all: the stretches that end behind it, in order."""
+    here, there = RecentRows(1 << 20), RecentRows(1 << 20)
+    rows = [a_row(index)._replace(rank=Rank(index % 4)) for index in range(9)]
+    here.add(0, 4, rows[:4])
+    here.add(4, 6, [])  # public entries
+    here.add(6, 9, rows[6:])
+    assert here.since(9) == []
+    assert [one.begin for one in here.since(4)] == [4, 6]
+    assert [one.begin for one in here.since(3)] == [0, 4, 6]
+    for stretch in here.since(0):
+        there.keep(_stretch(*marshal.loads(marshal.dumps(_plain(stretch)))))
+    found = there.records(0, 9)
+    assert found == [*rows[:4], *rows[6:]]
+    assert all(type(row.rank) is Rank for row in found)

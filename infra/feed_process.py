@@ -1,0 +1,152 @@
+"""The feed of Kafka's consumers in a process of its own (docs/decisions/0013-kafka.md).
+
+What a reading takes the place of, its salt, headers and batches are a sixth of what it costs the
+platform: in its own process everything on its way to a receipt would wait for that, and at full
+load the feed fell behind what is remembered, from where on each row is read back at five times the
+price. What was stored a moment ago is handed over by columns.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bal.model import Rank, StoredRecord, TreeHead
+from bal.provide.feed import own_topic, topics_of
+from bal.provide.policy import ClientInfo
+from infra.cassandra_customer_db import CassandraCustomerDb
+from infra.cassandra_recent import Stretch
+from infra.child_process import ChildProcess, Work
+from infra.config import KafkaConfig
+from infra.data_folder import DataFolder
+from infra.kafka_readings import KafkaReadings
+from infra.outside import OpenCustomerDb, kafka_access, open_customer_db, read
+from infra.sqlite_vault import SqliteVault
+from infra.system_clock import SystemClock
+
+_RANK, _RANKS = StoredRecord._fields.index("rank"), {rank.value: rank for rank in Rank}
+_Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
+
+
+class FeedProcess:
+    """Feed (infra/feeder.py), started with the first call; where it ends, the next one starts it.
+
+    For one thread, but for `give_up` and `close`. What it sent and nobody knew of, Kafka has: it
+    goes on behind that (infra/kafka_readings.py).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kafka: KafkaConfig,
+        *,
+        recent: Callable[[int], Iterable[Stretch]],
+        clients: Callable[[], Iterable[ClientInfo]],
+    ) -> None:
+        """folder: of the data; recent: what was stored last, from an index on; clients: all."""
+        self._recent, self._clients = recent, clients
+        self._child = ChildProcess(__name__, (str(folder), asdict(kafka)), "feeds")
+        self._told: int | None = None  # the process that has the rows below `_sent`
+        self._sent = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, once there is one."""
+        return self._child.pid
+
+    def publish(self, size: int) -> None:
+        """As Feed. Raises Unavailable where the process ended, too; so do the others."""
+        self._child.start()
+        if self._child.pid != self._told:
+            self._told, self._sent = self._child.pid, 0
+        for stretch in self._recent(self._sent):
+            self._child.ask("rows", *_plain(stretch))
+            self._sent = stretch.end
+        self._child.ask("publish", size, _with_topics(self._clients()))
+
+    def publish_head(self, head: TreeHead, note: bytes) -> None:
+        """As Feed."""
+        self._child.ask("head", head.size, bytes(head.root), note)
+
+    def give_up(self) -> None:
+        """As Feed."""
+        self._child.close()
+
+    def close(self) -> None:
+        """As Feed."""
+        self._child.close()
+
+
+def _plain(stretch: Stretch) -> tuple[Any, ...]:
+    columns = list(stretch.columns)
+    if columns:
+        columns[_RANK] = tuple(map(int, columns[_RANK]))
+    return stretch.begin, stretch.end, columns, stretch.size
+
+
+def _stretch(begin: int, end: int, columns: list[Sequence[Any]], size: int) -> Stretch:
+    if columns:
+        columns[_RANK] = tuple(map(_RANKS.__getitem__, columns[_RANK]))
+    return Stretch(begin, end, columns, size)
+
+
+def _with_topics(clients: Iterable[ClientInfo]) -> list[_Client]:
+    """Those that have topics of their own; the others are of no matter here."""
+    return [
+        (client.client_id, tuple(client.scopes), tuple(client.groups))
+        for client in clients
+        if client.groups is not None and own_topic(client.client_id) in topics_of(client)
+    ]
+
+
+# -- the child ------------------------------------------------------------------------------
+
+
+def made(begin: Any) -> Work:
+    """What the process does."""
+    folder, kafka = begin
+    return _Feeding(DataFolder(Path(folder)), KafkaConfig(**kafka)).work
+
+
+class _Feeding:
+    """Opened with the first row or size; never closed: the process is killed."""
+
+    def __init__(self, folder: DataFolder, kafka: KafkaConfig) -> None:
+        self._folder, self._kafka = folder, kafka
+        self._clients: dict[str, ClientInfo] = {}
+        self._opened: tuple[OpenCustomerDb, KafkaReadings] | None = None
+
+    def work(self, command: str, *values: Any) -> None:
+        """One question."""
+        rows, feed = self._open()
+        if command == "rows":
+            assert isinstance(rows, CassandraCustomerDb), "else nothing is remembered"
+            rows.remember(_stretch(*values))
+        elif command == "publish":
+            size, clients = values
+            self._clients.clear()
+            for name, scopes, groups in clients:
+                client = ClientInfo(name, b"", frozenset(scopes), frozenset(groups))
+                self._clients[name] = client
+            feed.publish(size)
+        else:
+            size, root, note = values
+            feed.publish_head(TreeHead(size, root), note)
+
+    def _open(self) -> tuple[OpenCustomerDb, KafkaReadings]:
+        if self._opened is None:
+            with ExitStack() as opened:
+                vault = SqliteVault(self._folder.vault, SystemClock(), read_only=True)
+                opened.callback(vault.close)
+                rows = open_customer_db(read(self._folder), self._folder, read_only=True)
+                opened.callback(rows.close)
+                feed = KafkaReadings(
+                    kafka_access(self._kafka),
+                    customer_db=rows,
+                    vault=vault,
+                    client=self._clients.get,
+                )
+                opened.pop_all()
+                self._opened = rows, feed
+        return self._opened
