@@ -85,15 +85,17 @@ def _findings(arguments: argparse.Namespace) -> int:
 
     if arguments.limit < 0:
         raise Stop("usage", "--limit is a number, 0 for all")
-    for told in listing(
-        arguments.data,
-        code=arguments.code,
-        severity=arguments.severity,
-        device=arguments.device,
-        sender=arguments.sender,
-        limit=arguments.limit,
-    ):
+    asked = {name: getattr(arguments, name) for name in ("code", "severity", "device", "sender")}
+    shown, limit = 0, arguments.limit
+    for told in listing(arguments.data, **asked, limit=limit and limit + 1):
+        if limit and shown == limit:
+            sys.stderr.write(f"gridseal: the newest {limit}; there are more: --limit 0 lists all\n")
+            break
         sys.stdout.write((json.dumps(told) if arguments.json else line(told)) + "\n")
+        shown += 1
+    if not shown:
+        given = ", ".join(f"{name} {text}" for name, text in asked.items() if text is not None)
+        sys.stderr.write(f"gridseal: no finding{f' of {given}' if given else ''}\n")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bal.found import FindingsQuery, StoredFinding
+from infra.cli import main
 from infra.fsck import fsck
 from tests.journey.conftest import Caller, Running, cim
 from tests.journey.roles_platform import RolesRunning
@@ -138,6 +139,27 @@ def test_it_is_made_again_from_log_and_archive(tmp_path: Path) -> None:
     again.start()
     again.close()
     assert fsck(tmp_path).differences == []
+
+
+def test_nothing_found_and_what_is_not_shown_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that was written wrongly has no findings, either."""
+    small = Small(tmp_path)
+    small.start()
+    small.enrol("headend")
+    small.take("headend", bad())
+    small.close()
+    asked = ["findings", "--data", str(tmp_path)]
+    for more, lines, said in [
+        ((), 2, ""),
+        (("--limit", "2"), 2, ""),
+        (("--limit", "1"), 1, "gridseal: the newest 1; there are more: --limit 0 lists all\n"),
+        (("--device", "metre-1"), 0, "gridseal: no finding of device metre-1\n"),
+    ]:
+        assert main([*asked, *more]) == 0
+        out, err = capsys.readouterr()
+        assert (out.count("\n"), err) == (lines, said)
 
 
 @pytest.mark.xdist_group("roles")
