@@ -337,6 +337,8 @@ def _meaning(said: Mapping[str, Any], code: str, base: str) -> str:
     what = {"unmapped": "has no meaning here", "incomplete": "incomplete"}.get(event, event)
     if event_type.is_code(code):
         return f"{event_type.sentence(code)}; {what}, kept as sent"
+    if event == "unmapped" and ":" in code:
+        return f"an OBIS code; {what}, kept as sent"  # its finding says more
     return f"{register(code) if code else 'a reading'}; {what}, kept as sent"
 
 

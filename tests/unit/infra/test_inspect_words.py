@@ -91,8 +91,20 @@ def test_registers_that_are_named_by_obis() -> None:
         " 15-minute interval",
         "1-0:2.8.0*255": "energy in Wh, reverse, electricity secondary metered, bulk quantity;"
         " invalid, kept as sent",
-        "1-0:99.99.9*255": "a register; has no meaning here, kept as sent",
+        "1-0:99.99.9*255": "an OBIS code; has no meaning here, kept as sent",
     }
+
+
+def test_an_obis_code_in_the_place_of_a_reading_type_is_not_told_as_read() -> None:
+    raw = (
+        b"<MeterReadings><MeterReading><Meter><Names><name>M</name></Names></Meter><Readings>"
+        b"<timeStamp>2026-01-15T10:15:00Z</timeStamp><value>5</value>"
+        b'<ReadingType ref="1-0:1.8.0*255"/></Readings></MeterReading></MeterReadings>'
+    )
+    [device] = inspect(raw, "cim").devices
+    assert [one.meaning for one in device.seen] == [
+        "an OBIS code; has no meaning here, kept as sent"
+    ]
 
 
 def test_a_code_of_19_fields_is_told_in_the_unit_of_its_values(shared_data: Path) -> None:
