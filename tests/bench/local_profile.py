@@ -40,6 +40,11 @@ from tests.journey.conftest import READING_TYPE, Caller, Running
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
 SENDER = "bench"
+CHILDREN = {  # of the platform's process, by their code
+    "bulk_child": "bulk processes",
+    "settling_process": "settling process",
+    "feed_process": "feed process",
+}
 WARM, MEASURED = 60, 1000  # messages: so many that what waits to be settled and fed waits no longer
 LATENCY_S = {0.1: 40, 0.5: 25, 0.8: 25}  # seconds at each share of the rate
 REST_S = 10  # for what one part leaves to be settled, which is not the next one's price
@@ -79,8 +84,11 @@ class Processors:
     def _look(self) -> dict[str, float]:
         found = {name: spent_s(pid) for name, pid in self._pids.items()}
         assert self._platform.process is not None
-        bulk = [spent_s(child) for child in children(self._platform.process.pid)]
-        found["platform: bulk processes"] = sum(bulk)
+        for child in children(self._platform.process.pid):
+            command = Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8")
+            (work,) = (name for code, name in CHILDREN.items() if code in command)
+            name = f"platform: {work}"
+            found[name] = found.get(name, 0.0) + spent_s(child)
         text = Caller(self._platform, "", "").http.get("/metrics").text
         pattern = re.compile(r'gridseal_thread_cpu_seconds_total\{thread="(.*?)"\} ([\d.e+-]+)')
         for thread, seconds in pattern.findall(text):
