@@ -38,7 +38,7 @@ _INTAKE = "Gridseal docs/spec/intake.md"
 def guard(raw: bytes, form: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Return only if `raw` may go to the bus as a message of format `form`.
 
-    form: `c37118`, `cls` (binary), `cim` or `sep2` (XML), `der` or `pmu` (JSON). Raises Rejected,
+    form: one of `bal.harmonise.FORMATS`, two of them binary, four XML, three JSON. Raises Rejected,
     and nothing else whatever the bytes are, with the code, the line in `raw` where there is one,
     and the clause. No text quotes the input.
     """

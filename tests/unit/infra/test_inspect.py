@@ -68,6 +68,17 @@ def test_the_page_shows_what_is_printed() -> None:
     assert page["PAGE"].read_text(encoding="utf-8") == page["page"](), "run `make fix`"
 
 
+def test_every_format_stands_where_senders_look() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)) == FORMATS.keys()
+    rest = (ROOT / "docs" / "spec" / "rest.md").read_text(encoding="utf-8")
+    [named] = re.findall(r"`POST /v1/messages\?format=([^`]*)`", rest)
+    assert set(named.split("\\|")) == FORMATS.keys()
+    intake = (ROOT / "docs" / "spec" / "intake.md").read_text(encoding="utf-8")
+    [row] = [line for line in intake.splitlines() if line.startswith("| `in/<name>/<format>`")]
+    assert {name for name in FORMATS if f"`{name}`" in row} == FORMATS.keys()
+
+
 def test_advice_is_of_codes_that_stand_on_the_page_of_codes() -> None:
     advice = tomllib.loads((ROOT / "infra" / "inspect_advice.toml").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "spec" / "limits-and-codes.md").read_text(encoding="utf-8")
