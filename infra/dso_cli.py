@@ -58,11 +58,19 @@ def add_commands(commands: Any) -> None:
         "--every", type=int, default=900, metavar="SECONDS",
         help="publish at each full multiple of it, %(default)s if not given",
     )  # fmt: skip
-    add("--look", type=int, default=10, metavar="SECONDS", help="between two looks at the folders")
+    add(
+        "--look",
+        type=int,
+        default=10,
+        metavar="SECONDS",
+        help="between two looks at the folders: %(default)s",
+    )
     log_output.add_arguments(server)
     server.set_defaults(run=_serve)
     text = "let a client ask the DSO Data Server, or no more"
-    client = commands.add_parser("dso-client", help=text, description=f"{text}.")
+    client = commands.add_parser(
+        "dso-client", help=text, description=f"{text}. A new token ends the one before."
+    )
     client.add_argument("name", metavar="NAME", help="of the client")
     client.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     client.add_argument("--revoke", action="store_true", help="its token is refused from now on")
