@@ -84,7 +84,9 @@ def read(
 
 
 def _parsed(raw: bytes) -> etree._Element:
-    if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw or raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+    if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in raw[:2]:  # a DTD could hide in it
+        raise Rejected("not-utf8", "text in UTF-16, not UTF-8", clause=_XML)
+    if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
         raise Rejected("dtd-forbidden", "a document type is not taken", clause=f"{_XML} §2.8")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,

@@ -88,10 +88,11 @@ class Importer:
                 centre.name, path.name, digest, export,
                 now_us=self._clock.now_us(), failure=failure,
             )  # fmt: skip
-            log.info(
-                "%s: %s: %d values are new, %d refused",
-                centre.name, path.name, taken, export.refused_count,
-            )  # fmt: skip
+            if failure is None:
+                log.info(
+                    "%s: %s: %d values are new, %d refused",
+                    centre.name, path.name, taken, export.refused_count,
+                )  # fmt: skip
         self._seen[path] = seen
         return taken
 

@@ -368,6 +368,14 @@ VALUES = st.builds(
 )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_cim_in_utf_16_is_refused_as_what_it_is(tmp_path: Path, encoding: str) -> None:
+    raw = dso_cim.document([Value(Meter("M"), ENERGY, 0, "1", ("1.0.0",))]).decode()
+    with pytest.raises(Rejected) as refused:
+        read(raw.replace("UTF-8", "UTF-16").encode(encoding), centre(tmp_path, 'format = "cim"'))
+    assert (refused.value.code, refused.value.text) == ("not-utf8", "text in UTF-16, not UTF-8")
+
+
 @given(st.lists(VALUES, min_size=1, max_size=12))
 def test_cim_that_was_written_is_read_as_it_was(values: list[Value]) -> None:
     """In an IEC 61968-100 EventMessage (Message.xsd) and without."""
