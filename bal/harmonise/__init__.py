@@ -39,7 +39,7 @@ _UNTIMED = frozenset({"cls", "sep2"})  # formats in which something has no time 
 _SIGNED = frozenset({"cls"})  # formats with a signature of their own
 FORMATS = {  # what is taken in, in a few words
     "c37118": "IEEE C37.118.2 phasor frames",
-    "cim": "IEC 61968-9 MeterReadings",
+    "cim": "IEC 61968-9 MeterReadings and EndDeviceEvents",
     "cls": "signed readings of a gateway (CMS)",
     "der": "DER telemetry",
     "espi": "Green Button (ESPI)",
