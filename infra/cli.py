@@ -266,6 +266,10 @@ def _add_client(commands: Any) -> None:
     groups = add.add_mutually_exclusive_group()
     groups.add_argument("--group", action="extend", nargs="+", default=None, help="its groups")
     groups.add_argument("--all-devices", action="store_true", help="every group")
+    add.add_argument(
+        "--zone", default="UTC", help="IANA time zone of the metering points it sends for, where"
+        " it has the scope messages.write: %(default)s"
+    )  # fmt: skip
     add.add_argument("--kafka", action="store_true", help="at Kafka, too, by a certificate")
     add.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     add.set_defaults(run=_client_add)
@@ -284,7 +288,10 @@ def _client_add(arguments: argparse.Namespace) -> int:
 
     groups = None if arguments.all_devices else (arguments.group or [])
     scopes = arguments.scope.replace(",", " ").split()
-    made = call(arguments.data, "client-add", name=arguments.name, scopes=scopes, groups=groups)
+    made = call(
+        arguments.data, "client-add", name=arguments.name, scopes=scopes, groups=groups,
+        zone=arguments.zone,
+    )  # fmt: skip
     size = made.pop("visible_size")
     failed: GridsealError | None = None
     if arguments.kafka:

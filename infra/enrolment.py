@@ -164,28 +164,29 @@ class Enrolment:
         return {"command": "device", "device": given, "state": state}
 
     async def add_client(
-        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None
+        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None, zone: str = "UTC"
     ) -> tuple[str, str]:
         """Add a client of the gateway; groups None = every device. Returns id and secret.
 
-        Raises Rejected: name-invalid, name-taken, scope-unknown, group-invalid. With the scope
-        messages.write it is a sender too: it may speak for any device of its groups, and what it
-        names first comes into the first of them.
+        Raises Rejected: name-invalid, name-taken, scope-unknown, group-invalid, zone-unknown. With
+        the scope messages.write it is a sender too: it may speak for any device of its groups, and
+        what it names first comes into the first of them and into this time zone.
         """
         check_name(name)
+        check_zone(zone)
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
             text = f"scopes are {', '.join(sorted(SCOPES))}, not {' '.join(unknown) or 'none'}"
             raise Rejected("scope-unknown", text, field="scope")
         for group in groups or []:
             check_group(group)
-        key, asked = ("client", name), (frozenset(scopes), groups and frozenset(groups))
+        key, asked = ("client", name), (frozenset(scopes), groups and frozenset(groups), zone)
         return await self._commands.once(
-            key, asked, lambda: self._client(name, scopes, groups), self._seen_client
+            key, asked, lambda: self._client(name, scopes, groups, zone), self._seen_client
         )
 
     def _client(
-        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None
+        self, name: str, scopes: Sequence[str], groups: Sequence[str] | None, zone: str
     ) -> Made[tuple[str, str]]:
         if self._active_clients(name):
             raise Rejected("name-taken", f"{name} is a client; revoke it first", field="name")
@@ -212,7 +213,7 @@ class Enrolment:
                 allowed=frozenset(),
                 groups=client.groups,
                 group=first,
-                zone="UTC",
+                zone=zone,
                 bulk=False,
                 state="active",
             )

@@ -195,7 +195,7 @@ class Operator:
 
     async def _add_client(self, request: dict[str, Any]) -> dict[str, object]:
         client_id, secret = await self._enrolment.add_client(
-            request["name"], request["scopes"], request["groups"]
+            request["name"], request["scopes"], request["groups"], request.get("zone", "UTC")
         )
         size = self._visible_size()
         return {"client_id": client_id, "client_secret": secret, "visible_size": size}

@@ -132,6 +132,8 @@ def answer(task: Task, graph: Graph) -> Answer:
         triples = found["graph"]
         if len(triples) > task.rows_max:
             raise _too_many(task.rows_max)
+        for prefix, iri in query.prologue.namespace_manager.namespaces():  # as the query has them
+            triples.bind(prefix, iri, override=True)
         data = triples.serialize(format="turtle", encoding="utf-8")
         return Answer("graph", "", "", _within(data))
     if found["type_"] == "ASK":

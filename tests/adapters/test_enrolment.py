@@ -131,6 +131,20 @@ def test_a_client_is_listed_and_withdrawn_by_name_or_id(desk: Desk) -> None:
     assert [jcs.decode(raw)["command"] for raw in desk.commands[2:]] == ["withdraw", "withdraw"]
 
 
+def test_what_a_client_names_first_has_its_zone(desk: Desk) -> None:
+    """A day of a metering point is a local one, whichever way its readings come."""
+    add = desk.enrolment.add_client
+    scopes = ["messages.write"]
+    sender, _ = asyncio.run(add("dso", scopes, ["north"], "Europe/Berlin"))
+    assert desk.take(sender, "cim", cim(("a", END, "1"))) == ["device", "reading"]
+    (meter,) = [one for one in desk.enrolment.devices() if one["kind"] == "meter"]
+    assert (meter["zone"], meter["group"]) == ("Europe/Berlin", "north")
+    assert desk.registry.senders[sender].zone == "Europe/Berlin"
+    with pytest.raises(Rejected) as caught:
+        asyncio.run(add("dso-2", scopes, None, "Berlin"))
+    assert (caught.value.code, caught.value.field) == ("zone-unknown", "zone")
+
+
 def test_a_client_keeps_what_it_was_granted_when_it_is_withdrawn(desk: Desk) -> None:
     groups = ["north", "south"]
     asyncio.run(desk.enrolment.add_client("dso", ["messages.write"], groups))

@@ -303,6 +303,19 @@ def test_what_the_library_can_not_answer_is_refused() -> None:
         sparql_process.run(Task(query, {}, 9), GRAPH)
 
 
+def test_a_graph_is_written_with_the_querys_own_prefixes() -> None:
+    query = (
+        "PREFIX grid: <urn:grid#> PREFIX unused: <urn:unused#>"
+        " CONSTRUCT { <urn:a> grid:has <urn:grid#x> } { }"
+    )
+    found = sparql_process.run(Task(query, {}, 9), GRAPH)
+    text = found.body.decode()
+    assert "@prefix grid: <urn:grid#> ." in text
+    assert "<urn:a> grid:has grid:x ." in text
+    assert "unused" not in text
+    assert "ns1" not in text
+
+
 def test_a_path_that_goes_far_is_no_mistake_of_the_query() -> None:
     graph = b"".join(b"<urn:%d> <urn:b> <urn:%d> .\n" % (n, n + 1) for n in range(2_000))
     with pytest.raises(Rejected, match="query-over-limits"):
