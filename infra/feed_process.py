@@ -1,9 +1,8 @@
 """The feed of Kafka's consumers in a process of its own (docs/decisions/0013-kafka.md).
 
 What a reading takes the place of, its salt, headers and batches are a sixth of what it costs the
-platform: in its own process everything on its way to a receipt would wait for that, and at full
-load the feed fell behind what is remembered, from where on each row is read back at five times the
-price. What was stored a moment ago is handed over by columns.
+platform: in its own process everything on its way to a receipt would wait for that. What was stored
+a moment ago is handed over by columns; what is behind that, the process reads back.
 """
 
 from collections.abc import Callable, Iterable, Sequence
