@@ -41,25 +41,29 @@ def findings(caller: Caller, **asked: Any) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_bad_message_is_told_to_its_sender_and_found_by_the_operator(
-    platform: Running, operator: Caller
-) -> None:
+@pytest.fixture(scope="module")
+def certified(platform: Running) -> dict[str, Any]:
+    """The receipt of the bad message, from a head-end."""
     files = platform.enrol("head-end", "--subjects", "any", "--group", "north")
     got: dict[str, dict[str, Any]] = {}
     client = connect(files, "head-end", platform.mqtt_at, got)
-    raw = bad()
-    client.publish("in/head-end/cim", raw, qos=1).wait_for_publish(10)
+    client.publish("in/head-end/cim", bad(), qos=1).wait_for_publish(10)
     wait_for(lambda: "certified" in got)
     client.disconnect()
     client.loop_stop()
-    certified = got["certified"]
+    return got["certified"]
+
+
+def test_a_bad_message_is_told_to_its_sender_and_found_by_the_operator(
+    platform: Running, operator: Caller, certified: dict[str, Any]
+) -> None:
     told = [*certified["findings"], *certified["refused"]]
     assert [one["code"] for one in told] == ["reading-type-unmapped", "time-without-offset"]
     items = findings(operator, order="log")
     members = ("code", "severity", "field", "line", "clause", "text")
     assert [{name: one[name] for name in members} for one in items] == told
     for one in items:
-        assert one["message"] == sha256(raw).hexdigest()
+        assert one["message"] == sha256(bad()).hexdigest()
         assert one["batch"] == certified["batch"]
         assert (one["first_index"], one["count"]) == (
             certified["first_index"], certified["count"],
@@ -76,6 +80,7 @@ def test_a_bad_message_is_told_to_its_sender_and_found_by_the_operator(
     assert findings(platform.client("south", "findings.read", "--group", "south")) == []
 
 
+@pytest.mark.usefixtures("certified")
 def test_a_message_refused_whole_is_found_and_stays_after_a_kill(
     platform: Running, operator: Caller
 ) -> None:
