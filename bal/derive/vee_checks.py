@@ -85,7 +85,8 @@ def check_missing(series: Series, rules: VeeRules) -> list[Found]:
         rows = [s.log_index for s in series.slots[first:last] if s.reason == SAID_MISSING]
         said = f", {len(rows)} of them stated missing" if rows else ""
         begin_us, end_us = series.slot_begin_us(first), series.slot_begin_us(last)
-        text = f"{last - first} of {len(series.slots)} slots have no value{said}"
+        have = "has" if last - first == 1 else "have"
+        text = f"{last - first} of {len(series.slots)} slots {have} no value{said}"
         found.append(Found(begin_us, end_us, "slot-missing", "warning", text, rows_of(rows)))
     return found
 
@@ -178,7 +179,8 @@ def check_clock(series: Series, rules: VeeRules) -> list[Found]:
     )
     code = "clock-drift" if drifts else "clock-off-grid"
     moves = f", from {_seconds(offsets[0])} to {_seconds(offsets[-1])}" if drifts else ""
-    text = f"{len(off)} intervals lie beside the grid by up to {_seconds(worst)}{moves}"
+    what = "1 interval lies" if len(off) == 1 else f"{len(off)} intervals lie"
+    text = f"{what} beside the grid by up to {_seconds(worst)}{moves}"
     rows = rows_of(one.row.index for one in off)
     return [_of_day(series, code, "warning", text, rows)]
 

@@ -106,8 +106,9 @@ def check_sum(series: Series, rules: VeeRules) -> list[Found]:
         tolerance = step + len(slots) * own // 2 + rules.sum_wh_tolerance * 1000
         off = sum(energies) - total
         if abs(off) > tolerance:
+            what = "1 interval comes" if len(slots) == 1 else f"{len(slots)} intervals come"
             text = (
-                f"{len(slots)} intervals come to {told(sum(energies))}, the register counted"
+                f"{what} to {told(sum(energies))}, the register counted"
                 f" {told(total)}: {told(abs(off))} apart, and {told(tolerance)} could be rounding"
             )
             rows = rows_of([before.row_index, after.row_index])
@@ -159,8 +160,8 @@ def _phases_of(total: Series, single: Sequence[Series], rules: VeeRules) -> list
         return []
     worst, number, _ = max(off)
     text = (
-        f"in {len(off)} slots the three phases do not come to the total, most in slot {number}: by"
-        f" {told(worst)}"
+        f"in {len(off)} slot{'s' * (len(off) > 1)} the three phases do not come to the total,"
+        f" most in slot {number}: by {told(worst)}"
     )
     named = rows_of(index for _, _, some in off for index in some)
     return [Found(total.span.begin_us, total.span.end_us, "phases-differ", "warning", text, named)]
@@ -168,15 +169,16 @@ def _phases_of(total: Series, single: Sequence[Series], rules: VeeRules) -> list
 
 def check_instants(day: Day) -> list[tuple[str, Found]]:
     """Range of instants: frequency, power factor, state of charge, temperature; by register."""
-    found: list[tuple[str, Found]] = []
+    off: dict[tuple[str, int, str], list[int]] = {}  # what two senders say alike is one
     for row, unit, milli in day.instants:
         low, high = _INSTANT_RANGES.get(unit, (milli, milli))
         if not low <= milli <= high:
             text = f"{told(milli)} {unit} is outside {told(low)} to {told(high)}"
-            at = row.end_us
-            one = Found(at, at, "value-out-of-range", "warning", text, (row.index,))
-            found.append((row.register, one))
-    return found
+            off.setdefault((row.register, row.end_us, text), []).append(row.index)
+    return [
+        (register, Found(at, at, "value-out-of-range", "warning", text, rows_of(rows)))
+        for (register, at, text), rows in off.items()
+    ]
 
 
 def found_in_registers(

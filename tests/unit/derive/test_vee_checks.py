@@ -116,6 +116,7 @@ def test_missing_one_finding_for_a_stretch() -> None:
         ("slot-missing", 90 * QUARTER_US, 91 * QUARTER_US),
     ]
     assert found[0].text == "2 of 96 slots have no value"
+    assert found[1].text == "1 of 96 slots has no value"
 
 
 def test_missing_a_day_without_a_row_is_one_stretch() -> None:
@@ -338,6 +339,16 @@ def test_range_of_an_instant() -> None:
     ]
     [(_, found)] = check_instants(the_day(rows))
     assert (found.code, found.rows) == ("value-out-of-range", (1,))
+
+
+def test_what_two_senders_say_alike_of_an_instant_is_one_finding() -> None:
+    at = BEGIN + 2
+    rows = [
+        a_row(number, at, value, end_us=at, register=POWER_FACTOR)
+        for number, value in enumerate(("1.5", "1.5", "1.75"))
+    ]
+    found = check_instants(the_day(rows))
+    assert [one.rows for _, one in found] == [(0, 1), (2,)]
 
 
 def test_a_thousand_alike_are_counted_not_listed() -> None:
