@@ -84,11 +84,11 @@ class ChildProcess:
         """
         with self._busy:
             self.start()
-            child = self._child
+            child, question = self._child, _framed(values)
             answer = None
             if child is not None:
                 with suppress(OSError, EOFError, ValueError, TypeError):
-                    _write(_end(child.stdin), values)
+                    _write(_end(child.stdin), question)
                     answer = _read(_end(child.stdout), ANSWER_S)
             if answer is None:
                 self._let_go()
@@ -116,7 +116,7 @@ class ChildProcess:
             bufsize=0,
         )  # fmt: skip
         with suppress(OSError):  # it ended at once, as the first question finds
-            _write(_end(child.stdin), (level, self._nice, self._begin))
+            _write(_end(child.stdin), _framed((level, self._nice, self._begin)))
         return child
 
     def _let_go(self) -> None:
@@ -138,9 +138,13 @@ def _end(pipe: Any) -> int:
     return number
 
 
-def _write(end: int, value: Any) -> None:
+def _framed(value: Any) -> bytes:
     data = marshal.dumps(value)
-    left = memoryview(_LENGTH.pack(len(data)) + data)
+    return _LENGTH.pack(len(data)) + data
+
+
+def _write(end: int, frame: bytes) -> None:
+    left = memoryview(frame)
     while left:
         left = left[os.write(end, left) :]
 
@@ -196,7 +200,7 @@ def serve(made: Callable[[Any], Work]) -> None:
     while True:
         answer = _answer(work, questions.get())
         with suppress(BrokenPipeError):  # as `_listen` finds
-            _write(target, answer)
+            _write(target, _framed(answer))
 
 
 def _listen(source: int, questions: "SimpleQueue[Any]") -> None:
