@@ -586,3 +586,16 @@ def check_lanes(even: WithLanes, odd: WithLanes) -> None:
         for index in range(40):
             assert odd.record(index) == ([*rows, *shards][index] if index < end else None)
     assert odd.records(17, 31) == [*rows, *shards][17:31]
+
+
+def head_end(number: int, meters: int = 40) -> list[StoredRecord]:
+    """A message of many meters of one shard."""
+    return [
+        a_row(
+            number * meters + meter,
+            device=Pseudonym(f"meter-{meter:02}"),
+            begin_us=number * 1000,
+            end_us=number * 1000 + 900,
+        )
+        for meter in range(meters)
+    ]

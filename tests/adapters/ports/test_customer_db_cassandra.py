@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from cassandra_support import Patient, Sessions
-from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, check_lanes
+from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, check_lanes, head_end
 
-from bal.model import Pseudonym, StoredRecord
+from bal.model import StoredRecord
 from infra import cassandra_settling
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_layout import LANDED, SETTLED, Layout, slot_of
@@ -65,19 +65,6 @@ class TestCassandraSettling(CassandraSuite):
 
     recent_bytes = 2_000
     layout = Layout(direct_devices=0, direct_rows=1000, piece_bytes=16, settle_at=2)
-
-
-def head_end(number: int, meters: int = 40) -> list[StoredRecord]:
-    """A message of many meters of one shard."""
-    return [
-        a_row(
-            number * meters + meter,
-            device=Pseudonym(f"meter-{meter:02}"),
-            begin_us=number * 1000,
-            end_us=number * 1000 + 900,
-        )
-        for meter in range(meters)
-    ]
 
 
 def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) -> None:

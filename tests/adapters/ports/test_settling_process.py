@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from cassandra_support import Sessions, address
-from customer_db_suite import a_row
+from customer_db_suite import head_end
 
 from bal.errors import Stop, Unavailable
-from bal.model import Pseudonym, StoredRecord
+from bal.model import StoredRecord
 from infra import child_process
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_layout import BLOCKS, LANDED, SETTLED, Home, Layout
@@ -52,15 +52,7 @@ def landed(db: CassandraCustomerDb, messages: int = 8, meters: int = 40) -> list
     """What so many messages of a head-end bring, stored."""
     rows: list[StoredRecord] = []
     for number in range(messages):
-        rows += [
-            a_row(
-                number * meters + meter,
-                device=Pseudonym(f"meter-{meter:02}"),
-                begin_us=number * 1000,
-                end_us=number * 1000 + 900,
-            )
-            for meter in range(meters)
-        ]
+        rows += head_end(number, meters)
         db.store(rows[-meters:], len(rows))
     return rows
 
