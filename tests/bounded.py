@@ -5,6 +5,7 @@ busy; a machine that is neither waits for none of them.
 """
 
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -32,6 +33,22 @@ def killed(process: "subprocess.Popen[str]", what: str) -> None:
         process.wait(END_S)
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"{what}: not ended {END_S} s after SIGKILL") from error
+
+
+def told_to_end(process: "subprocess.Popen[str]", what: str, within_s: float = END_S) -> str:
+    """By SIGTERM, and well; what it said. One that does not end says where it is.
+
+    Only for a child of `python -X faulthandler`, with pipes of its own.
+    """
+    process.terminate()
+    try:
+        said, errors = process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired as error:
+        process.send_signal(signal.SIGABRT)  # every thread's stack, to its standard error
+        _, errors = process.communicate(timeout=END_S)
+        raise AssertionError(f"{what}: not ended {within_s:g} s after SIGTERM\n{errors}") from error
+    assert process.returncode == 0, f"{what}: {errors}"
+    return said
 
 
 def until(

@@ -5,10 +5,11 @@ import json
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from bal.errors import Stop
@@ -52,25 +53,34 @@ def _up(arguments: argparse.Namespace) -> int:
     names, data = _names(arguments), arguments.data.resolve()
     cache = arguments.cache or fetch.default_cache()
     seen = _shown(names, lambda say: stack.up(data, names, cache.resolve(), say))
+    told = _told_to_end() if arguments.foreground else None  # before anybody reads that they are up
     _print(seen, as_json=arguments.json)
     up = [one.name for one in seen if one.is_up]
     failed = [one for one in seen if not one.is_up]
     for one in failed:
         sys.stderr.write(f"gridseal: {one.name}: {one.state}\n")
-    if failed or not arguments.foreground:
+    if failed or told is None:
         return int(bool(failed))
-    return _stay(data, up)
+    return _stay(data, up, told)
 
 
-def _stay(data: Path, names: Sequence[str]) -> int:
+def _told_to_end() -> SimpleQueue[int]:
+    """The signals that say so; an Event's `set` would wait for the thread that it came upon."""
+    told: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: told.put(number))
+    return told
+
+
+def _stay(data: Path, names: Sequence[str], told: SimpleQueue[int]) -> int:
     """Until a signal comes, or one of them ends; then stop all."""
     from infra.servers import stack
 
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     lost: set[str] = set()
-    while not ended.wait(_LOOK_S) and not lost:
+    while not lost:
+        with suppress(Empty):
+            told.get(timeout=_LOOK_S)
+            break
         lost = set(names) - set(stack.running(data, names))
     _shown(names, lambda say: stack.down(data, names, say))
     if lost:

@@ -38,6 +38,7 @@ from infra.stores import Stores
 from infra.system_clock import SystemClock
 from tests.bench.pipeline import METERS, message
 from tests.bench.processors import spent_s
+from tests.stop_signal import stopped_by
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
@@ -91,8 +92,7 @@ def worker_ports(made_root: Path, *, stub: bool, opened: ExitStack) -> WorkerPor
 
 def run_worker(root: Path) -> None:
     """In a process of its own, until SIGTERM; it begins with the others."""
-    stopping = Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = stopped_by(signal.SIGTERM)
     with ExitStack() as opened:
         ports = worker_ports(root, stub=True, opened=opened)
         role = WorkerRole(ports, ports.channels.members(ROLE, PARTITIONS))

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 
 from bal.errors import GridsealError
 from bal.ports import Commit
@@ -28,6 +27,7 @@ from infra.roles.sequencer import SequencerRole, sequencer_role
 from infra.roles.stores import open_stores
 from infra.signer_memory import GuardedSigner
 from infra.system_clock import SystemClock
+from tests.stop_signal import stopped_by
 
 POINTS = ("swap", "integrate", "sign", "publish")  # each is passed before the call of that name
 
@@ -123,9 +123,8 @@ def role_of(data: Path, config: Path | None, line: Line) -> SequencerRole:
 def main() -> int:
     data, point, fault, *config = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-    line, stopping = Line(point, fault), Event()
+    line, stopping = Line(point, fault), stopped_by(signal.SIGTERM)
     signal.signal(signal.SIGUSR1, lambda *_: setattr(line, "armed", True))
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     role = role_of(Path(data), Path(config[0]) if config else None, line)
     note("begun")
     try:

@@ -4,7 +4,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from threading import Event
 
 from infra.data_folder import DataFolder
 from infra.roles.positions import SqlitePositions
@@ -13,11 +12,11 @@ from infra.roles.storer import ROLE, StorerRole
 from infra.roles.stores import open_stores
 from infra.roles.storing import storer_ports
 from infra.system_clock import SystemClock
+from tests.stop_signal import stopped_by
 
 
 def main(root: Path) -> None:
-    stopping, folder = Event(), DataFolder(root)
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping, folder = stopped_by(signal.SIGTERM), DataFolder(root)
     sys.stdout.write("begins\n")
     sys.stdout.flush()
     channels = SqliteChannels.open(folder.bus)

@@ -23,7 +23,7 @@ from bal.model import StoredRecord
 from infra.fsck import fsck
 from infra.replay import replay
 from infra.roles.sqlite_members import SqliteMembers
-from tests.bounded import line_of
+from tests.bounded import line_of, told_to_end
 
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 
@@ -45,7 +45,7 @@ class Storers:
 
     def start(self, name: str) -> None:
         env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, str(CHILD), str(self._root)]
+        command = [sys.executable, "-X", "faulthandler", str(CHILD), str(self._root)]
         self.running[name] = process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -74,12 +74,8 @@ class Storers:
 
     def end(self) -> None:
         time.sleep(1)  # a message without entries moves no size
-        for process in self.running.values():
-            process.terminate()
-        for process in self.running.values():
-            _, said = process.communicate(timeout=PATIENCE_S)
-            assert process.returncode == 0, said
-        self.running.clear()
+        for name in list(self.running):
+            told_to_end(self.running.pop(name), f"storer {name}", PATIENCE_S)
 
 
 def _is_locked(path: Path) -> bool:

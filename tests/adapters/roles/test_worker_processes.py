@@ -20,6 +20,7 @@ from bal.pipeline import Worker
 from bal.registry import Registry
 from bal.windows import Windows
 from infra.roles.worker_state import apply
+from tests.bounded import told_to_end
 
 pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
 
@@ -53,10 +54,16 @@ class Workers:
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self) -> None:
-        command = [sys.executable, str(CHILD), str(self._root)]
         env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         self.running.append(
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY)
+            subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", str(CHILD), str(self._root)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=env,
+                cwd=REPOSITORY,
+            )
         )
 
     def kill(self, at: int) -> None:
@@ -68,11 +75,10 @@ class Workers:
         """By SIGTERM; how many messages each has worked."""
         for process in self.running:
             process.send_signal(signal.SIGCONT)
-            process.terminate()
-        found = [process.communicate(timeout=PATIENCE_S)[0] for process in self.running]
-        assert [process.returncode for process in self.running] == [0] * len(found)
-        self.running.clear()
-        return [int(text) for text in found]
+        found = []
+        while self.running:
+            found.append(int(told_to_end(self.running.pop(0), "a worker", PATIENCE_S)))
+        return found
 
 
 class Grid:

@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from threading import Event
 
 from infra.data_folder import DataFolder
 from infra.roles.positions import SqlitePositions
@@ -15,11 +14,12 @@ from infra.roles.worker import ROLE, WorkerRole
 from infra.roles.worker_state import WorkerPorts
 from infra.rules import running_rules
 from infra.system_clock import SystemClock
+from tests.stop_signal import stopped_by
 
 
 def main(root: Path) -> None:
-    stopping, clock, folder = Event(), SystemClock(), DataFolder(root)
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = stopped_by(signal.SIGTERM)
+    clock, folder = SystemClock(), DataFolder(root)
     channels, stores = SqliteChannels.open(folder.bus), open_stores(folder, clock, ROLE)
     positions = SqlitePositions(root)
     ports = WorkerPorts(

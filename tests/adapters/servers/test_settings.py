@@ -1,7 +1,11 @@
 """What the servers are told: on loopback only, TLS with client certificates, nothing dropped."""
 
 import argparse
+import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +15,13 @@ from infra import cli
 from infra.consumers_local import AGGREGATOR
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
-from infra.servers import cassandra, chains, kafka, mosquitto, stack
+from infra.servers import cassandra, chains, kafka, mosquitto, process, stack
 from infra.servers import cli as servers_cli
-from infra.servers.connect import read
+from infra.servers.connect import ChainAt, read
 from infra.servers.kafka_rights import RIGHTS
 from infra.servers.place import NAMES, Place, write_state
+from tests.bounded import END_S, line_of, told_to_end
+from tests.servers_fixture import CACHE
 
 ENTRY = {
     "port": 20001, "controller_port": 20002, "storage_port": 20003, "ssl_storage_port": 20004,
@@ -156,3 +162,29 @@ def test_up_status_and_down_by_the_command_line(
     assert cli.main(["servers", "down", *common]) == 0
     assert '"state": "stopped"' in capsys.readouterr().out
     assert cli.main(["servers", "status", *common]) == 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_in_the_foreground_all_end_with_it_and_it_with_one_of_them(
+    own_folder: Path, anvil: ChainAt, lost: bool
+) -> None:
+    """`anvil` is asked for as a machine that can't have one skips there."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "infra.cli", "servers", "up"]
+    command += ["--only", "anvil", "--data", str(own_folder), "--cache", str(CACHE)]
+    with subprocess.Popen(
+        [*command, "--json", "--foreground"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert '"state": "up"' in line_of(running, "servers up")
+        child = process.found(Place(own_folder, "anvil").folder)
+        assert child is not None
+        if lost:
+            os.kill(child.pid, signal.SIGKILL)
+            _, said = running.communicate(timeout=END_S)
+            assert running.returncode == 1, said
+            assert "servers-down: anvil ended; the others were stopped" in said
+        else:
+            told_to_end(running, "servers up --foreground")
+        assert not process.running(child)
