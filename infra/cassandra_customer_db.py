@@ -31,7 +31,7 @@ from infra.cassandra_layout import (
     slot_of,
 )
 from infra.cassandra_reads import Reads
-from infra.cassandra_recent import RecentRows, Stretch
+from infra.cassandra_recent import Packed, RecentRows, Stretch
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
 from infra.cassandra_settling import BATCH_BYTES, Blocks, Settling
@@ -101,6 +101,7 @@ class CassandraCustomerDb:
         writer: CassandraAddress | None = None,
         *,
         lanes: int = 1,
+        recent_bytes: int = RECENT_BYTES,
     ) -> "CassandraCustomerDb":
         """Over connections of its own, which `close` ends; otherwise as the constructor.
 
@@ -114,7 +115,9 @@ class CassandraCustomerDb:
                     stack.callback(sessions[-1].close)
             layout = Layout()
             apart = SettlingProcess(writer, scd, lanes, layout) if writer is not None else None
-            made = cls(scd, *sessions, lanes=lanes, layout=layout, apart=apart)
+            made = cls(
+                scd, *sessions, lanes=lanes, layout=layout, recent_bytes=recent_bytes, apart=apart
+            )
             stack.pop_all()
         made._opened = sessions
         return made
@@ -283,14 +286,18 @@ class CassandraCustomerDb:
         recent = self._recent.records(start, stop)
         return self._by_index.records(start, stop) if recent is None else recent
 
-    def recent(self, index: int) -> list[Stretch]:
+    def recent(self, index: int) -> list[Stretch | Packed]:
         """What is remembered of the entries from `index` on, for another process's `remember`."""
         return self._recent.since(index)
 
-    def remember(self, stretch: Stretch) -> None:
+    def remember(self, stretch: Stretch | Packed) -> None:
         """Rows that another process has stored and was acknowledged, as its only lane."""
         self._reads.note_stored(stretch.end)
         self._recent.keep(stretch)
+
+    def forget(self, index: int) -> None:
+        """Of what is remembered nobody asks for entries below this one."""
+        self._recent.forget(index)
 
     def of_shard(
         self, shard: str, from_us: int, to_us: int, size: int

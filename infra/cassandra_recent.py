@@ -8,6 +8,7 @@ Rows are kept by columns: 64 MiB of them are 90,000 tuples of eleven, all of whi
 would look at each time, with every thread waiting.
 """
 
+import marshal
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,13 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from bal.model import StoredRecord
+from bal.model import Rank, StoredRecord
 
 ROW_BYTES = 400  # of a row beside its record, in memory
 
 _index = attrgetter("index")
-_INDEX = StoredRecord._fields.index("index")
+_INDEX, _RANK = (StoredRecord._fields.index(name) for name in ("index", "rank"))
+_RANKS = {rank.value: rank for rank in Rank}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,45 @@ class Stretch:
         return map(StoredRecord._make, zip(*(one[part] for one in self.columns), strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A stretch on its way to another process, and there until its rows are asked for.
+
+    A quarter of a Stretch's memory, and nothing for the collector to look at.
+    """
+
+    begin: int
+    end: int
+    data: bytes  # its columns in the form of `marshal`, ranks as numbers
+
+    @classmethod
+    def of(cls, stretch: Stretch) -> "Packed":
+        """The same rows."""
+        columns = list(stretch.columns)
+        if columns:
+            columns[_RANK] = tuple(map(int, columns[_RANK]))
+        return cls(stretch.begin, stretch.end, marshal.dumps(columns))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    def rows(self, start: int, stop: int) -> Iterator[StoredRecord]:
+        """As Stretch."""
+        columns = marshal.loads(self.data)  # noqa: S302 - of our own process
+        if columns:
+            columns[_RANK] = tuple(map(_RANKS.__getitem__, columns[_RANK]))
+        return Stretch(self.begin, self.end, columns, self.size).rows(start, stop)
+
+
 class RecentRows:
     """The newest stretch of the log without a gap, as far as it fits; any thread may use it."""
 
     def __init__(self, bytes_max: int) -> None:
         """bytes_max: of records and rows; 0 keeps nothing."""
         self._bytes_max, self._bytes = bytes_max, 0
-        self._stretches: deque[Stretch] = deque()
+        self._stretches: deque[Stretch | Packed] = deque()
         self._lock = Lock()
 
     def add(self, begin: int, end: int, rows: Sequence[StoredRecord]) -> None:
@@ -58,8 +92,8 @@ class RecentRows:
         size = sum(len(row.record) for row in kept) + ROW_BYTES * (1 + len(kept))
         self.keep(Stretch(begin, end, tuple(zip(*kept, strict=True)), size))
 
-    def keep(self, stretch: Stretch) -> None:
-        """The same, where another process stored it and has it by columns."""
+    def keep(self, stretch: Stretch | Packed) -> None:
+        """The same, where it is a stretch already."""
         with self._lock:
             if self._stretches and self._stretches[-1].end != stretch.begin:
                 self._stretches.clear()
@@ -69,8 +103,14 @@ class RecentRows:
             while self._bytes > self._bytes_max:
                 self._bytes -= self._stretches.popleft().size
 
-    def since(self, index: int) -> list[Stretch]:
-        """What is here of the entries from `index` on, for another process."""
+    def forget(self, index: int) -> None:
+        """What lies below is not asked for any more."""
+        with self._lock:
+            while self._stretches and self._stretches[0].end <= index:
+                self._bytes -= self._stretches.popleft().size
+
+    def since(self, index: int) -> list[Stretch | Packed]:
+        """What is here of the entries from `index` on."""
         with self._lock:
             stretches = list(self._stretches)
         return stretches[bisect_left(stretches, index + 1, key=attrgetter("end")) :]

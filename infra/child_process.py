@@ -34,8 +34,8 @@ ANSWER_S = 300.0  # what it asks servers has time limits of its own, of a minute
 _LENGTH = struct.Struct(">I")
 _DONE, _UNAVAILABLE, _STOP, _DEFECT = "done", "unavailable", "stop", "defect"
 
-Work: TypeAlias = Callable[..., None]
-"""What a child does, by the values of a question."""
+Work: TypeAlias = Callable[..., int | None]
+"""What a child does, by the values of a question; a number may be the answer."""
 
 # The platform's own path, and neither environment nor site: `infra` must be the same one.
 _CODE = (
@@ -77,8 +77,8 @@ class ChildProcess:
                 text = f"the process that {self._what} does not start: {error.strerror}"
                 raise Unavailable(text, retry_after_s=int(AGAIN_S)) from error
 
-    def ask(self, *values: Any) -> None:
-        """Have it work on these, and wait until that is done.
+    def ask(self, *values: Any) -> int:
+        """Have it work on these, and wait until that is done: the number it answers, or 0.
 
         Raises what that raised, and Unavailable where the process ended.
         """
@@ -93,7 +93,7 @@ class ChildProcess:
             if answer is None:
                 self._let_go()
                 raise Unavailable(f"the process that {self._what} ended")
-        _raise(answer, self._what)
+        return _number(answer, self._what)
 
     def close(self) -> None:
         """End it, whatever it works on; nobody may ask any more. From any thread."""
@@ -169,14 +169,15 @@ def _bytes(end: int, size: int, deadline_s: float) -> bytearray:
     return data
 
 
-def _raise(answer: tuple[str, str, str, int], what: str) -> None:
-    kind, code, text, retry_after_s = answer
+def _number(answer: tuple[str, str, str, int], what: str) -> int:
+    kind, code, text, number = answer
     if kind == _UNAVAILABLE:
-        raise Unavailable(text, retry_after_s=retry_after_s)
+        raise Unavailable(text, retry_after_s=number)
     if kind == _STOP:
         raise Stop(code, text)
     if kind != _DONE:
         raise RuntimeError(f"the process that {what}: {text}")
+    return number
 
 
 # -- the child ------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def _listen(source: int, questions: "SimpleQueue[Any]") -> None:
 
 def _answer(work: Work, values: tuple[Any, ...]) -> tuple[str, str, str, int]:
     try:
-        work(*values)
+        number = work(*values) or 0
     except Unavailable as error:
         return _UNAVAILABLE, "", str(error), error.retry_after_s
     except Stop as error:
@@ -221,4 +222,4 @@ def _answer(work: Work, values: tuple[Any, ...]) -> tuple[str, str, str, int]:
     except Exception as error:
         logger.critical("unexpected", exc_info=error)
         return _DEFECT, "", f"{type(error).__name__}: {error}", 0
-    return _DONE, "", "", 0
+    return _DONE, "", "", number

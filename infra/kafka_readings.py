@@ -78,6 +78,11 @@ class KafkaReadings:
 
         Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
         """
+        while self.publish_some(size) < min(size, self._db.size()):
+            pass
+
+    def publish_some(self, size: int) -> int:
+        """The same, of STEP_ENTRIES at most: the log size below which all is published."""
         with self._lock:
             try:
                 names = self._call(self._topics())
@@ -89,13 +94,14 @@ class KafkaReadings:
                     self._positions |= self._call(self._read_back(new))
                 size = min(size, self._db.size())
                 start = min((at.size for at in self._positions.values()), default=size)
-                while start < size:
-                    stop = min(size, start + STEP_ENTRIES)
-                    self._step(start, stop)
-                    start = stop
+                if start >= size:
+                    return size
+                stop = min(size, start + STEP_ENTRIES)
+                self._step(start, stop)
             except GridsealError:
                 self._start_again()
                 raise
+            return stop
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
         """Publish a checkpoint, unless one of that size or a larger one is there. As `publish`."""

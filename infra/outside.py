@@ -160,9 +160,13 @@ def kafka_access(at: KafkaConfig, *, read_only: bool = False) -> "KafkaAccess":
 
 
 def open_customer_db(
-    outside: Outside, folder: DataFolder, *, read_only: bool = False
+    outside: Outside, folder: DataFolder, *, read_only: bool = False, recent_bytes: int = 1 << 26
 ) -> OpenCustomerDb:
-    """The customer database. read_only: for an audit. Raises Stop, Unavailable."""
+    """The customer database. Raises Stop, Unavailable.
+
+    read_only: for an audit; recent_bytes: of rows that were stored last, where they lie in
+    Cassandra, for who reads them at once.
+    """
     at, lanes = outside.cassandra, max(1, folder.partitions)
     if not at.hosts:
         return SqliteCustomerDb(folder.customer_db, read_only=read_only, lanes=lanes)
@@ -170,7 +174,9 @@ def open_customer_db(
 
     reader = _cassandra_as("reader", at)
     own = None if read_only else _cassandra_as("writer", at)
-    return CassandraCustomerDb.connect(outside.scd, reader, own, lanes=lanes)
+    return CassandraCustomerDb.connect(
+        outside.scd, reader, own, lanes=lanes, recent_bytes=recent_bytes
+    )
 
 
 def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> HeadsRow:

@@ -4,14 +4,15 @@ A pid alone may be somebody else's by now; with the kernel's start time and the 
 the child's for certain, and a signal goes through a pidfd, which can't come to mean another one.
 """
 
+import ctypes
 import json
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_S = 0.05
 _KILL_WAIT_S = 10
 _KNOCK_TIMEOUT_S = 2
+_PR_SET_TIMERSLACK = 29
 LOG_BYTES = 16 * 1024 * 1024  # a longer log is put aside at the next start, one is kept
 
 
@@ -34,9 +36,10 @@ class Child:
     boot: str
 
 
-def spawn(folder: Path, log: Path, command: Sequence[str]) -> Child:
+def spawn(folder: Path, log: Path, command: Sequence[str], *, timer_slack_us: int = 0) -> Child:
     """Start a server in a session of its own; output goes to `log`, its pid to `folder`/pid.
 
+    timer_slack_us: how late its threads may wake from a sleep; 0: as the system has it.
     Raises Stop("servers-start") when it can't be run.
     """
     make_folder(folder)
@@ -44,14 +47,15 @@ def spawn(folder: Path, log: Path, command: Sequence[str]) -> Child:
         log.replace(log.with_suffix(".log.1"))
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        process = subprocess.Popen(  # noqa: S603 - the commands stand in this package
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # neither Ctrl-C nor the end of a terminal reaches it
-        )
+        with _timer_slack(timer_slack_us):
+            process = subprocess.Popen(  # noqa: S603 - the commands stand in this package
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # neither Ctrl-C nor the end of a terminal reaches it
+            )
     except OSError as error:
         raise Stop("servers-start", f"{command[0]} can't be run: {error.strerror}") from error
     finally:
@@ -60,6 +64,25 @@ def spawn(folder: Path, log: Path, command: Sequence[str]) -> Child:
     process.returncode = 0  # it is not waited for by this object: it may outlive us
     replace_file(folder / "pid", json.dumps(asdict(child)).encode(), durable=False)
     return child
+
+
+@contextmanager
+def _timer_slack(microseconds: int) -> Iterator[None]:
+    """Of this thread, and for good of what it starts meanwhile; where the kernel has none, as it is.
+
+    prctl(2), PR_SET_TIMERSLACK: 0 is what the thread began with.
+    """
+    if not microseconds:
+        yield
+        return
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1000 * microseconds))
+    try:
+        yield
+    finally:
+        if prctl is not None:
+            prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(0))
 
 
 def of_pid(pid: int) -> Child | None:

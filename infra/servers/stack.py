@@ -30,6 +30,7 @@ class _Recipe:
     settle: Callable[[Place, Entry], None]  # roles and rights, each time
     start_timeout_s: int
     stop_grace_s: int
+    timer_slack_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _start(
     entry.update(version=recipe.version(), files=place.files)
     keep()  # before there is data that belongs to it
     command = recipe.command(place, entry, material)
-    child = process.spawn(place.folder, place.log, command)
+    child = process.spawn(place.folder, place.log, command, timer_slack_us=recipe.timer_slack_us)
     try:
         prove = partial(recipe.prove, place, entry)
         process.wait_ready(child, prove, place.log, recipe.start_timeout_s)
@@ -290,6 +291,7 @@ RECIPES = {
         settle=lambda place, entry: cassandra.ensure_roles(cassandra_at(place, entry)),
         start_timeout_s=cassandra.START_TIMEOUT_S,
         stop_grace_s=cassandra.STOP_GRACE_S,
+        timer_slack_us=cassandra.TIMER_SLACK_US,
     ),
     "mosquitto": _Recipe(
         version=lambda: mosquitto.find()[1],

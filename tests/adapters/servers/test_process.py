@@ -17,6 +17,7 @@ from infra.servers import place as places
 from infra.servers import process
 from infra.servers.place import Place, kept_ports, read_state, write_state
 from infra.system_clock import SystemClock
+from tests.bounded import until
 
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(60)"]
 _DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -42,6 +43,21 @@ def test_a_child_is_found_again_and_stopped(tmp_path: Path) -> None:
     assert process.stop(child, 10) == "stopped"
     assert process.found(tmp_path) is None
     assert process.stop(child, 10) == "not running"
+
+
+def test_how_late_a_child_may_wake_is_its_own_matter(tmp_path: Path) -> None:
+    """proc_pid_timerslack_ns(5); what we start behind it has the usual one."""
+    usual = Path("/proc/self/timerslack_ns").read_text()
+    code = "from pathlib import Path; print(Path('/proc/self/timerslack_ns').read_text())"
+    said = []
+    for slack_us in (400, 0):
+        log = tmp_path / f"{slack_us}.log"
+        command = [sys.executable, "-c", code]
+        child = process.spawn(tmp_path, log, command, timer_slack_us=slack_us)
+        until(lambda child=child: not process.running(child), "it prints one line")
+        said.append(log.read_text().strip())
+    assert said == ["400000", usual.strip()]
+    assert Path("/proc/self/timerslack_ns").read_text() == usual
 
 
 def test_one_that_ignores_the_request_is_killed(tmp_path: Path) -> None:

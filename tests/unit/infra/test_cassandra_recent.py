@@ -1,13 +1,10 @@
 """What was stored a moment ago is given as it was stored, whole or not at all."""
 
-import marshal
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bal.model import Pseudonym, Rank, StoredRecord
-from infra.cassandra_recent import ROW_BYTES, RecentRows
-from infra.feed_process import _plain, _stretch
+from infra.cassandra_recent import ROW_BYTES, Packed, RecentRows, Stretch
 
 
 def a_row(index: int) -> StoredRecord:
@@ -64,8 +61,25 @@ def test_another_process_has_them_by_columns() -> None:
     assert here.since(9) == []
     assert [one.begin for one in here.since(4)] == [4, 6]
     assert [one.begin for one in here.since(3)] == [0, 4, 6]
-    for stretch in here.since(0):
-        there.keep(_stretch(*marshal.loads(marshal.dumps(_plain(stretch)))))
+    for one in here.since(0):
+        assert isinstance(one, Stretch)
+        there.keep(Packed.of(one))
     found = there.records(0, 9)
     assert found == [*rows[:4], *rows[6:]]
     assert all(type(row.rank) is Rank for row in found)
+    assert there.records(2, 8) == [*rows[2:4], *rows[6:8]], "a step ends within a stretch"
+
+
+def test_what_nobody_asks_for_any_more_takes_no_room() -> None:
+    """Whole stretches go; a row that is forgotten is not here, so it is looked for elsewhere."""
+    there = RecentRows(12 * ROW_BYTES)
+    for index in range(0, 30, 3):
+        rows = [a_row(index + at) for at in range(3)]
+        there.keep(Stretch(index, index + 3, tuple(zip(*rows, strict=True)), 3 * ROW_BYTES))
+        there.forget(index + 2)
+        assert there.records(index, index + 3) == rows
+        assert there.records(index - 1, index + 3) is None
+    there.forget(30)
+    assert there.since(0) == []
+    there.keep(Stretch(30, 31, (), ROW_BYTES))
+    assert there.records(30, 31) == []
