@@ -290,10 +290,13 @@ class CassandraCustomerDb:
         """What is remembered of the entries from `index` on, for another process's `remember`."""
         return self._recent.since(index)
 
-    def remember(self, stretch: Stretch | Packed) -> None:
-        """Rows that another process has stored and was acknowledged, as its only lane."""
-        self._reads.note_stored(stretch.end)
-        self._recent.keep(stretch)
+    def remember(self, packed: Packed) -> bool:
+        """Rows that another process has stored and was acknowledged, as its only lane.
+
+        No, where there is no room: they are offered again once those before were forgotten.
+        """
+        self._reads.note_stored(packed.end)
+        return self._recent.queue(packed)
 
     def forget(self, index: int) -> None:
         """Of what is remembered nobody asks for entries below this one."""

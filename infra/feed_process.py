@@ -25,7 +25,8 @@ from infra.outside import OpenCustomerDb, kafka_access, open_customer_db, read
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 
-# Of rows that were handed over and not published yet, a million: forty seconds at full load.
+# Of rows that were handed over and are not published yet: two million of a head-end's readings,
+# more than a minute at full load.
 WAITING_BYTES = 1 << 28
 _Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
 
@@ -64,13 +65,14 @@ class FeedProcess:
             before, at = at, self._child.ask("publish", size, _with_topics(self._clients()))
 
     def _hand_over(self) -> None:
-        """What was stored since the last time, or as far as it is here."""
+        """What was stored since the last time, as far as it is here and there is room there."""
         self._child.start()
         if self._child.pid != self._told:
             self._told, self._sent = self._child.pid, 0
         for one in self._recent(self._sent):
             packed = one if isinstance(one, Packed) else Packed.of(one)
-            self._child.ask("rows", packed.begin, packed.end, packed.data)
+            if not self._child.ask("rows", packed.begin, packed.end, packed.data):
+                break
             self._sent = packed.end
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
@@ -113,12 +115,12 @@ class _Feeding:
         self._opened: tuple[OpenCustomerDb, KafkaReadings] | None = None
 
     def work(self, command: str, *values: Any) -> int:
-        """One question; of `publish` the log size below which all is published."""
+        """One question. Of `rows`: whether there is room; of `publish`: as publish_some."""
         rows, feed = self._open()
         if command == "rows":
             assert isinstance(rows, CassandraCustomerDb), "else nothing is remembered"
-            rows.remember(Packed(*values))
-        elif command == "publish":
+            return int(rows.remember(Packed(*values)))
+        if command == "publish":
             size, clients = values
             self._clients.clear()
             for name, scopes, groups in clients:
@@ -128,9 +130,8 @@ class _Feeding:
             if isinstance(rows, CassandraCustomerDb):
                 rows.forget(at)
             return at
-        else:
-            size, root, note = values
-            feed.publish_head(TreeHead(size, root), note)
+        size, root, note = values
+        feed.publish_head(TreeHead(size, root), note)
         return 0
 
     def _open(self) -> tuple[OpenCustomerDb, KafkaReadings]:

@@ -68,7 +68,7 @@ def spawn(folder: Path, log: Path, command: Sequence[str], *, timer_slack_us: in
 
 @contextmanager
 def _timer_slack(microseconds: int) -> Iterator[None]:
-    """Of this thread, and for good of what it starts meanwhile; where the kernel has none, as it is.
+    """Of this thread, and for good of what it starts meanwhile; none where there is no such call.
 
     prctl(2), PR_SET_TIMERSLACK: 0 is what the thread began with.
     """

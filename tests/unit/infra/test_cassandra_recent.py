@@ -1,5 +1,6 @@
 """What was stored a moment ago is given as it was stored, whole or not at all."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,23 +64,43 @@ def test_another_process_has_them_by_columns() -> None:
     assert [one.begin for one in here.since(3)] == [0, 4, 6]
     for one in here.since(0):
         assert isinstance(one, Stretch)
-        there.keep(Packed.of(one))
+        assert there.queue(Packed.of(one))
     found = there.records(0, 9)
     assert found == [*rows[:4], *rows[6:]]
     assert all(type(row.rank) is Rank for row in found)
     assert there.records(2, 8) == [*rows[2:4], *rows[6:8]], "a step ends within a stretch"
 
 
-def test_what_nobody_asks_for_any_more_takes_no_room() -> None:
-    """Whole stretches go; a row that is forgotten is not here, so it is looked for elsewhere."""
-    there = RecentRows(12 * ROW_BYTES)
-    for index in range(0, 30, 3):
-        rows = [a_row(index + at) for at in range(3)]
-        there.keep(Stretch(index, index + 3, tuple(zip(*rows, strict=True)), 3 * ROW_BYTES))
-        there.forget(index + 2)
-        assert there.records(index, index + 3) == rows
-        assert there.records(index - 1, index + 3) is None
-    there.forget(30)
+def stretch(begin: int, end: int) -> Stretch:
+    rows = [a_row(index) for index in range(begin, end)]
+    return Stretch(begin, end, tuple(zip(*rows, strict=True)), 0)
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_packed_or_squeezed_it_says_the_same(squeezed: bool) -> None:
+    packed = Packed.of(stretch(5, 400))
+    if squeezed:
+        assert packed.small().small().size < packed.size / 4
+        packed = packed.small()
+    assert list(packed.rows(7, 99)) == [a_row(index) for index in range(7, 99)]
+    assert list(packed.rows(0, 9999)) == [a_row(index) for index in range(5, 400)]
+    assert list(Packed.of(Stretch(0, 9, (), 0)).rows(0, 9)) == []
+
+
+def test_who_goes_through_all_gets_the_oldest_first() -> None:
+    """What there is no room for is offered again; nothing that was taken goes before its turn."""
+    whole = Packed.of(stretch(0, 100))
+    there, end = RecentRows(whole.size + 5 * whole.small().size // 2), 0
+    while there.queue(Packed.of(stretch(end, end + 100))):
+        end += 100
+    assert end == 300, "one as it is, and two that are squeezed"
+    assert there.records(0, end) == [a_row(index) for index in range(end)]
+    there.forget(150)
+    assert there.records(0, end) is None, "its first stretch is over"
+    assert there.records(100, end) == [a_row(index) for index in range(100, end)]
+    assert not there.queue(Packed.of(stretch(400, 500))), "300 to 400 would be left out"
+    assert there.queue(Packed.of(stretch(300, 400)))
+    there.forget(400)
     assert there.since(0) == []
-    there.keep(Stretch(30, 31, (), ROW_BYTES))
-    assert there.records(30, 31) == []
+    assert there.queue(Packed.of(stretch(900, 9900))), "however large, if there is nothing else"
+    assert there.records(900, 9900) is not None

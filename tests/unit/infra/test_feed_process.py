@@ -35,12 +35,13 @@ class Child:
     def ask(self, command: str, *values: Any) -> int:
         self.asked.append(command)
         if command == "rows":
-            self.has.keep(Packed(*values))
-            return 0
+            return int(self.has.queue(Packed(*values)))
         size, _ = values
         stop = min(size, self.end, self.at + STEP)
-        assert self.has.records(self.at, stop) is not None, "it would have to read them back"
+        if self.at < stop:
+            assert self.has.records(self.at, stop) is not None, "it would have to read them back"
         self.at = stop
+        self.has.forget(stop)
         if self.end < 12:
             self.store(2)
         return self.at
@@ -82,7 +83,7 @@ def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
 
 def test_more_is_asked_for_than_is_stored(feed: FeedProcess, child: Child) -> None:
     child.end = 12  # by an earlier process, and none of it is here
-    child.has.keep(Packed.of(Stretch(0, 12, (), 0)))
+    child.has.queue(Packed.of(Stretch(0, 12, (), 0)))
     feed.publish(100)
     assert child.asked == ["publish"] * 4, "three steps, and one that leads nowhere"
 
@@ -94,3 +95,13 @@ def test_a_process_that_was_started_again_has_nothing(feed: FeedProcess, child: 
     feed.publish(12)
     assert child.asked == ["rows", "publish", "publish"]
     assert child.at == 12
+
+
+def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
+    feed: FeedProcess, child: Child
+) -> None:
+    child.has = RecentRows(1)  # one stretch, whatever its size
+    for _ in range(3):
+        child.store(STEP)
+    feed.publish(12)
+    assert child.asked == ["rows", "rows", "publish", "rows", "rows", "publish", "rows", "publish"]
