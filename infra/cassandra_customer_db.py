@@ -31,7 +31,7 @@ from infra.cassandra_layout import (
     slot_of,
 )
 from infra.cassandra_reads import Reads
-from infra.cassandra_recent import Packed, RecentRows, Stretch
+from infra.cassandra_recent import RecentRows, Stretch, WaitingRows
 from infra.cassandra_schema import check
 from infra.cassandra_session import CassandraAddress, CassandraSession, Statement
 from infra.cassandra_settling import BATCH_BYTES, Blocks, Settling
@@ -69,6 +69,7 @@ class CassandraCustomerDb:
         lanes: int = 1,
         layout: Layout = Layout(),  # noqa: B008 - frozen
         recent_bytes: int = RECENT_BYTES,
+        waiting: WaitingRows | None = None,
         apart: SettlingProcess | None = None,
     ) -> None:
         """Raises Unavailable, or Stop("store-version") where the tables are not made.
@@ -76,11 +77,13 @@ class CassandraCustomerDb:
         scd: names the database; several (another log's, one that is being rebuilt) share tables.
         reader, writer: whoever opened them closes them; writer None to read only. lanes: as many as
         ever store, each the rows of its own entries; what is visible is what all have stored.
-        apart: where `tidy` settles; None: here.
+        waiting: rows that another process stored and gave to this one. apart: where `tidy`
+        settles; None: here.
         """
         self._scd, self._layout = scd, layout
         self._writer, self._lanes = writer, lanes
         self._recent = RecentRows(recent_bytes)
+        self._at_hand = waiting or self._recent
         check(reader, "SELECT size FROM progress")
         self._reads, self._by_index = Reads(reader, scd, lanes), ByIndex(reader, scd, lanes)
         self._opened: list[CassandraSession] = []
@@ -101,7 +104,7 @@ class CassandraCustomerDb:
         writer: CassandraAddress | None = None,
         *,
         lanes: int = 1,
-        recent_bytes: int = RECENT_BYTES,
+        waiting: WaitingRows | None = None,
     ) -> "CassandraCustomerDb":
         """Over connections of its own, which `close` ends; otherwise as the constructor.
 
@@ -115,9 +118,7 @@ class CassandraCustomerDb:
                     stack.callback(sessions[-1].close)
             layout = Layout()
             apart = SettlingProcess(writer, scd, lanes, layout) if writer is not None else None
-            made = cls(
-                scd, *sessions, lanes=lanes, layout=layout, recent_bytes=recent_bytes, apart=apart
-            )
+            made = cls(scd, *sessions, lanes=lanes, layout=layout, waiting=waiting, apart=apart)
             stack.pop_all()
         made._opened = sessions
         return made
@@ -283,24 +284,16 @@ class CassandraCustomerDb:
         start, stop = max(start, 0), self._reads.visible(stop)
         if start >= stop:
             return []
-        recent = self._recent.records(start, stop)
-        return self._by_index.records(start, stop) if recent is None else recent
+        found = self._at_hand.records(start, stop)
+        return self._by_index.records(start, stop) if found is None else found
 
-    def recent(self, index: int) -> list[Stretch | Packed]:
-        """What is remembered of the entries from `index` on, for another process's `remember`."""
+    def recent(self, index: int) -> list[Stretch]:
+        """What is remembered of the entries from `index` on, for another process."""
         return self._recent.since(index)
 
-    def remember(self, packed: Packed) -> bool:
-        """Rows that another process has stored and was acknowledged, as its only lane.
-
-        No, where there is no room: they are offered again once those before were forgotten.
-        """
-        self._reads.note_stored(packed.end)
-        return self._recent.queue(packed)
-
-    def forget(self, index: int) -> None:
-        """Of what is remembered nobody asks for entries below this one."""
-        self._recent.forget(index)
+    def note_stored(self, size: int) -> None:
+        """Another process, which is the only lane, has stored so far and was acknowledged."""
+        self._reads.note_stored(size)
 
     def of_shard(
         self, shard: str, from_us: int, to_us: int, size: int

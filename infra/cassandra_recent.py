@@ -1,4 +1,4 @@
-"""Rows that this process has just stored, for whoever asks for them at once by log index.
+"""Rows that were stored a moment ago, for whoever asks for them at once by log index.
 
 The feed of Kafka's consumers and the receipts of single readings read what came a moment ago, in
 the order of the log; in Cassandra it lies by shard, day and device, a few requests and some
@@ -49,7 +49,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A stretch on its way to another process, and there until its rows are asked for."""
+    """A stretch on its way to another process, where it waits until its rows are asked for."""
 
     begin: int
     end: int
@@ -72,8 +72,8 @@ class Packed:
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        return len(self.data)
+        """Bytes in memory."""
+        return len(self.data) + ROW_BYTES
 
     def rows(self, start: int, stop: int) -> Iterator[StoredRecord]:
         """As Stretch."""
@@ -90,50 +90,24 @@ class RecentRows:
     def __init__(self, bytes_max: int) -> None:
         """bytes_max: of records and rows; 0 keeps nothing."""
         self._bytes_max, self._bytes = bytes_max, 0
-        self._stretches: deque[Stretch | Packed] = deque()
+        self._stretches: deque[Stretch] = deque()
         self._lock = Lock()
 
     def add(self, begin: int, end: int, rows: Sequence[StoredRecord]) -> None:
         """Keep what was stored of the entries begin <= index < end: these and no others."""
         kept = sorted((row for row in rows if begin <= row.index < end), key=_index)
         size = sum(len(row.record) for row in kept) + ROW_BYTES * (1 + len(kept))
-        self.keep(Stretch(begin, end, tuple(zip(*kept, strict=True)), size))
-
-    def keep(self, stretch: Stretch) -> None:
-        """The same, where it is a stretch already."""
+        stretch = Stretch(begin, end, tuple(zip(*kept, strict=True)), size)
         with self._lock:
-            if self._stretches and self._stretches[-1].end != stretch.begin:
+            if self._stretches and self._stretches[-1].end != begin:
                 self._stretches.clear()
                 self._bytes = 0
             self._stretches.append(stretch)
-            self._bytes += stretch.size
+            self._bytes += size
             while self._bytes > self._bytes_max:
                 self._bytes -= self._stretches.popleft().size
 
-    def queue(self, packed: Packed) -> bool:
-        """Keep it for who goes through all in order, or say no: what he has not had comes first.
-
-        Where there is no room, or it does not begin where the last one ends.
-        """
-        with self._lock:
-            if self._bytes > self._bytes_max // 4:
-                packed = packed.small()
-            if self._stretches and (
-                self._stretches[-1].end != packed.begin
-                or self._bytes + packed.size > self._bytes_max
-            ):
-                return False
-            self._stretches.append(packed)
-            self._bytes += packed.size
-            return True
-
-    def forget(self, index: int) -> None:
-        """What lies below is not asked for any more."""
-        with self._lock:
-            while self._stretches and self._stretches[0].end <= index:
-                self._bytes -= self._stretches.popleft().size
-
-    def since(self, index: int) -> list[Stretch | Packed]:
+    def since(self, index: int) -> list[Stretch]:
         """What is here of the entries from `index` on."""
         with self._lock:
             stretches = list(self._stretches)
@@ -143,11 +117,51 @@ class RecentRows:
         """All rows with start <= index < stop, by index; None where not all of it is here."""
         with self._lock:
             stretches = list(self._stretches)
-        if not stretches or start < stretches[0].begin or stop > stretches[-1].end:
-            return None
-        found: list[StoredRecord] = []
-        for one in stretches[bisect_left(stretches, start + 1, key=attrgetter("end")) :]:
-            if one.begin >= stop:
-                break
-            found += one.rows(start, stop)
-        return found
+        return _records(stretches, start, stop)
+
+
+class WaitingRows:
+    """The oldest stretch without a gap of what waits for one who goes through all in order.
+
+    What there is no room for he is offered again, or reads from the database; for one thread.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        """bytes_max: above a quarter of it what comes is squeezed. One stretch is always taken."""
+        self._bytes_max, self._bytes = bytes_max, 0
+        self._stretches: deque[Packed] = deque()
+
+    def add(self, packed: Packed) -> bool:
+        """Whether it is taken: there is room, and it begins where the last one ends."""
+        if self._stretches:
+            if self._stretches[-1].end != packed.begin:
+                return False
+            if self._bytes > self._bytes_max // 4:
+                packed = packed.small()
+            if self._bytes + packed.size > self._bytes_max:
+                return False
+        self._stretches.append(packed)
+        self._bytes += packed.size
+        return True
+
+    def forget(self, index: int) -> None:
+        """Entries below it are done with."""
+        while self._stretches and self._stretches[0].end <= index:
+            self._bytes -= self._stretches.popleft().size
+
+    def records(self, start: int, stop: int) -> list[StoredRecord] | None:
+        """As RecentRows."""
+        return _records(self._stretches, start, stop)
+
+
+def _records(
+    stretches: Sequence[Stretch] | Sequence[Packed], start: int, stop: int
+) -> list[StoredRecord] | None:
+    if not stretches or start < stretches[0].begin or stop > stretches[-1].end:
+        return None
+    found: list[StoredRecord] = []
+    for at in range(bisect_left(stretches, start + 1, key=attrgetter("end")), len(stretches)):
+        if stretches[at].begin >= stop:
+            break
+        found += stretches[at].rows(start, stop)
+    return found

@@ -16,7 +16,7 @@ from bal.model import TreeHead
 from bal.provide.feed import own_topic, topics_of
 from bal.provide.policy import ClientInfo
 from infra.cassandra_customer_db import CassandraCustomerDb
-from infra.cassandra_recent import Packed, Stretch
+from infra.cassandra_recent import Packed, Stretch, WaitingRows
 from infra.child_process import ChildProcess, Work
 from infra.config import KafkaConfig
 from infra.data_folder import DataFolder
@@ -25,8 +25,8 @@ from infra.outside import OpenCustomerDb, kafka_access, open_customer_db, read
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 
-# Of rows that were handed over and are not published yet: two million of a head-end's readings,
-# more than a minute at full load.
+# Of rows that were handed over and are not published yet: more than a million of a head-end's
+# readings, three quarters of a minute at full load.
 WAITING_BYTES = 1 << 28
 _Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
 
@@ -43,7 +43,7 @@ class FeedProcess:
         folder: Path,
         kafka: KafkaConfig,
         *,
-        recent: Callable[[int], Iterable[Stretch | Packed]],
+        recent: Callable[[int], Iterable[Stretch]],
         clients: Callable[[], Iterable[ClientInfo]],
     ) -> None:
         """folder: of the data; recent: what was stored last, from an index on; clients: all."""
@@ -63,14 +63,14 @@ class FeedProcess:
         while at < size and at != before:  # no more is stored where a step leads nowhere
             self._hand_over()
             before, at = at, self._child.ask("publish", size, _with_topics(self._clients()))
+            self._sent = max(self._sent, at)  # below that it needs none
 
     def _hand_over(self) -> None:
         """What was stored since the last time, as far as it is here and there is room there."""
         self._child.start()
         if self._child.pid != self._told:
             self._told, self._sent = self._child.pid, 0
-        for one in self._recent(self._sent):
-            packed = one if isinstance(one, Packed) else Packed.of(one)
+        for packed in map(Packed.of, self._recent(self._sent)):
             if not self._child.ask("rows", packed.begin, packed.end, packed.data):
                 break
             self._sent = packed.end
@@ -112,14 +112,17 @@ class _Feeding:
     def __init__(self, folder: DataFolder, kafka: KafkaConfig) -> None:
         self._folder, self._kafka = folder, kafka
         self._clients: dict[str, ClientInfo] = {}
+        self._waiting = WaitingRows(WAITING_BYTES)
         self._opened: tuple[OpenCustomerDb, KafkaReadings] | None = None
 
     def work(self, command: str, *values: Any) -> int:
-        """One question. Of `rows`: whether there is room; of `publish`: as publish_some."""
+        """One question. Of `rows`: whether they are taken; of `publish`: as publish_some."""
         rows, feed = self._open()
         if command == "rows":
-            assert isinstance(rows, CassandraCustomerDb), "else nothing is remembered"
-            return int(rows.remember(Packed(*values)))
+            packed = Packed(*values)
+            assert isinstance(rows, CassandraCustomerDb), "else there are none"
+            rows.note_stored(packed.end)
+            return int(self._waiting.add(packed))
         if command == "publish":
             size, clients = values
             self._clients.clear()
@@ -127,8 +130,7 @@ class _Feeding:
                 client = ClientInfo(name, b"", frozenset(scopes), frozenset(groups))
                 self._clients[name] = client
             at = feed.publish_some(size)
-            if isinstance(rows, CassandraCustomerDb):
-                rows.forget(at)
+            self._waiting.forget(at)
             return at
         size, root, note = values
         feed.publish_head(TreeHead(size, root), note)
@@ -143,7 +145,7 @@ class _Feeding:
                     read(self._folder),
                     self._folder,
                     read_only=True,
-                    recent_bytes=WAITING_BYTES,
+                    waiting=self._waiting,
                 )
                 opened.callback(rows.close)
                 feed = KafkaReadings(

@@ -59,10 +59,12 @@ class KafkaReadings:
         self._head: int | None = None
         self._producer: AIOKafkaProducer | None = None
         self._loop = LoopThread()
+        self._closed = False
 
     def close(self) -> None:
         """Let go of Kafka."""
         with self._lock:
+            self._closed = True
             producer, self._producer = self._producer, None
             if producer is not None:
                 with suppress(Unavailable):
@@ -78,12 +80,14 @@ class KafkaReadings:
 
         Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
         """
-        while self.publish_some(size) < min(size, self._db.size()):
+        size = min(size, self._db.size())
+        while self.publish_some(size) < size:
             pass
 
     def publish_some(self, size: int) -> int:
         """The same, of STEP_ENTRIES at most: the log size below which all is published."""
         with self._lock:
+            self._check_open()
             try:
                 names = self._call(self._topics())
                 self._positions = {
@@ -106,6 +110,7 @@ class KafkaReadings:
     def publish_head(self, head: TreeHead, note: bytes) -> None:
         """Publish a checkpoint, unless one of that size or a larger one is there. As `publish`."""
         with self._lock:
+            self._check_open()
             try:
                 if self._head is None:
                     self._head = self._call(self._last(CHECKPOINTS, "size"))
@@ -118,6 +123,10 @@ class KafkaReadings:
             except GridsealError:
                 self._start_again()
                 raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the feed is closed")
 
     # -- rows ----------------------------------------------------------------------------------
 

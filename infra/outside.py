@@ -23,6 +23,7 @@ from infra.sqlite_bus import SqliteBus
 from infra.sqlite_customer_db import SqliteCustomerDb
 
 if TYPE_CHECKING:
+    from infra.cassandra_recent import WaitingRows
     from infra.cassandra_session import CassandraAddress
     from infra.kafka_client import KafkaAccess
 
@@ -160,12 +161,15 @@ def kafka_access(at: KafkaConfig, *, read_only: bool = False) -> "KafkaAccess":
 
 
 def open_customer_db(
-    outside: Outside, folder: DataFolder, *, read_only: bool = False, recent_bytes: int = 1 << 26
+    outside: Outside,
+    folder: DataFolder,
+    *,
+    read_only: bool = False,
+    waiting: "WaitingRows | None" = None,
 ) -> OpenCustomerDb:
     """The customer database. Raises Stop, Unavailable.
 
-    read_only: for an audit; recent_bytes: of rows that were stored last, where they lie in
-    Cassandra, for who reads them at once.
+    read_only: for an audit; waiting: rows that need not be read from Cassandra.
     """
     at, lanes = outside.cassandra, max(1, folder.partitions)
     if not at.hosts:
@@ -174,9 +178,7 @@ def open_customer_db(
 
     reader = _cassandra_as("reader", at)
     own = None if read_only else _cassandra_as("writer", at)
-    return CassandraCustomerDb.connect(
-        outside.scd, reader, own, lanes=lanes, recent_bytes=recent_bytes
-    )
+    return CassandraCustomerDb.connect(outside.scd, reader, own, lanes=lanes, waiting=waiting)
 
 
 def open_heads(outside: Outside, folder: DataFolder, *, read_only: bool = False) -> HeadsRow:

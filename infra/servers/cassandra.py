@@ -38,7 +38,7 @@ ADMIN = "admin"
 PROTOCOL = 5
 _DEFAULT_ROLE = "cassandra"
 # Its workers ask for work every 10 µs for a while after they had some. With Linux's usual 50 µs of
-# slack that is 17,000 switches a second and a fifth of a core (docs/benchmarks.md); a request waits
+# slack that is 17,000 switches a second and a fifth of a core (docs/servers.md); a request waits
 # the longer for it.
 TIMER_SLACK_US = 400
 
@@ -132,6 +132,7 @@ commit_failure_policy: die
 concurrent_reads: 2
 concurrent_writes: 4
 concurrent_compactors: 1
+compaction_throughput: 16MiB/s
 native_transport_max_threads: 4
 memtable_flush_writers: 1
 trickle_fsync: true

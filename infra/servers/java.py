@@ -11,7 +11,7 @@ from bal.errors import Stop
 
 # Cassandra 5.0 sets a security manager, which Java 24 removed; Kafka 4 needs 17 at least.
 FIT = (17, 21)
-FIRST_COMPILER = "-XX:TieredStopAtLevel=1"  # the second one pays after hours
+FIRST_COMPILER = "-XX:TieredStopAtLevel=1"  # for who ends soon, or hardly gains by the second one
 LEAST_MEMORY = (
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",

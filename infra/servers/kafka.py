@@ -17,7 +17,7 @@ from aiokafka.helpers import create_ssl_context
 from bal.errors import Stop, Unavailable
 from infra.servers import process
 from infra.servers.connect import KafkaAt, kafka_at
-from infra.servers.java import LEAST_MEMORY
+from infra.servers.java import FIRST_COMPILER, LEAST_MEMORY
 from infra.servers.place import Entry, Place, host_of, write_text
 
 NAME = "kafka"
@@ -129,7 +129,7 @@ def format_data(place: Place, entry: Entry, java: Path, jars: list[Path]) -> Non
         return
     done = subprocess.run(  # noqa: S603 - the command stands here
         [
-            str(java), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            str(java), "-Xmx128m", "-XX:+UseSerialGC", FIRST_COMPILER,
             f"-Dlog4j2.configurationFile={place.folder / 'log4j2.yaml'}",
             "-cp", ":".join(str(jar) for jar in jars),
             "kafka.tools.StorageTool", "format",

@@ -13,6 +13,7 @@ from bal.model import StoredRecord
 from infra import cassandra_settling
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_layout import LANDED, SETTLED, Layout, slot_of
+from infra.cassandra_recent import Packed, WaitingRows
 from infra.cassandra_stored import StoredSize
 from infra.servers.connect import CassandraAt
 
@@ -111,16 +112,20 @@ def test_who_is_given_what_another_stored_asks_for_none_of_it(
     """As Kafka's feed, in a process of its own; what it was not given it reads."""
     scd = tmp_path.name
     storer = CassandraCustomerDb(scd, sessions.reader, sessions.writer)
-    feed = CassandraCustomerDb(scd, sessions.reader)
+    waiting = WaitingRows(1 << 20)
+    feed = CassandraCustomerDb(scd, sessions.reader, waiting=waiting)
     rows = [row for number in range(3) for row in head_end(number)]
     storer.store(rows[:40], 40)
     storer.store(rows, 120)
     (first, second) = storer.recent(0)
-    feed.remember(second)
+    feed.note_stored(second.end)
+    assert waiting.add(Packed.of(second))
     assert feed.records(0, 120) == rows, "the first 40 are read"
     monkeypatch.setattr(feed._by_index, "records", None)
     assert feed.records(40, 120) == rows[40:]
-    feed.remember(first)
+    assert not waiting.add(Packed.of(first))
+    waiting.forget(120)
+    assert waiting.add(Packed.of(first))
     assert feed.records(0, 40) == rows[:40]
     assert storer.recent(120) == []
 

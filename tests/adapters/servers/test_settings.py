@@ -177,14 +177,17 @@ def test_in_the_foreground_all_end_with_it_and_it_with_one_of_them(
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        assert '"state": "up"' in line_of(running, "servers up")
-        child = process.found(Place(own_folder, "anvil").folder)
-        assert child is not None
-        if lost:
-            os.kill(child.pid, signal.SIGKILL)
-            _, said = running.communicate(timeout=END_S)
-            assert running.returncode == 1, said
-            assert "servers-down: anvil ended; the others were stopped" in said
-        else:
-            told_to_end(running, "servers up --foreground")
-        assert not process.running(child)
+        try:
+            assert '"state": "up"' in line_of(running, "servers up")
+            child = process.found(Place(own_folder, "anvil").folder)
+            assert child is not None
+            if lost:
+                os.kill(child.pid, signal.SIGKILL)
+                _, said = running.communicate(timeout=END_S)
+                assert running.returncode == 1, said
+                assert "servers-down: anvil ended; the others were stopped" in said
+            else:
+                told_to_end(running, "servers up --foreground")
+            assert not process.running(child)
+        finally:
+            running.kill()

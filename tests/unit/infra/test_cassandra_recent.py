@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bal.model import Pseudonym, Rank, StoredRecord
-from infra.cassandra_recent import ROW_BYTES, Packed, RecentRows, Stretch
+from infra.cassandra_recent import ROW_BYTES, Packed, RecentRows, Stretch, WaitingRows
 
 
 def a_row(index: int) -> StoredRecord:
@@ -54,7 +54,7 @@ def test_the_newest_fit_first() -> None:
 
 def test_another_process_has_them_by_columns() -> None:
     """From where it has none, or all: the stretches that end behind it, in order."""
-    here, there = RecentRows(1 << 20), RecentRows(1 << 20)
+    here, there = RecentRows(1 << 20), WaitingRows(1 << 20)
     rows = [a_row(index)._replace(rank=Rank(index % 4)) for index in range(9)]
     here.add(0, 4, rows[:4])
     here.add(4, 6, [])  # public entries
@@ -63,8 +63,7 @@ def test_another_process_has_them_by_columns() -> None:
     assert [one.begin for one in here.since(4)] == [4, 6]
     assert [one.begin for one in here.since(3)] == [0, 4, 6]
     for one in here.since(0):
-        assert isinstance(one, Stretch)
-        assert there.queue(Packed.of(one))
+        assert there.add(Packed.of(one))
     found = there.records(0, 9)
     assert found == [*rows[:4], *rows[6:]]
     assert all(type(row.rank) is Rank for row in found)
@@ -90,17 +89,25 @@ def test_packed_or_squeezed_it_says_the_same(squeezed: bool) -> None:
 def test_who_goes_through_all_gets_the_oldest_first() -> None:
     """What there is no room for is offered again; nothing that was taken goes before its turn."""
     whole = Packed.of(stretch(0, 100))
-    there, end = RecentRows(whole.size + 5 * whole.small().size // 2), 0
-    while there.queue(Packed.of(stretch(end, end + 100))):
+    there, end = WaitingRows(whole.size + 5 * whole.small().size // 2), 0
+    while there.add(Packed.of(stretch(end, end + 100))):
         end += 100
     assert end == 300, "one as it is, and two that are squeezed"
     assert there.records(0, end) == [a_row(index) for index in range(end)]
     there.forget(150)
     assert there.records(0, end) is None, "its first stretch is over"
     assert there.records(100, end) == [a_row(index) for index in range(100, end)]
-    assert not there.queue(Packed.of(stretch(400, 500))), "300 to 400 would be left out"
-    assert there.queue(Packed.of(stretch(300, 400)))
+    assert not there.add(Packed.of(stretch(400, 500))), "300 to 400 would be left out"
+    assert there.add(Packed.of(stretch(300, 400)))
     there.forget(400)
-    assert there.since(0) == []
-    assert there.queue(Packed.of(stretch(900, 9900))), "however large, if there is nothing else"
-    assert there.records(900, 9900) is not None
+    assert there.records(399, 400) is None
+    assert there.add(Packed.of(stretch(900, 9900))), "however large, if there is nothing else"
+    assert there.records(900, 9900) == [a_row(index) for index in range(900, 9900)]
+
+
+def test_entries_without_rows_take_room_too() -> None:
+    """Of public entries alone there may be as many stretches as there are commits."""
+    there, end = WaitingRows(20 * ROW_BYTES), 0
+    while there.add(Packed.of(Stretch(end, end + 1, (), 0))):
+        end += 1
+    assert 10 < end < 20

@@ -7,9 +7,11 @@ import pytest
 
 from bal.model import Pseudonym, Rank, StoredRecord
 from infra import feed_process
-from infra.cassandra_recent import Packed, RecentRows, Stretch
+from infra.cassandra_customer_db import CassandraCustomerDb
+from infra.cassandra_recent import Packed, RecentRows, WaitingRows
 from infra.config import KafkaConfig
-from infra.feed_process import FeedProcess
+from infra.data_folder import DataFolder
+from infra.feed_process import FeedProcess, _Feeding
 
 STEP = 4  # entries that one question publishes
 ROOM = 1 << 20
@@ -21,7 +23,8 @@ class Child:
     def __init__(self, rows: RecentRows) -> None:
         self.pid, self.at, self.end = 1, 0, 0
         self.asked: list[str] = []
-        self.has = RecentRows(ROOM)
+        self.read_back = 0  # steps whose rows it did not have
+        self.has = WaitingRows(ROOM)
         self._rows = rows
 
     def start(self) -> None:
@@ -35,11 +38,11 @@ class Child:
     def ask(self, command: str, *values: Any) -> int:
         self.asked.append(command)
         if command == "rows":
-            return int(self.has.queue(Packed(*values)))
+            return int(self.has.add(Packed(*values)))
         size, _ = values
         stop = min(size, self.end, self.at + STEP)
         if self.at < stop:
-            assert self.has.records(self.at, stop) is not None, "it would have to read them back"
+            self.read_back += self.has.records(self.at, stop) is None
         self.at = stop
         self.has.forget(stop)
         if self.end < 12:
@@ -83,25 +86,84 @@ def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
 
 def test_more_is_asked_for_than_is_stored(feed: FeedProcess, child: Child) -> None:
     child.end = 12  # by an earlier process, and none of it is here
-    child.has.queue(Packed.of(Stretch(0, 12, (), 0)))
     feed.publish(100)
     assert child.asked == ["publish"] * 4, "three steps, and one that leads nowhere"
+    assert child.read_back == 3
 
 
 def test_a_process_that_was_started_again_has_nothing(feed: FeedProcess, child: Child) -> None:
     child.store(12)
     feed.publish(4)
-    child.pid, child.has, child.asked = 2, RecentRows(ROOM), []
+    child.pid, child.has, child.asked = 2, WaitingRows(ROOM), []
     feed.publish(12)
     assert child.asked == ["rows", "publish", "publish"]
-    assert child.at == 12
+    assert (child.at, child.read_back) == (12, 0)
 
 
 def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
     feed: FeedProcess, child: Child
 ) -> None:
-    child.has = RecentRows(1)  # one stretch, whatever its size
+    child.has = WaitingRows(1)  # one stretch, whatever its size
     for _ in range(3):
         child.store(STEP)
     feed.publish(12)
     assert child.asked == ["rows", "rows", "publish", "rows", "rows", "publish", "rows", "publish"]
+    assert child.read_back == 0
+
+
+def test_what_lies_below_its_place_it_is_not_offered(feed: FeedProcess, child: Child) -> None:
+    """It read back what the platform no longer remembered, and what lay behind, too."""
+    child.at = 8
+    for _ in range(3):
+        child.store(STEP)
+    child.has = WaitingRows(1)
+    feed.publish(12)
+    assert child.asked == ["rows", "rows", "publish"]
+    child.store(STEP)
+    feed.publish(16)
+    assert child.asked[3:] == ["rows", "publish"]
+    assert (child.at, child.read_back) == (16, 1)
+
+
+class Db(CassandraCustomerDb):
+    """What a feeding process asks of it, without its Cassandra."""
+
+    def __init__(self, waiting: WaitingRows) -> None:
+        self.stored, self.waiting = 0, waiting
+
+    def note_stored(self, size: int) -> None:
+        self.stored = size
+
+
+class Readings:
+    """In the place of KafkaReadings."""
+
+    def __init__(self, db: Db) -> None:
+        self.db, self.got = db, list[StoredRecord]()
+        self.at = 0
+
+    def publish_some(self, size: int) -> int:
+        stop = min(size, self.db.stored, self.at + STEP)
+        found = self.db.waiting.records(self.at, stop)
+        assert found is not None
+        self.got, self.at = self.got + found, stop
+        return stop
+
+
+def test_the_process_keeps_what_it_is_handed_until_it_is_published() -> None:
+    feeding = _Feeding(DataFolder(Path()), KafkaConfig())
+    db = Db(feeding._waiting)
+    readings = Readings(db)
+    feeding._opened = db, readings  # type: ignore[assignment]
+    rows = [a_row(index) for index in range(6)]
+    source = RecentRows(ROOM)
+    for begin in (0, 3):
+        source.add(begin, begin + 3, rows[begin : begin + 3])
+    first, second = map(Packed.of, source.since(0))
+    assert feeding.work("rows", first.begin, first.end, first.data) == 1
+    assert feeding.work("rows", 4, 6, second.data) == 0, "a gap"
+    assert feeding.work("rows", second.begin, second.end, second.data) == 1
+    assert feeding.work("publish", 6, []) == 4
+    assert feeding.work("publish", 6, []) == 6
+    assert readings.got == rows
+    assert feeding._waiting.records(3, 6) is None, "it is forgotten"
