@@ -14,7 +14,7 @@ AWAY_S = 1.0  # at most, between two tries where a server is away
 BUS, SIGNER = "bus-down", "signer-down"
 STORING, SETTLING = "storing-waits", "settling-waits"
 # Of roles, whose processes tell these themselves.
-WORKING, SEQUENCING = "working-waits", "sequencing-waits"
+WORKING, SEQUENCING, HEADS = "working-waits", "sequencing-waits", "heads-down"
 _MEANINGS = {
     BUS: ("bus", "the bus can't be read; nothing new is certified"),
     SIGNER: ("log", "no checkpoint can be signed; what is in the log is shown later"),

@@ -26,7 +26,7 @@ from infra.file_log import FileLog
 from infra.log_reader import ALL_OF_A_VERSION, HEADERS_AT_ONCE, Place
 from infra.roles.ports import RawTopic, Stored
 from infra.sqlite_archive import SqliteArchive
-from infra.troubles import BUS, tell, tell_over
+from infra.troubles import BUS, HEADS, tell, tell_over
 
 LOOK_S = 0.03
 COUNT_S = 0.25  # between two looks at how much waits on the bus
@@ -260,7 +260,8 @@ class Backlog:
         many of them are in the log."""
         self._raw, self._heads, self._looked = raw, heads, looked
         self._count = 0
-        self._away = ""
+        self._asks = BUS  # whom it asks at this moment, by the code of the alarm
+        self._alarm, self._away = "", ""
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="backlog", daemon=True)
 
@@ -274,7 +275,7 @@ class Backlog:
 
     def alarms(self) -> list[str]:
         """Codes of the alarms that stand."""
-        return [BUS] if self._away else []
+        return [self._alarm] if self._alarm else []
 
     def start(self) -> None:
         """Count once, then go on. Raises Stop, Unavailable."""
@@ -292,19 +293,26 @@ class Backlog:
             try:
                 self._look()
             except Unavailable as error:
-                if not self._away:
-                    tell(BUS, "what waits on the bus can't be counted", error)
-                self._away = str(error)
+                self._is(self._asks, str(error), error)
             except Exception:
                 logger.exception("what waits on the bus can't be counted")
+                self._alarm = self._asks
                 self._away = "what waits can't be counted; the log says why"
             else:
-                if self._away:
-                    tell_over(BUS)
-                self._away = ""
+                self._is("", "")
+
+    def _is(self, alarm: str, away: str, error: Unavailable | None = None) -> None:
+        """Tell of what begins and of what is over."""
+        before, self._alarm, self._away = self._alarm, alarm, away
+        if before and before != alarm:
+            tell_over(before)
+        if error is not None and before != alarm:
+            tell(alarm, "what waits on the bus can't be counted", error)
 
     def _look(self) -> None:
+        self._asks = HEADS
         taken = self._heads().taken
+        self._asks = BUS
         ends = self._raw.ends()
         epoch = self._raw.epoch
         done = [taken.get(f"{epoch}/{partition}", -1) + 1 for partition in range(len(ends))]

@@ -1,5 +1,6 @@
 """What a process that only looks on sees of a platform that grows."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.closing import DERIVED
+from bal.errors import Unavailable
 from bal.model import Digest, RawMessage, TreeHead
 from bal.pipeline import OPERATOR
-from bal.ports import Intake
+from bal.ports import Heads, Intake
 from bal.registry import Registry
 from infra.announcer import CertifiedMessage
 from infra.heads_row import FIRST
@@ -237,3 +239,39 @@ def test_the_backlog_is_what_no_partition_s_chain_has_taken(tmp_path: Path) -> N
     assert backlog() == 5 + 3
     assert backlog.health() == "ok"
     backlog.stop()
+
+
+def test_the_operator_is_told_whether_it_is_the_bus_or_the_heads_row(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line when it begins and one when it is over, of each."""
+    monkeypatch.setattr(follow, "COUNT_S", 0.001)
+    away = dict.fromkeys(("heads-down", "bus-down"), False)
+
+    def heads() -> Heads:
+        if away["heads-down"]:
+            raise Unavailable("Cassandra does not answer")
+        return FIRST
+
+    class Raw(_Raw):
+        def ends(self) -> list[int]:
+            if away["bus-down"]:
+                raise Unavailable("Kafka does not answer")
+            return [1, 1]
+
+    caplog.set_level(logging.INFO)
+    backlog = Backlog(Raw([]), heads)
+    backlog.start()
+    for down, up, alarm, health in (
+        ("bus-down", "", ["bus-down"], "Kafka does not answer"),
+        ("heads-down", "", ["heads-down"], "Cassandra does not answer"),  # it asks this one first
+        ("", "bus-down", ["heads-down"], "Cassandra does not answer"),
+        ("", "heads-down", [], "ok"),
+    ):
+        away |= {one: one == down for one in (down, up) if one}
+        until(lambda alarm=alarm: backlog.alarms() == alarm)
+        assert backlog.health() == health
+    backlog.stop()
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "bus-down", "bus-down is over", "heads-down", "heads-down is over"
+    ]  # fmt: skip
