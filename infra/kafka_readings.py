@@ -80,9 +80,9 @@ class KafkaReadings:
 
         Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
         """
-        size = min(size, self._db.size())
-        while self.publish_some(size) < size:
-            pass
+        at, before = -1, None
+        while at < size and at != before:  # no more is stored where a step leads nowhere
+            before, at = at, self.publish_some(size)
 
     def publish_some(self, size: int) -> int:
         """The same, of STEP_ENTRIES at most: the log size below which all is published."""
