@@ -28,6 +28,7 @@ from infra.system_clock import SystemClock
 # Of rows that were handed over and are not published yet: more than a million of a head-end's
 # readings, three quarters of a minute at full load.
 WAITING_BYTES = 1 << 28
+NICE = 5  # who waits for a receipt comes first
 _Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
 
 
@@ -48,7 +49,7 @@ class FeedProcess:
     ) -> None:
         """folder: of the data; recent: what was stored last, from an index on; clients: all."""
         self._recent, self._clients = recent, clients
-        self._child = ChildProcess(__name__, (str(folder), asdict(kafka)), "feeds")
+        self._child = ChildProcess(__name__, (str(folder), asdict(kafka)), "feeds", nice=NICE)
         self._told: int | None = None  # the process that has the rows below `_sent`
         self._sent = 0
 
