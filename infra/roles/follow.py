@@ -293,17 +293,17 @@ class Backlog:
             try:
                 self._look()
             except Unavailable as error:
-                self._is(self._asks, str(error), error)
+                self._is(self._asks, error)
             except Exception:
                 logger.exception("what waits on the bus can't be counted")
                 self._alarm = self._asks
                 self._away = "what waits can't be counted; the log says why"
             else:
-                self._is("", "")
+                self._is("")
 
-    def _is(self, alarm: str, away: str, error: Unavailable | None = None) -> None:
+    def _is(self, alarm: str, error: Unavailable | None = None) -> None:
         """Tell of what begins and of what is over."""
-        before, self._alarm, self._away = self._alarm, alarm, away
+        before, self._alarm, self._away = self._alarm, alarm, str(error or "")
         if before and before != alarm:
             tell_over(before)
         if error is not None and before != alarm:

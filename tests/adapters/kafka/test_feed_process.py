@@ -64,13 +64,8 @@ def world(tmp_path: Path, kafka: KafkaAccess, kafka_server: KafkaAt) -> Iterator
 def test_each_gets_what_it_may_read_and_what_opens_its_entry(
     world: Apart, kafka_server: KafkaAt
 ) -> None:
-    for client in (DSO, NORTH):
-        put_reader(world.kafka, principal(client), client, size=0)
-    rows = world.store(40)
-    eventually(lambda: world.feed.publish(world.size))
-    found = read(kafka_server, principal(DSO), READINGS, 40)
-    assert indices(found) == list(range(40))
-    check_opens(world, found, rows)
+    put_reader(world.kafka, principal(NORTH), NORTH, size=0)
+    found, rows = check_opens(world, kafka_server)
     assert {header(message, "rank") for message in found} == {b"measured"}
     north = [row.index for row in rows if row.shard == "north/0"]
     own = read(kafka_server, principal(NORTH), own_topic("agg-1"), len(north))

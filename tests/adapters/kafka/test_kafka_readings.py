@@ -190,8 +190,15 @@ def eventually(work: Callable[[], None]) -> None:
             time.sleep(0.2)
 
 
-def check_opens(world: World, found: Sequence[Message], rows: Sequence[StoredRecord]) -> None:
-    """Each record is its row, and its salt opens the row's entry."""
+def check_opens(
+    world: World, kafka_server: KafkaAt
+) -> tuple[Sequence[Message], Sequence[StoredRecord]]:
+    """Of forty rows each record is its row, and its salt opens the entry. Both of them."""
+    put_reader(world.kafka, principal(DSO), DSO, size=0)
+    rows = world.store(40)
+    eventually(lambda: world.feed.publish(world.size))
+    found = read(kafka_server, principal(DSO), READINGS, 40)
+    assert indices(found) == list(range(40))
     for message, row in zip(found, rows, strict=True):
         assert message.value() == row.record
         assert message.key() == row.device.encode()
@@ -202,15 +209,11 @@ def check_opens(world: World, found: Sequence[Message], rows: Sequence[StoredRec
         assert entry == commitment(key, row.type, row.record)
         assert header(message, "evidence") == b"%064d" % row.index
         assert header(message, "quality") == b"1.0.0"
+    return found, rows
 
 
 def test_what_a_consumer_gets_opens_its_entry(world: World, kafka_server: KafkaAt) -> None:
-    put_reader(world.kafka, principal(DSO), DSO, size=0)
-    rows = world.store(40)
-    eventually(lambda: world.feed.publish(world.size))
-    found = read(kafka_server, principal(DSO), READINGS, 40)
-    assert indices(found) == list(range(40))
-    check_opens(world, found, rows)
+    check_opens(world, kafka_server)
 
 
 def test_a_client_gets_its_groups_rows_alone_from_its_grant_on(

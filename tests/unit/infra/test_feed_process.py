@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from bal.model import Pseudonym, Rank, StoredRecord
+from bal.model import StoredRecord
 from infra import feed_process
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_recent import Packed, RecentRows, WaitingRows
 from infra.config import KafkaConfig
 from infra.data_folder import DataFolder
 from infra.feed_process import FeedProcess, _Feeding
+from tests.unit.infra.test_cassandra_recent import a_row
 
 STEP = 4  # entries that one question publishes
 ROOM = 1 << 20
@@ -48,12 +49,6 @@ class Child:
         if self.end < 12:
             self.store(2)
         return self.at
-
-
-def a_row(index: int) -> StoredRecord:
-    return StoredRecord(
-        Pseudonym("A"), 900, "reading", "r1", 0, index, Rank.MEASURED, b"", 2026, b"r", "g/0"
-    )
 
 
 @pytest.fixture
