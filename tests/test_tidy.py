@@ -211,6 +211,18 @@ def test_no_test_asserts_a_constant() -> None:
     assert empty == [], "assert what the test is about"
 
 
+def test_no_test_names_what_workers_share_by_the_end_of_its_folder() -> None:
+    """pytest cuts it to 30 characters, and each worker counts the same ends for itself."""
+    marks = [
+        f"{name(path)}:{number}"
+        for path in files(".py")
+        if path != Path(__file__)
+        for number, line in enumerate(text(path).splitlines(), 1)
+        if "tmp_path.name" in line
+    ]
+    assert marks == [], "name it by the whole path, as scd_of does"
+
+
 # --- the same everywhere --------------------------------------------------------------------------
 
 

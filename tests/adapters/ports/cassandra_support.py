@@ -2,6 +2,8 @@
 
 import time
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from bal.errors import Unavailable
@@ -22,6 +24,15 @@ def address(at: CassandraAt, role: str, keyspace: str = DATA) -> CassandraAddres
         password_file=at.roles[role].password_file,
         keyspace=keyspace,
     )
+
+
+def scd_of(folder: Path) -> str:
+    """The database of a test: the tables are shared by all workers of a session.
+
+    By the whole path: its last part is a test's name cut to 30 characters, and a number that each
+    worker counts for itself.
+    """
+    return sha256(str(folder).encode()).hexdigest()[:16]
 
 
 def configured(at: CassandraAt) -> str:

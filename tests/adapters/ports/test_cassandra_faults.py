@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from cassandra_support import address
+from cassandra_support import address, scd_of
 from customer_db_suite import a_row, all_of
 
 from bal.errors import Stop, Unavailable
@@ -186,7 +186,7 @@ while True:
 def test_a_storer_killed_at_any_moment_leaves_nothing_half_visible(
     cassandra_server: CassandraAt, tmp_path: Path
 ) -> None:
-    at, scd = cassandra_server, tmp_path.name
+    at, scd = cassandra_server, scd_of(tmp_path)
     migrate(address(at, "migrator"), "customer")
     here = Path(__file__).resolve()
     paths = os.pathsep.join([str(here.parents[3]), str(here.parent)])

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cassandra_support import Patient, Sessions
+from cassandra_support import Patient, Sessions, scd_of
 from customer_db_suite import DAY_US, Adapter, CustomerDbSuite, a_row, all_of, check_lanes, head_end
 
 from bal.model import StoredRecord
@@ -46,7 +45,7 @@ class CassandraSuite(CustomerDbSuite):
 
     def open(self, folder: Path) -> Adapter:
         """A folder is known by its name: the tables are shared."""
-        scd = sha256(str(folder).encode()).hexdigest()[:16]
+        scd = scd_of(folder)
         reader, writer = self.sessions.reader, self.sessions.writer
         made: Adapter = Patient(
             Tidied(scd, reader, writer, layout=self.layout, recent_bytes=self.recent_bytes)
@@ -69,7 +68,7 @@ class TestCassandraSettling(CassandraSuite):
 
 
 def test_what_landed_is_settled_by_device(sessions: Sessions, tmp_path: Path) -> None:
-    scd, wanted = tmp_path.name, list[StoredRecord]()
+    scd, wanted = scd_of(tmp_path), list[StoredRecord]()
     layout = Layout(settle_at=4)
     db = Tidied(scd, sessions.reader, sessions.writer, layout=layout, recent_bytes=0)
     for number in range(12):
@@ -93,7 +92,7 @@ def test_who_never_finds_the_time_settles_on_the_way(
 ) -> None:
     """So a storer that is always behind leaves no more than so many blocks as they landed."""
     monkeypatch.setattr(cassandra_settling, "WAITING_MAX", 4)
-    scd, wanted = tmp_path.name, list[StoredRecord]()
+    scd, wanted = scd_of(tmp_path), list[StoredRecord]()
     db = CassandraCustomerDb(scd, sessions.reader, sessions.writer, layout=Layout(settle_at=4))
     for number in range(24):
         wanted += head_end(number)
@@ -110,7 +109,7 @@ def test_who_is_given_what_another_stored_asks_for_none_of_it(
     sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Kafka's feed, in a process of its own; what it was not given it reads."""
-    scd = tmp_path.name
+    scd = scd_of(tmp_path)
     storer = CassandraCustomerDb(scd, sessions.reader, sessions.writer)
     waiting = WaitingRows(1 << 20)
     feed = CassandraCustomerDb(scd, sessions.reader, waiting=waiting)
@@ -132,7 +131,7 @@ def test_who_is_given_what_another_stored_asks_for_none_of_it(
 
 def test_what_is_visible_is_what_all_lanes_have_stored(sessions: Sessions, tmp_path: Path) -> None:
     even, odd = (
-        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, lanes=2)
+        CassandraCustomerDb(scd_of(tmp_path), sessions.reader, sessions.writer, lanes=2)
         for _ in range(2)
     )
     check_lanes(even, odd)
@@ -143,7 +142,7 @@ def test_one_that_comes_late_takes_nothing_back(
 ) -> None:
     """A storer that was paused in the middle of a call, and goes on after its successor."""
     late, db = (
-        CassandraCustomerDb(tmp_path.name, sessions.reader, sessions.writer, recent_bytes=0)
+        CassandraCustomerDb(scd_of(tmp_path), sessions.reader, sessions.writer, recent_bytes=0)
         for _ in range(2)
     )
     rows = [row for number in range(3) for row in head_end(number)]
@@ -166,7 +165,7 @@ def test_one_that_comes_late_with_a_longer_cut_hides_no_row(
     """It stands between its rows and its number, while another stores the same in small cuts."""
     late, db, seen = (
         CassandraCustomerDb(
-            tmp_path.name, sessions.reader, sessions.writer, lanes=lanes, recent_bytes=0
+            scd_of(tmp_path), sessions.reader, sessions.writer, lanes=lanes, recent_bytes=0
         )
         for _ in range(3)
     )

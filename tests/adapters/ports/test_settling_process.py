@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cassandra_support import Sessions, address
+from cassandra_support import Sessions, address, scd_of
 from customer_db_suite import head_end
 
 from bal.errors import Stop, Unavailable
@@ -36,13 +36,13 @@ def sessions(cassandra_server: CassandraAt) -> Iterator[Sessions]:
 @pytest.fixture
 def apart(cassandra_server: CassandraAt, tmp_path: Path) -> Iterator[SettlingProcess]:
     at = address(cassandra_server, "writer")
-    with closing(SettlingProcess(at, tmp_path.name, 1, LAYOUT)) as made:
+    with closing(SettlingProcess(at, scd_of(tmp_path), 1, LAYOUT)) as made:
         yield made
 
 
 @pytest.fixture
 def db(sessions: Sessions, apart: SettlingProcess, tmp_path: Path) -> CassandraCustomerDb:
-    name = tmp_path.name
+    name = scd_of(tmp_path)
     return CassandraCustomerDb(
         name, sessions.reader, sessions.writer, layout=LAYOUT, recent_bytes=0, apart=apart
     )
@@ -78,10 +78,10 @@ def test_what_landed_is_settled_by_the_other_process(
 ) -> None:
     rows = landed(db)
     assert apart.pid is None, "started with the first block"
-    assert set(tiers(sessions, tmp_path.name)) == {LANDED}
+    assert set(tiers(sessions, scd_of(tmp_path))) == {LANDED}
     tidied(db)
     pid = own(apart)
-    found = tiers(sessions, tmp_path.name)
+    found = tiers(sessions, scd_of(tmp_path))
     assert found[SETTLED] == 40
     assert found[LANDED] < 8 * BLOCKS
     assert db.records(0, len(rows)) == rows
@@ -150,7 +150,7 @@ def test_a_damaged_piece_is_told_with_its_place(
         "UPDATE segment SET records = ? WHERE scd = ? AND shard = ? AND owner = ? AND slice = ?"
         " AND tier = ? AND slot = ? AND first = ? AND mark = ? AND piece = ?"
     )
-    place = (tmp_path.name, *HOME)
+    place = (scd_of(tmp_path), *HOME)
     for key in sessions.reader.rows(listed, place):
         sessions.writer.rows(harm, (b"\0", *place, *key))
     with pytest.raises(Stop) as caught:
