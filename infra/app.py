@@ -419,7 +419,7 @@ class Platform:
             self.feeder = self._make_feeder()
         readings = Readings(
             self.sequencer, self._bus, self.engine, self.anchorer, self.writer, self.mqtt,
-            self.disk,
+            self.disk, self.feeder, self.stores.customer_db,
         )  # fmt: skip
         self.metrics.observe(readings, self._standing_alarms)
 

@@ -256,6 +256,11 @@ class CassandraCustomerDb:
         """As the port: settle one block. What Cassandra does not take now is settled later."""
         return self._settling is not None and self._settling.one()
 
+    @property
+    def unsettled(self) -> int:
+        """As OpenCustomerDb."""
+        return 0 if self._settling is None else self._settling.waiting
+
     # -- reading ----------------------------------------------------------------------------
 
     def size(self) -> int:

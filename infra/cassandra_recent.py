@@ -123,35 +123,47 @@ class RecentRows:
 class WaitingRows:
     """The oldest stretch without a gap of what waits for one who goes through all in order.
 
-    What there is no room for he is offered again, or reads from the database; for one thread.
+    What there is no room for he is offered again, or reads from the database. One thread adds and
+    one takes.
     """
 
     def __init__(self, bytes_max: int) -> None:
         """bytes_max: above a quarter of it what comes is squeezed. One stretch is always taken."""
         self._bytes_max, self._bytes = bytes_max, 0
         self._stretches: deque[Packed] = deque()
+        self._lock = Lock()
 
     def add(self, packed: Packed) -> bool:
         """Whether it is taken: there is room, and it begins where the last one ends."""
-        if self._stretches:
-            if self._stretches[-1].end != packed.begin:
-                return False
-            if self._bytes > self._bytes_max // 4:
-                packed = packed.small()
-            if self._bytes + packed.size > self._bytes_max:
-                return False
-        self._stretches.append(packed)
-        self._bytes += packed.size
+        if self._stretches and self._bytes > self._bytes_max // 4:
+            packed = packed.small()
+        with self._lock:
+            if self._stretches:
+                if self._stretches[-1].end != packed.begin:
+                    return False
+                if self._bytes + packed.size > self._bytes_max:
+                    return False
+            self._stretches.append(packed)
+            self._bytes += packed.size
         return True
+
+    def since(self, index: int) -> list[Packed]:
+        """What is here of the entries from `index` on."""
+        with self._lock:
+            stretches = list(self._stretches)
+        return stretches[bisect_left(stretches, index + 1, key=attrgetter("end")) :]
 
     def forget(self, index: int) -> None:
         """Entries below it are done with."""
-        while self._stretches and self._stretches[0].end <= index:
-            self._bytes -= self._stretches.popleft().size
+        with self._lock:
+            while self._stretches and self._stretches[0].end <= index:
+                self._bytes -= self._stretches.popleft().size
 
     def records(self, start: int, stop: int) -> list[StoredRecord] | None:
         """As RecentRows."""
-        return _records(self._stretches, start, stop)
+        with self._lock:
+            stretches = list(self._stretches)
+        return _records(stretches, start, stop)
 
 
 def _records(

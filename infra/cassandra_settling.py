@@ -94,6 +94,11 @@ class Settling:
     def _is_due(self, home: Home) -> None:
         self._due.update(dict.fromkeys((home, block) for block in range(BLOCKS)))
 
+    @property
+    def waiting(self) -> int:
+        """Blocks that are due."""
+        return len(self._due)
+
     def one(self) -> bool:
         """Settle a block that is due; whether there is another. What fails stays due."""
         return self._one(self._apart)

@@ -2,13 +2,12 @@
 
 What a reading takes the place of, its salt, headers and batches are a sixth of what it costs the
 platform: in its own process everything on its way to a receipt would wait for that. What was stored
-a moment ago is handed over, between any two steps: at full load the feed may fall behind, and what
-it would have to read back from Cassandra is three times as dear, so that it never got level again.
+a moment ago (infra/feed_rows.py) is handed over before the step that takes it.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from infra.cassandra_recent import Packed, Stretch, WaitingRows
 from infra.child_process import ChildProcess, Work
 from infra.config import KafkaConfig
 from infra.data_folder import DataFolder
-from infra.kafka_readings import KafkaReadings
+from infra.feed_rows import FeedRows
+from infra.kafka_readings import STEP_ENTRIES, KafkaReadings
 from infra.outside import OpenCustomerDb, kafka_access, open_customer_db, read
 from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 
-# Of rows that were handed over and are not published yet: more than a million of a head-end's
-# readings, three quarters of a minute at full load.
-WAITING_BYTES = 1 << 28
+HANDED_BYTES = 1 << 26  # that the process has of rows it has not published: a few steps
 NICE = 5  # who waits for a receipt comes first
 _Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
 
@@ -48,31 +46,36 @@ class FeedProcess:
         clients: Callable[[], Iterable[ClientInfo]],
     ) -> None:
         """folder: of the data; recent: what was stored last, from an index on; clients: all."""
-        self._recent, self._clients = recent, clients
+        self._clients, self._rows = clients, FeedRows(recent)
         self._child = ChildProcess(__name__, (str(folder), asdict(kafka)), "feeds", nice=NICE)
         self._told: int | None = None  # the process that has the rows below `_sent`
-        self._sent = 0
+        self._sent = self._at = 0  # handed over; published
+        self._rows.start()
 
     @property
     def pid(self) -> int | None:
         """Of the process, once there is one."""
         return self._child.pid
 
-    def publish(self, size: int) -> None:
+    def publish(self, size: int) -> int:
         """As Feed. Raises Unavailable where the process ended, too; so do the others."""
         at, before = -1, None
         while at < size and at != before:  # no more is stored where a step leads nowhere
             self._hand_over()
             before, at = at, self._child.ask("publish", size, _with_topics(self._clients()))
-            self._sent = max(self._sent, at)  # below that it needs none
+            self._at, self._sent = at, max(self._sent, at)  # below that it needs none
+            self._rows.forget(at)
+        return at
 
     def _hand_over(self) -> None:
-        """What was stored since the last time, as far as it is here and there is room there."""
+        """What the next step takes, as far as it is here and there is room there."""
         self._child.start()
         if self._child.pid != self._told:
-            self._told, self._sent = self._child.pid, 0
-        for packed in map(Packed.of, self._recent(self._sent)):
-            if not self._child.ask("rows", packed.begin, packed.end, packed.data):
+            self._told, self._sent, self._at = self._child.pid, 0, 0
+        for packed in self._rows.since(self._sent):
+            if self._sent >= self._at + STEP_ENTRIES:
+                break
+            if not self._child.ask("rows", *astuple(packed)):
                 break
             self._sent = packed.end
 
@@ -86,6 +89,7 @@ class FeedProcess:
 
     def close(self) -> None:
         """As Feed."""
+        self._rows.stop()
         self._child.close()
 
 
@@ -113,7 +117,7 @@ class _Feeding:
     def __init__(self, folder: DataFolder, kafka: KafkaConfig) -> None:
         self._folder, self._kafka = folder, kafka
         self._clients: dict[str, ClientInfo] = {}
-        self._waiting = WaitingRows(WAITING_BYTES)
+        self._waiting = WaitingRows(HANDED_BYTES)
         self._opened: tuple[OpenCustomerDb, KafkaReadings] | None = None
 
     def work(self, command: str, *values: Any) -> int:

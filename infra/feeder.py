@@ -19,8 +19,8 @@ DEFECT_S = 60  # between two tries after a defect
 class Feed(Protocol):
     """Where consumers read; infra/kafka_readings.py."""
 
-    def publish(self, size: int) -> None:
-        """Every row below `size`."""
+    def publish(self, size: int) -> int:
+        """Every row below `size` that is stored; the log size below which they have all."""
         ...
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
@@ -52,6 +52,7 @@ class Feeder:
         self._wake, self._stopping = Event(), Event()
         self._thread = Thread(target=self._run, name="feeder", daemon=True)
         self.alarm = ""  # feed-down, or nothing
+        self.size = 0  # of the log, below which consumers have every row; 0 until it is known
 
     def start(self) -> None:
         """Begin to publish."""
@@ -98,7 +99,7 @@ class Feeder:
             logger.error("feed-down: consumers get nothing: %r", error)
 
     def _publish(self) -> None:
-        self._feed.publish(self._visible())
+        self.size = self._feed.publish(self._visible())
         published = self._checkpoint()
         if published is not None:
             self._feed.publish_head(*published)

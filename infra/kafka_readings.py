@@ -75,14 +75,16 @@ class KafkaReadings:
         """As KafkaBus.give_up."""
         self._loop.give_up()
 
-    def publish(self, size: int) -> None:
+    def publish(self, size: int) -> int:
         """Publish every row below `size`, which is visible, that is stored and was not published.
 
-        Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
+        The log size below which all is published. Raises Unavailable where Kafka does not answer:
+        the next call goes on from what is there.
         """
         at, before = -1, None
         while at < size and at != before:  # no more is stored where a step leads nowhere
             before, at = at, self.publish_some(size)
+        return at
 
     def publish_some(self, size: int) -> int:
         """The same, of STEP_ENTRIES at most: the log size below which all is published."""

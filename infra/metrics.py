@@ -204,6 +204,8 @@ MEANINGS: Mapping[str, str] = {
     "partition_stored_entries": "Size of the log below which a partition's part is stored",
     "partitions_behind": "Partitions that did not get on for ten seconds, though there is more",
     "synced_entries": "Entries whose rows survive a power cut",
+    "fed_entries": "Entries that Kafka's consumers have",
+    "unsettled_blocks": "Blocks of landed rows that Cassandra's storer still has to settle",
     "bus_lag_messages": "Messages on the bus that the log has not taken yet",
     "intake_waiting_bytes": "Bytes that wait for their fsync",
     "mqtt_sessions": "MQTT sessions that are open",

@@ -7,9 +7,11 @@ from bal.closing import DERIVED
 from infra.anchorer import Anchorer
 from infra.disk_watch import DiskWatch
 from infra.engine import Engine
+from infra.feeder import Feeder
 from infra.intake_writer import IntakeWriter
 from infra.metrics import MeasuredBus
 from infra.mqtt_server import MqttServer
+from infra.outside import OpenCustomerDb
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Readings:
     writer: IntakeWriter
     mqtt: MqttServer
     disk: DiskWatch
+    feeder: Feeder | None
+    customer_db: OpenCustomerDb
 
     def __call__(self) -> dict[str, float]:
         """As of now; what is not known is left out."""
@@ -45,6 +49,8 @@ class Readings:
             "intake_waiting_bytes": self.writer.waiting_bytes,
             "mqtt_sessions": len(self.mqtt.sessions()),
             "disk_free_bytes": self.disk.free_bytes,
+            "fed_entries": self.feeder.size if self.feeder else None,
+            "unsettled_blocks": self.customer_db.unsettled,
         }
         return {name: value for name, value in found.items() if isinstance(value, int)}
 

@@ -49,6 +49,11 @@ class OpenCustomerDb(CustomerDb, DayRows, Protocol):
     what is visible is what all have stored. `gridseal up` has one, 0.
     """
 
+    @property
+    def unsettled(self) -> int:
+        """Blocks that `tidy` has still to settle."""
+        ...
+
     def store(self, rows: Sequence[StoredRecord], size: int, lane: int = 0) -> None:
         """As CustomerDb, of the entries of one lane."""
         ...

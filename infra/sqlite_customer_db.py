@@ -252,6 +252,11 @@ class SqliteCustomerDb:
             level += 1
             self._insert(db, home, level, encode(members))
 
+    @property
+    def unsettled(self) -> int:
+        """As OpenCustomerDb: none."""
+        return 0
+
     def tidy(self) -> bool:
         """Nothing waits: what is stored is merged on the way."""
         return False

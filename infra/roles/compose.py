@@ -178,7 +178,9 @@ def _storer(process: Process, _: Wanted) -> Role:
 
         def gauges() -> Gauges:
             status = role.status
+            fed = feed.size if feed is not None else None
             return {
+                **({} if fed is None else {"fed_entries": fed}),
                 "storer_active": float(status.active),
                 "storer_partitions": len(status.partitions),
                 "stored_entries": status.size,

@@ -57,6 +57,11 @@ class Feed:
             return self._trouble.split(":")[0]
         return self._feeder.alarm if self._feeder is not None else ""
 
+    @property
+    def size(self) -> int | None:
+        """Of the log, below which consumers have every row; None where another process feeds."""
+        return self._feeder.size if self._feeder is not None else None
+
     def health(self) -> str:
         """`ok` or what is wrong."""
         return self._trouble or self.alarm or "ok"
@@ -148,9 +153,9 @@ class _Visible:
         """The newest one."""
         return self._open().log.checkpoint()
 
-    def publish(self, size: int) -> None:
-        """Every row below `size`."""
-        self._open().readings.publish(size)
+    def publish(self, size: int) -> int:
+        """Every row below `size`; how far consumers have all."""
+        return self._open().readings.publish(size)
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
         """A checkpoint."""

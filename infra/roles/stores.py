@@ -85,6 +85,11 @@ class WhenAsked:
         """As OpenCustomerDb."""
         return self._rows().stored(lane)
 
+    @property
+    def unsettled(self) -> int:
+        """As OpenCustomerDb."""
+        return 0 if self._found is None else self._found.unsettled
+
     def tidy(self) -> bool:
         """As CustomerDb."""
         return self._found is not None and self._found.tidy()

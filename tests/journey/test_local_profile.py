@@ -13,7 +13,8 @@ from confluent_kafka import Consumer
 from paho.mqtt.enums import CallbackAPIVersion
 
 from infra.servers.connect import Servers
-from tests.journey.conftest import Running, cim
+from tests.adapters.test_metrics import at, read
+from tests.journey.conftest import Caller, Running, cim
 
 pytestmark = pytest.mark.xdist_group("kafka")  # one feed at a time on the session's broker
 
@@ -128,6 +129,7 @@ def test_a_reading_goes_all_the_way(local: Running, tmp_path: Path) -> None:
         mine = {headers["index"].decode(): value for headers, value in feed}
         for item in items:
             assert json.loads(mine[str(item["index"])]) == item["record"]
+        wait_for(lambda: all_is_fed(caller))
 
         local.kill()  # what has a receipt is there again
         local.start()
@@ -140,6 +142,13 @@ def test_a_reading_goes_all_the_way(local: Running, tmp_path: Path) -> None:
     assert local.stop() == 0
     local.check()
     local.start()
+
+
+def all_is_fed(caller: Caller) -> bool:
+    """Whether consumers have all that anybody is shown, as the platform tells it."""
+    said = read(caller.http.get("/metrics").text)
+    assert at(said, "unsettled_blocks") == 0, "two readings are no block"
+    return at(said, "fed_entries") == at(said, "log_entries") > 0
 
 
 def test_a_client_without_the_group_gets_nothing(local: Running) -> None:

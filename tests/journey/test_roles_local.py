@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infra.servers import stack
+from tests.adapters.test_metrics import read
 from tests.journey.conftest import REPOSITORY, cim
 from tests.journey.roles_platform import PROCESSES, RolesRunning
 from tests.journey.test_local_profile import SCOPES, Device, consumed, wait_for
@@ -19,6 +21,7 @@ from tests.servers_fixture import start
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
 
 SERVERS = ("kafka", "cassandra", "mosquitto", "anvil")
+FED = ("gridseal_fed_entries", frozenset[tuple[str, str]]())
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,7 @@ def test_a_reading_goes_all_the_way(roles: RolesRunning, tmp_path: Path) -> None
         mine = {headers["index"].decode(): value for headers, value in feed}
         for item in items:
             assert json.loads(mine[str(item["index"])]) == item["record"]
+        wait_for(lambda: fed(roles) >= items[-1]["index"])
         for count, name in enumerate(PROCESSES, start=2):  # what has a receipt is there again
             end = f"2026-01-15T{count:02d}:15:00Z"
             device.send(cim(("m-1", end, str(count))))
@@ -93,6 +97,17 @@ def test_a_reading_goes_all_the_way(roles: RolesRunning, tmp_path: Path) -> None
     for audit in ("fsck", "replay"):
         roles.cli(audit, "--data", tmp_path / "lean")
     _goes_on_without_servers(tmp_path, caller.auth, before)
+
+
+def fed(roles: RolesRunning) -> float:
+    """Entries that consumers have, as the one storer that feeds tells it; 0 until it does."""
+    every = [
+        read(httpx.get(f"{roles.told[name]['status']}/metrics").text)
+        for name in ("storer", "storer-2")
+    ]
+    told = [one[FED] for one in every if FED in one]
+    assert len(told) <= 1
+    return max(told, default=0.0)
 
 
 def _goes_on_without_servers(folder: Path, auth: tuple[str, str], before: list[object]) -> None:

@@ -101,7 +101,10 @@ def test_who_never_finds_the_time_settles_on_the_way(
     found = Counter(tier for (tier,) in sessions.reader.rows(listed, (scd, "feeder-7/0", "", 0)))
     assert found[SETTLED] > 0
     assert found[LANDED] <= 8 * 9
+    due = db.unsettled
+    assert due > 0
     assert db.tidy()
+    assert db.unsettled == due - 1
     assert db.records(0, len(wanted)) == wanted
 
 

@@ -1,17 +1,21 @@
 """What the process that feeds is handed, and when. The process itself: tests/adapters/kafka."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
 from bal.model import StoredRecord
-from infra import feed_process
+from infra import feed_process, feed_rows
 from infra.cassandra_customer_db import CassandraCustomerDb
 from infra.cassandra_recent import Packed, RecentRows, WaitingRows
 from infra.config import KafkaConfig
 from infra.data_folder import DataFolder
 from infra.feed_process import FeedProcess, _Feeding
+from infra.feed_rows import FeedRows
 from tests.unit.infra.test_cassandra_recent import a_row
 
 STEP = 4  # entries that one question publishes
@@ -26,6 +30,7 @@ class Child:
         self.asked: list[str] = []
         self.read_back = 0  # steps whose rows it did not have
         self.has = WaitingRows(ROOM)
+        self.look: Callable[[], None] = lambda: None  # as the platform's thread does in time
         self._rows = rows
 
     def start(self) -> None:
@@ -35,6 +40,7 @@ class Child:
         """What the platform stores meanwhile."""
         begin, self.end = self.end, self.end + count
         self._rows.add(begin, self.end, [a_row(index) for index in range(begin, self.end)])
+        self.look()
 
     def ask(self, command: str, *values: Any) -> int:
         self.asked.append(command)
@@ -60,28 +66,47 @@ def rows() -> RecentRows:
 def child(rows: RecentRows, monkeypatch: pytest.MonkeyPatch) -> Child:
     one = Child(rows)
     monkeypatch.setattr(feed_process, "ChildProcess", lambda *_, **__: one)
+    monkeypatch.setattr(feed_process, "STEP_ENTRIES", STEP)
+    monkeypatch.setattr(feed_rows, "LOOK_S", 3600)
     return one
 
 
 @pytest.fixture
-def feed(rows: RecentRows, child: Child) -> FeedProcess:
-    return FeedProcess(Path(), KafkaConfig(), recent=rows.since, clients=list)
+def feed(rows: RecentRows, child: Child) -> Iterator[FeedProcess]:
+    made = FeedProcess(Path(), KafkaConfig(), recent=rows.since, clients=list)
+    child.look = made._rows.look
+    yield made
+    made._rows.stop()
 
 
 def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
     feed: FeedProcess, child: Child
 ) -> None:
-    child.store(6)
-    feed.publish(6)
-    assert child.asked == ["rows", "publish", "rows", "publish"]
-    assert child.at == 6
-    feed.publish(10)
-    assert child.asked[4:] == ["rows", "publish"]
+    child.store(3)
+    assert feed.publish(6) == 6
+    assert child.asked == ["rows", "publish"] * 3, "3, then 2 and 2 that came meanwhile"
+    assert feed.publish(10) == 10
+    assert child.asked[6:] == ["rows", "publish"] * 2
+    assert child.read_back == 0
+
+
+def test_what_is_remembered_no_longer_waits_all_the_same(
+    feed: FeedProcess, child: Child, rows: RecentRows
+) -> None:
+    """A second of full load is remembered, and a step takes two."""
+    for _ in range(3):
+        child.store(STEP)
+        rows.add(999, 1000, [])  # what lies behind a gap is all that is remembered
+    assert rows.records(0, 12) is None
+    assert feed.publish(12) == 12
+    assert child.asked == ["rows", "publish"] * 3, "no more than the next step takes"
+    assert child.read_back == 0
+    assert feed._rows.since(0) == [], "what consumers have waits no longer"
 
 
 def test_more_is_asked_for_than_is_stored(feed: FeedProcess, child: Child) -> None:
     child.end = 12  # by an earlier process, and none of it is here
-    feed.publish(100)
+    assert feed.publish(100) == 12
     assert child.asked == ["publish"] * 4, "three steps, and one that leads nowhere"
     assert child.read_back == 3
 
@@ -99,11 +124,11 @@ def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
     feed: FeedProcess, child: Child
 ) -> None:
     child.has = WaitingRows(1)  # one stretch, whatever its size
-    for _ in range(3):
-        child.store(STEP)
+    for _ in range(6):
+        child.store(2)
     feed.publish(12)
-    assert child.asked == ["rows", "rows", "publish", "rows", "rows", "publish", "rows", "publish"]
-    assert child.read_back == 0
+    assert child.asked[:4] == ["rows", "rows", "publish", "rows"]
+    assert child.at == 12
 
 
 def test_what_lies_below_its_place_it_is_not_offered(feed: FeedProcess, child: Child) -> None:
@@ -111,13 +136,30 @@ def test_what_lies_below_its_place_it_is_not_offered(feed: FeedProcess, child: C
     child.at = 8
     for _ in range(3):
         child.store(STEP)
-    child.has = WaitingRows(1)
     feed.publish(12)
-    assert child.asked == ["rows", "rows", "publish"]
+    assert child.asked == ["rows", "publish"]
     child.store(STEP)
     feed.publish(16)
-    assert child.asked[3:] == ["rows", "publish"]
+    assert child.asked[2:] == ["rows", "publish"]
     assert (child.at, child.read_back) == (16, 1)
+
+
+def test_a_thread_packs_what_is_stored_as_it_comes(
+    rows: RecentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_rows, "LOOK_S", 0.001)
+    waiting = FeedRows(rows.since, ROOM)
+    waiting.start()
+    try:
+        for begin in (0, 3):
+            rows.add(begin, begin + 3, [a_row(index) for index in range(begin, begin + 3)])
+        until_s = monotonic() + 30
+        while len(waiting.since(0)) < 2 and monotonic() < until_s:
+            sleep(0.001)
+    finally:
+        waiting.stop()
+    rows.add(6, 7, [a_row(6)])
+    assert [one.end for one in waiting.since(0)] == [3, 6]
 
 
 class Db(CassandraCustomerDb):
@@ -155,9 +197,9 @@ def test_the_process_keeps_what_it_is_handed_until_it_is_published() -> None:
     for begin in (0, 3):
         source.add(begin, begin + 3, rows[begin : begin + 3])
     first, second = map(Packed.of, source.since(0))
-    assert feeding.work("rows", first.begin, first.end, first.data) == 1
-    assert feeding.work("rows", 4, 6, second.data) == 0, "a gap"
-    assert feeding.work("rows", second.begin, second.end, second.data) == 1
+    assert feeding.work("rows", *astuple(first)) == 1
+    assert feeding.work("rows", 4, 6, second.data, False) == 0, "a gap"
+    assert feeding.work("rows", *astuple(second)) == 1
     assert feeding.work("publish", 6, []) == 4
     assert feeding.work("publish", 6, []) == 6
     assert readings.got == rows

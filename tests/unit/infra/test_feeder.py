@@ -19,12 +19,13 @@ class Broken:
         self.failure: Exception | None = failure
         self.failed, self.published = Event(), Event()
 
-    def publish(self, size: int) -> None:
+    def publish(self, size: int) -> int:
         failure = self.failure
         if failure is not None:
             self.failed.set()
             raise failure
         self.published.set()
+        return size
 
     def give_up(self) -> None: ...
 
@@ -47,4 +48,4 @@ def test_it_tells_of_a_failure_and_goes_on(
     one.wake()
     assert feed.published.wait(WAIT_S)
     one.stop()
-    assert (one.alarm, stopped) == ("", [])
+    assert (one.alarm, stopped, one.size) == ("", [], 1)
