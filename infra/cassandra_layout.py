@@ -8,7 +8,6 @@ names one row, so a reader takes it once wherever it met it. That is all that id
 """
 
 import struct
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from bal.errors import Stop
 from bal.model import PHASORS, StoredRecord
 from bal.store import index_map
 from bal.store.segment import DAY_US, Key, KeyTable, encode
+from infra.squeezed import squeeze, unsqueezed
 
 HOUR_US = 3_600_000_000
 PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
@@ -28,9 +28,7 @@ LANDED, DIRECT, SETTLED = 0, 1, 2  # tiers; a reader meets them in this order
 SLOTS = 1 << 16  # of devices in a shard: the piece that a device's rows are in
 BLOCKS = 8  # of what landed: a shard of 256 devices lands in 8 pieces of about 32
 BUCKET_ENTRIES = 1 << 18  # of the log, whose index maps are one partition
-DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, KeyError, zlib.error)
-
-_DEFLATE_LEVEL = 1
+DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, KeyError)
 
 PIECE = (
     "INSERT INTO segment(scd, shard, owner, slice, tier, slot, first, mark, piece, last, count,"
@@ -45,7 +43,7 @@ class Layout:
 
     direct_devices: int = 8  # so few devices are written to their own slots at once
     direct_rows: int = 32  # rows a device, on average, that are worth a slot of their own at once
-    piece_bytes: int = 512 * 1024  # of records, before they are deflated
+    piece_bytes: int = 512 * 1024  # of records, before they are squeezed
     settle_at: int = 32  # batches that landed in a home
 
 
@@ -74,8 +72,8 @@ class Piece(NamedTuple):
     end_min_us: int
     end_max_us: int
     keys: bytes
-    records: bytes  # deflated
-    frames: bytes  # deflated; empty but for phasors
+    records: bytes  # squeezed
+    frames: bytes  # squeezed; empty but for phasors
 
 
 class Place(NamedTuple):
@@ -192,11 +190,11 @@ def _piece(home: Home, rows: Sequence[StoredRecord], key: tuple[int, int, int, i
     if home.owner:  # a page of windows is read without their frames
         lines = [row.certified for row in rows]
         rests = [row.record[len(line) :] for row, line in zip(rows, lines, strict=True)]
-        frames = zlib.compress(_joined(rests), _DEFLATE_LEVEL)
+        frames = squeeze(_joined(rests))
         records = _joined(lines)
     return Piece(
         *key, new.last, new.count, new.end_min_us, new.end_max_us, new.keys,
-        zlib.compress(records, _DEFLATE_LEVEL), frames,
+        squeeze(records), frames,
     )  # fmt: skip
 
 
@@ -207,7 +205,7 @@ class Loaded:
         """`number` is given back in every Key."""
         self.home = home
         self.table = KeyTable(keys, number)
-        self._deflated = records
+        self._squeezed = records
         self._records: bytes | None = None
         self._at: dict[int, int] = {}  # of windows: number by where its key begins
 
@@ -218,7 +216,7 @@ class Loaded:
     def certified(self, key: Key) -> bytes:
         """The bytes that the log's entry is a commitment to."""
         if self._records is None:
-            self._records = zlib.decompress(self._deflated)
+            self._records = unsqueezed(self._squeezed)
         if self.home.owner:
             return _nth(self._records, self._number(key)) if key.stop > key.start else b""
         record = self._records[key.start : key.stop]
@@ -230,14 +228,14 @@ class Loaded:
         """The row's bytes; `frames` as they are stored."""
         record = self.certified(key)
         if self.home.owner and key.stop > key.start:
-            record += _nth(zlib.decompress(frames or b""), self._number(key))
+            record += _nth(_frames(frames), self._number(key))
         return record
 
     def rows(self, frames: bytes | None) -> list[StoredRecord]:
         """All rows with their bytes."""
-        records = zlib.decompress(self._deflated)
+        records = unsqueezed(self._squeezed)
         if self.home.owner:
-            lines, rests = _split(records), _split(zlib.decompress(frames or b""))
+            lines, rests = _split(records), _split(_frames(frames))
             records = b"".join(a + b for a, b in zip(lines, rests, strict=True))
         return self.table.stored(records, self.home.shard)
 
@@ -246,6 +244,11 @@ class Loaded:
             every = enumerate(self.table.rows())
             self._at = {other.start: at for at, other in every if other.stop > other.start}
         return self._at[key.start]
+
+
+def _frames(frames: bytes | None) -> bytes:
+    """Of a row's windows, as `_joined` made them. Raises ValueError where there are none."""
+    return unsqueezed(frames or b"")
 
 
 def _joined(items: Sequence[bytes]) -> bytes:

@@ -17,9 +17,8 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-import cramjam
-
 from bal.model import Rank, StoredRecord
+from infra.squeezed import squeeze, unsqueezed
 
 ROW_BYTES = 400  # of a row beside its record, in memory
 
@@ -54,7 +53,7 @@ class Packed:
     begin: int
     end: int
     data: bytes  # its columns in the form of `marshal`, ranks as numbers
-    squeezed: bool = False  # by zstd
+    squeezed: bool = False
 
     @classmethod
     def of(cls, stretch: Stretch) -> "Packed":
@@ -68,7 +67,7 @@ class Packed:
         """An eighth of it, for 4 µs a row there and back."""
         if self.squeezed:
             return self
-        return replace(self, data=bytes(cramjam.zstd.compress(self.data, 1)), squeezed=True)
+        return replace(self, data=squeeze(self.data), squeezed=True)
 
     @property
     def size(self) -> int:
@@ -77,7 +76,7 @@ class Packed:
 
     def rows(self, start: int, stop: int) -> Iterator[StoredRecord]:
         """As Stretch."""
-        data = bytes(cramjam.zstd.decompress(self.data)) if self.squeezed else self.data
+        data = unsqueezed(self.data) if self.squeezed else self.data
         columns = marshal.loads(data)  # noqa: S302 - of our own process
         if columns:
             columns[_RANK] = tuple(map(_RANKS.__getitem__, columns[_RANK]))

@@ -34,7 +34,7 @@ _END = (
 )
 _STEP = "SELECT done, claimed_by FROM schema_version WHERE name = ? AND step = ?"
 
-# Blobs are deflated already; what is left to gain is in key tables of one device after another.
+# Blobs are squeezed already; what is left to gain is in key tables of one device after another.
 _SEGMENTS = """
  WITH compaction = {'class': 'TimeWindowCompactionStrategy',
    'compaction_window_unit': 'DAYS', 'compaction_window_size': 1}

@@ -8,13 +8,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from zlib import compress
 
 from bal.model import StoredRecord
 from bal.store import index_map
 from bal.store.index_map import Home
 from bal.store.segment import KeyTable, decode, encode
 from infra.sqlite_snapshot import CHUNKS_MAX, whole_records
+from infra.squeezed import squeeze
 
 Rows = list[StoredRecord]
 
@@ -76,7 +76,7 @@ def _write(db: sqlite3.Connection, number: int, rows: Rows) -> None:
     (step,) = db.execute("SELECT chunk_bytes FROM progress").fetchone()
     cut = [new.records[start : start + step] for start in range(0, len(new.records), step)]
     db.executemany(
-        "INSERT INTO chunk VALUES(?, ?)", [(at + n, compress(one, 1)) for n, one in enumerate(cut)]
+        "INSERT INTO chunk VALUES(?, ?)", [(at + n, squeeze(one)) for n, one in enumerate(cut)]
     )
 
 

@@ -72,6 +72,7 @@ class FeedProcess:
         self._child.start()
         if self._child.pid != self._told:
             self._told, self._sent, self._at = self._child.pid, 0, 0
+        self._rows.look()
         for packed in self._rows.since(self._sent):
             if self._sent >= self._at + STEP_ENTRIES:
                 break

@@ -6,7 +6,7 @@ have to read back from Cassandra is three times as dear, and it never got level 
 """
 
 from collections.abc import Callable, Iterable
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from infra.cassandra_recent import Packed, Stretch, WaitingRows
 
@@ -16,7 +16,7 @@ LOOK_S = 0.25  # for what was stored
 
 
 class FeedRows:
-    """Rows on their way to the feed, oldest first; `start` and `stop` from any thread."""
+    """Rows on their way to the feed, oldest first, for one thread that takes them."""
 
     def __init__(
         self, recent: Callable[[int], Iterable[Stretch]], bytes_max: int = WAITING_BYTES
@@ -24,6 +24,7 @@ class FeedRows:
         """recent: what was stored last, from an index on."""
         self._recent, self._waiting = recent, WaitingRows(bytes_max)
         self._through = 0  # what ends below it was looked at
+        self._looking = Lock()
         self._ended = Event()
         self._thread = Thread(target=self._run, name="feed-rows", daemon=True)
 
@@ -46,11 +47,16 @@ class FeedRows:
         self._waiting.forget(index)
 
     def look(self) -> None:
-        """Pack what was stored since the last look, as far as there is room."""
-        for stretch in self._recent(self._through):
-            if self._ended.is_set() or not self._waiting.add(Packed.of(stretch)):
-                return
-            self._through = stretch.end
+        """Pack what was stored since the last look, as far as there is room.
+
+        By the thread while nobody takes, and by who is about to take: what was stored this moment
+        would be read back otherwise.
+        """
+        with self._looking:
+            for stretch in self._recent(self._through):
+                if self._ended.is_set() or not self._waiting.add(Packed.of(stretch)):
+                    return
+                self._through = stretch.end
 
     def _run(self) -> None:
         while not self._ended.wait(LOOK_S):

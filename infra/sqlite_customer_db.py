@@ -16,7 +16,6 @@ from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from zlib import compress
 
 from bal.derive.vee_record import FINDING
 from bal.model import Pseudonym, ReadingsPage, ReadingsQuery, StoredRecord
@@ -33,6 +32,7 @@ from infra.sqlite_snapshot import (
     stretches,
     whole_records,
 )
+from infra.squeezed import squeeze
 
 MERGE_AT = 32  # segments of one level that become one of the next
 SMALL_BYTES = 64 * 1024  # a segment with more records is not merged any more
@@ -41,8 +41,7 @@ CHUNK_BYTES = 32 * 1024  # of records, read at once
 DEVICE_DAY_KINDS = frozenset({"reading", "telemetry", FINDING})
 
 _LEVEL_FINAL = 255
-_DEFLATE_LEVEL = 1  # an eighth is left, at a third of the time of level 6
-_FORM = 1
+_FORM = 2
 _PAGE_BYTES = 8192
 _kind, _begin_us, _index = itemgetter(2), itemgetter(4), itemgetter(5)
 _end_and_shard = itemgetter(1, 10)
@@ -220,7 +219,7 @@ class SqliteCustomerDb:
         db.executemany(
             "INSERT INTO chunk VALUES(?, ?)",
             [
-                (chunk + at // step, compress(records[at : at + step], _DEFLATE_LEVEL))
+                (chunk + at // step, squeeze(records[at : at + step]))
                 for at in range(0, len(records), step)
             ],
         )

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,12 +12,13 @@ from bal.store.index_map import Home
 from bal.store.segment import DAY_US, Key, KeyTable, day_of
 from bal.store.stretches import Span, Stretch, split
 from infra.sqlite_file import SqliteFile
+from infra.squeezed import unsqueezed
 
 PLATFORM_GROUP = "$platform"  # its rows are nobody's readings
 CHUNKS_MAX = 1 << 20  # of a segment; chunk n of segment s is row s x CHUNKS_MAX + n
-CHUNKS_HELD_MAX = 128  # inflated, by one reader; 4 MiB
+CHUNKS_HELD_MAX = 128  # by one reader; 4 MiB
 INT64_MAX = (1 << 63) - 1
-DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError, zlib.error)
+DECODING_ERRORS = (ValueError, TypeError, struct.error, IndexError)
 
 
 class Snapshot:
@@ -29,7 +29,7 @@ class Snapshot:
         self._file = file
         self._chunk_bytes = chunk_bytes
         self._found: dict[int, list[Key]] = {}  # of the query in hand, by segment
-        self._chunks: dict[int, bytes] = {}  # inflated, by row
+        self._chunks: dict[int, bytes] = {}  # by row
 
     def keys(self, stretch: Stretch, query: ReadingsQuery) -> list[Key]:
         """The keys of a stretch that the query asks for, all versions below its as-of size."""
@@ -106,7 +106,7 @@ class Snapshot:
 
     @staticmethod
     def _each(keys: Sequence[Key], read: Callable[[Key], bytes]) -> list[bytes]:
-        """Segment by segment, so that its chunks are inflated once."""
+        """Segment by segment, so that each of its chunks is read once."""
         found = [b""] * len(keys)
         for at in sorted(range(len(keys)), key=lambda at: keys[at].segment):
             found[at] = read(keys[at])
@@ -142,7 +142,7 @@ class Snapshot:
         if chunk is None:
             found = self._db.execute("SELECT data FROM chunk WHERE id = ?", (row,)).fetchone()
             with self._decoding(segment):
-                chunk = b"" if found is None else zlib.decompress(found[0])
+                chunk = b"" if found is None else unsqueezed(found[0])
             if len(self._chunks) >= CHUNKS_HELD_MAX:
                 self._chunks.clear()
             self._chunks[row] = chunk
@@ -160,7 +160,7 @@ def whole_records(db: sqlite3.Connection, number: int) -> bytes:
     """All records of one segment. Raises one of DECODING_ERRORS where a chunk is damaged."""
     first = number * CHUNKS_MAX
     return b"".join(
-        zlib.decompress(data)
+        unsqueezed(data)
         for (data,) in db.execute(
             "SELECT data FROM chunk WHERE id >= ? AND id < ? ORDER BY id",
             (first, first + CHUNKS_MAX),

@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any, cast
 
-from cramjam import zstd
+from cramjam import DecompressionError, zstd
 
 from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES
@@ -218,13 +218,14 @@ class _Content:
 
 def decompressed(item: RowsItem) -> bytes:
     """The content of an item. Raises ValueError."""
+    data = bytearray(item.size)
     try:
-        data = bytes(zstd.decompress(item.payload, item.size))
-    except Exception as error:  # cramjam.DecompressionError is an Exception and nothing closer
+        length = zstd.decompress_into(item.payload, data)
+    except DecompressionError as error:
         raise ValueError(f"the content of rows can't be read: {error}") from error
-    if len(data) != item.size:
+    if length != item.size:
         raise ValueError("the content of rows has another length than it says")
-    return data
+    return bytes(data)
 
 
 def _worked(items: Sequence[RowsItem], vault: Vault) -> Worked:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +23,7 @@ from infra.key_signer import CheckpointSigner
 from infra.replay import replay
 from infra.sqlite_book import SqliteBook
 from infra.sqlite_customer_db import SqliteCustomerDb
+from infra.squeezed import squeeze, unsqueezed
 from tests.journey.small_platform import Small, cim
 
 METERS = range(20)
@@ -251,13 +251,13 @@ def chunk_with(data: Path, what: bytes) -> tuple[int, bytes]:
     """Number and stored bytes of the last chunk of records that has these bytes."""
     with closing(sqlite3.connect(data / "scd" / "customer.db")) as db:
         rows = db.execute("SELECT id, data FROM chunk ORDER BY id DESC").fetchall()
-    return next((number, stored) for number, stored in rows if what in zlib.decompress(stored))
+    return next((number, stored) for number, stored in rows if what in unsqueezed(stored))
 
 
 def test_a_byte_of_a_record(data: Path) -> None:
     number, stored = chunk_with(data, VALUE)
-    chunk = zlib.decompress(stored)
-    altered = zlib.compress(flipped(chunk, chunk.index(VALUE) + 9))
+    chunk = unsqueezed(stored)
+    altered = squeeze(flipped(chunk, chunk.index(VALUE) + 9))
     sql = "UPDATE chunk SET data = ? WHERE id = ?"
     execute(data / "scd" / "customer.db", sql, altered, number)
     audit = fsck(data)

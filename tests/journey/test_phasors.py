@@ -5,7 +5,6 @@ import random
 import shutil
 import sqlite3
 import time
-import zlib
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from bal.times import rfc3339
 from infra import settler as settler_module
 from infra.fsck import fsck
 from infra.replay import replay
+from infra.squeezed import squeeze, unsqueezed
 from tests.journey.conftest import Running
 from tests.journey.pmu_stream import BEGIN, FRAMES_PER_S, frame, message, stream
 from tests.journey.small_platform import WAIT_S, Hand, Small
@@ -320,7 +320,7 @@ def altered(root: Path, change: Callable[[bytes], bytes]) -> list[str]:
     [file] = copy.rglob("customer.db")
     with sqlite3.connect(file) as db:
         for number, data in db.execute("SELECT id, data FROM chunk").fetchall():
-            changed = zlib.compress(change(zlib.decompress(data)), 1)
+            changed = squeeze(change(unsqueezed(data)))
             db.execute("UPDATE chunk SET data = ? WHERE id = ?", (changed, number))
     db.close()
     found = [one.check for one in fsck(copy).differences]

@@ -4,13 +4,13 @@ A test module subclasses `CustomerDbSuite` and opens its own; DayRows is part of
 keeps the rows by shard keeps them for closing a day, too.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from bal.errors import Rejected
 from bal.model import Pseudonym, Rank, ReadingsQuery, StoredRecord
 from bal.ports import CustomerDb, DayRows
+from infra import squeezed
 
 DAY_US = 86_400_000_000
 MEASUREMENTS = {"reading", "telemetry", "event", "phasors"}
@@ -149,17 +150,19 @@ class CustomerDbSuite:
             for n, frames in enumerate([b"", b"\n", b"\nframe\nframe", b"\n" + bytes(200_000)])
         ]
         db.store(rows, len(rows))
-        read: list[bytes] = []
-        inflate = zlib.decompress
+        read: list[int] = []
+        decompress = squeezed.zstd.decompress
 
-        def noted(data: bytes) -> bytes:
-            read.append(data)
-            return inflate(data)
+        def noted(frame: memoryview) -> bytes:
+            found = bytes(decompress(frame))
+            read.append(len(found))
+            return found
 
-        monkeypatch.setattr(zlib, "decompress", noted)
+        monkeypatch.setattr(squeezed, "zstd", SimpleNamespace(decompress=noted))
         page = db.readings(all_of(kind="phasors", versions="all"))
         assert [(row.index, row.record) for row in page.rows] == [(n, record) for n in range(4)]
-        assert len(read) < 24
+        assert 0 < sum(read) < 200_000
+        monkeypatch.undo()
         assert db.records(0, 4) == rows
 
     # --- storing -----------------------------------------------------------------------------

@@ -218,6 +218,14 @@ def test_another_head_is_refused(maker: Maker, member: str, value: str | None) -
         decode(data)
 
 
+@pytest.mark.parametrize("by", [-1, 1, 1000])
+def test_another_length_of_the_content_is_refused(maker: Maker, by: int) -> None:
+    head, payload = item(maker.work("headend", "cim", cim("m-1")))
+    one = decode(head + b"\n" + payload)
+    with pytest.raises(ValueError, match="content of rows"):
+        rows_item.decompressed(replace(one, size=one.size + by))
+
+
 @given(cut=st.integers(0, 4000), flip=st.integers(0, 255))
 def test_damage_is_a_value_error_or_does_nothing(maker: Maker, cut: int, flip: int) -> None:
     worked = _worked_once(maker)

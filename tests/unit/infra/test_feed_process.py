@@ -90,6 +90,16 @@ def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
     assert child.read_back == 0
 
 
+def test_what_was_stored_this_moment_is_handed_over_at_once(
+    feed: FeedProcess, child: Child
+) -> None:
+    """The thread has not looked yet when whoever stored wakes the feed."""
+    child.look = lambda: None
+    child.store(STEP)
+    assert feed.publish(STEP) == STEP
+    assert (child.asked, child.read_back) == (["rows", "publish"], 0)
+
+
 def test_what_is_remembered_no_longer_waits_all_the_same(
     feed: FeedProcess, child: Child, rows: RecentRows
 ) -> None:
