@@ -26,7 +26,7 @@ from infra.sqlite_vault import SqliteVault
 from infra.system_clock import SystemClock
 
 HANDED_BYTES = 1 << 26  # that the process has of rows it has not published: a few steps
-NICE = 5  # who waits for a receipt comes first
+NICE = 10  # who waits for a receipt comes first
 _Client = tuple[str, tuple[str, ...], tuple[str, ...]]  # id, scopes, groups
 
 

@@ -14,7 +14,7 @@ from infra.cassandra_session import CassandraAddress, CassandraSession
 from infra.cassandra_settling import Blocks
 from infra.child_process import ChildProcess, Work
 
-NICE = 5
+NICE = 10
 _FILES = ("ca", "certificate", "key", "password_file")
 
 

@@ -22,7 +22,7 @@ def local() -> list[Line]:
     found = local_profile.main()
     shares = [(f"  {who}", f"{share}, {each} a reading", "") for who, share, each in
               local_profile.parts(found)]  # fmt: skip
-    return [*local_profile.rows(found), ("of the processors, at full rate", "", ""), *shares]
+    return [*local_profile.rows(found), ("of the processors, all of it", "", ""), *shares]
 
 
 def workers() -> list[Line]:
