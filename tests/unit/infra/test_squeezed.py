@@ -18,7 +18,7 @@ def test_it_comes_back_as_it_was(data: bytes) -> None:
 
 
 def test_length_and_checksum_stand_before_a_frame_of_zstandard() -> None:
-    """RFC 8878 §3.1.1: a frame begins with 0xFD2FB528, little-endian."""
+    """RFC 8878 §3.1.1: its magic number is 0xFD2FB528, little-endian."""
     made = squeeze(RECORD * 40)
     assert made[:4] == (40 * len(RECORD)).to_bytes(4, "big")
     assert made[4:8] == checksum(made[:4] + made[8:])
