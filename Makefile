@@ -32,7 +32,7 @@ types:
 imports:
 	$(BIN)/lint-imports --cache-dir .cache/import-linter
 deps:
-	$(BIN)/deptry . --per-rule-ignores "DEP002=coincurve|cramjam|python-pkcs11,DEP004=solcx"
+	$(BIN)/deptry . --per-rule-ignores "DEP002=coincurve|python-pkcs11,DEP004=solcx"
 house:
 	$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
 contracts:

@@ -2,7 +2,7 @@
 
 The feed of Kafka's consumers and the receipts of single readings read what came a moment ago, in
 the order of the log; in Cassandra it lies by shard, day and device, a few requests and some
-inflating away (decision 0014). What is here was acknowledged before, so it says the same.
+decoding away (decision 0014). What is here was acknowledged before, so it says the same.
 
 Rows are kept by columns: 64 MiB of them are 45,000 tuples of eleven, all of which the collector
 would look at each time, with every thread waiting.
@@ -130,18 +130,24 @@ class WaitingRows:
         """bytes_max: above a quarter of it what comes is squeezed. One stretch is always taken."""
         self._bytes_max, self._bytes = bytes_max, 0
         self._stretches: deque[Packed] = deque()
+        self._full = False  # something was refused since the last one left
         self._lock = Lock()
+
+    def takes(self, begin: int) -> bool:
+        """Whether what begins there may be taken; so that what is not need not be packed."""
+        with self._lock:
+            return not self._stretches or (not self._full and self._stretches[-1].end == begin)
 
     def add(self, packed: Packed) -> bool:
         """Whether it is taken: there is room, and it begins where the last one ends."""
+        if not self.takes(packed.begin):
+            return False
         if self._stretches and self._bytes > self._bytes_max // 4:
             packed = packed.small()
         with self._lock:
-            if self._stretches:
-                if self._stretches[-1].end != packed.begin:
-                    return False
-                if self._bytes + packed.size > self._bytes_max:
-                    return False
+            self._full = bool(self._stretches) and self._bytes + packed.size > self._bytes_max
+            if self._full:
+                return False
             self._stretches.append(packed)
             self._bytes += packed.size
         return True
@@ -157,6 +163,7 @@ class WaitingRows:
         with self._lock:
             while self._stretches and self._stretches[0].end <= index:
                 self._bytes -= self._stretches.popleft().size
+                self._full = False
 
     def records(self, start: int, stop: int) -> list[StoredRecord] | None:
         """As RecentRows."""

@@ -55,7 +55,8 @@ class Settling:
             dict
         )  # shard → slice → batches
         self._due: dict[tuple[Home, int], None] = {}  # blocks, oldest first
-        self._lock = Lock()  # of these two
+        self._in_hand = 0  # blocks that are being settled
+        self._lock = Lock()  # of these three
 
     def note(self, made: Mapping[Home, Sequence[Piece]]) -> None:
         """Count what landed; a home is due after some batches, or once its day is over.
@@ -96,8 +97,8 @@ class Settling:
 
     @property
     def waiting(self) -> int:
-        """Blocks that are due."""
-        return len(self._due)
+        """Blocks that are due, those in hand among them."""
+        return len(self._due) + self._in_hand
 
     def one(self) -> bool:
         """Settle a block that is due; whether there is another. What fails stays due."""
@@ -119,6 +120,7 @@ class Settling:
             if due is None:
                 return False
             del self._due[due]  # two threads settle no block twice
+            self._in_hand += 1
         try:
             settle(*due)
         except Unavailable as error:  # all is stored and read; only slower
@@ -126,6 +128,9 @@ class Settling:
             with self._lock:
                 self._due[due] = None
             return False
+        finally:
+            with self._lock:
+                self._in_hand -= 1
         with self._lock:
             return bool(self._due)
 

@@ -49,7 +49,8 @@ class FeedProcess:
         self._clients, self._rows = clients, FeedRows(recent)
         self._child = ChildProcess(__name__, (str(folder), asdict(kafka)), "feeds", nice=NICE)
         self._told: int | None = None  # the process that has the rows below `_sent`
-        self._sent = self._at = 0  # handed over; published
+        self._sent = 0
+        self._at: int | None = None  # below which all is published; None before the first answer
         self._rows.start()
 
     @property
@@ -57,7 +58,12 @@ class FeedProcess:
         """Of the process, once there is one."""
         return self._child.pid
 
-    def publish(self, size: int) -> int:
+    @property
+    def fed(self) -> int:
+        """As Feed."""
+        return self._at or 0
+
+    def publish(self, size: int) -> None:
         """As Feed. Raises Unavailable where the process ended, too; so do the others."""
         at, before = -1, None
         while at < size and at != before:  # no more is stored where a step leads nowhere
@@ -65,16 +71,15 @@ class FeedProcess:
             before, at = at, self._child.ask("publish", size, _with_topics(self._clients()))
             self._at, self._sent = at, max(self._sent, at)  # below that it needs none
             self._rows.forget(at)
-        return at
 
     def _hand_over(self) -> None:
         """What the next step takes, as far as it is here and there is room there."""
         self._child.start()
         if self._child.pid != self._told:
-            self._told, self._sent, self._at = self._child.pid, 0, 0
+            self._told, self._sent = self._child.pid, 0
         self._rows.look()
         for packed in self._rows.since(self._sent):
-            if self._sent >= self._at + STEP_ENTRIES:
+            if self._at is not None and self._sent >= self._at + STEP_ENTRIES:
                 break
             if not self._child.ask("rows", *astuple(packed)):
                 break

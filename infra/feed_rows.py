@@ -54,7 +54,9 @@ class FeedRows:
         """
         with self._looking:
             for stretch in self._recent(self._through):
-                if self._ended.is_set() or not self._waiting.add(Packed.of(stretch)):
+                if self._ended.is_set() or not self._waiting.takes(stretch.begin):
+                    return
+                if not self._waiting.add(Packed.of(stretch)):
                     return
                 self._through = stretch.end
 

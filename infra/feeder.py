@@ -19,8 +19,13 @@ DEFECT_S = 60  # between two tries after a defect
 class Feed(Protocol):
     """Where consumers read; infra/kafka_readings.py."""
 
-    def publish(self, size: int) -> int:
-        """Every row below `size` that is stored; the log size below which they have all."""
+    @property
+    def fed(self) -> int:
+        """The log size below which they have every row; 0 until that is known."""
+        ...
+
+    def publish(self, size: int) -> None:
+        """Every row below `size` that is stored."""
         ...
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
@@ -52,7 +57,11 @@ class Feeder:
         self._wake, self._stopping = Event(), Event()
         self._thread = Thread(target=self._run, name="feeder", daemon=True)
         self.alarm = ""  # feed-down, or nothing
-        self.size = 0  # of the log, below which consumers have every row; 0 until it is known
+
+    @property
+    def fed(self) -> int:
+        """As Feed."""
+        return self._feed.fed
 
     def start(self) -> None:
         """Begin to publish."""
@@ -99,7 +108,7 @@ class Feeder:
             logger.error("feed-down: consumers get nothing: %r", error)
 
     def _publish(self) -> None:
-        self.size = self._feed.publish(self._visible())
+        self._feed.publish(self._visible())
         published = self._checkpoint()
         if published is not None:
             self._feed.publish_head(*published)

@@ -60,6 +60,7 @@ class KafkaReadings:
         self._producer: AIOKafkaProducer | None = None
         self._loop = LoopThread()
         self._closed = False
+        self.fed = 0  # as Feed
 
     def close(self) -> None:
         """Let go of Kafka."""
@@ -75,16 +76,15 @@ class KafkaReadings:
         """As KafkaBus.give_up."""
         self._loop.give_up()
 
-    def publish(self, size: int) -> int:
+    def publish(self, size: int) -> None:
         """Publish every row below `size`, which is visible, that is stored and was not published.
 
-        The log size below which all is published. Raises Unavailable where Kafka does not answer:
-        the next call goes on from what is there.
+        Raises Unavailable where Kafka does not answer: the next call goes on from what is there.
         """
         at, before = -1, None
         while at < size and at != before:  # no more is stored where a step leads nowhere
             before, at = at, self.publish_some(size)
-        return at
+            self.fed = at
 
     def publish_some(self, size: int) -> int:
         """The same, of STEP_ENTRIES at most: the log size below which all is published."""

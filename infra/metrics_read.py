@@ -49,7 +49,7 @@ class Readings:
             "intake_waiting_bytes": self.writer.waiting_bytes,
             "mqtt_sessions": len(self.mqtt.sessions()),
             "disk_free_bytes": self.disk.free_bytes,
-            "fed_entries": self.feeder.size if self.feeder else None,
+            "fed_entries": self.feeder.fed if self.feeder else None,
             "unsettled_blocks": self.customer_db.unsettled,
         }
         return {name: value for name, value in found.items() if isinstance(value, int)}

@@ -10,6 +10,7 @@ from zlib import crc32
 from cramjam import DecompressionError, zstd
 
 _LEVEL = 1
+_LENGTH_MAX = 1 << 28
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">II")
 
@@ -28,13 +29,16 @@ def unsqueezed(data: bytes) -> bytes:
     frame = memoryview(data)[_HEAD.size :]
     if _checksum(length, frame) != checksum:
         raise ValueError("squeezed bytes do not match their checksum")
+    if length > _LENGTH_MAX:
+        raise ValueError("squeezed bytes say that they are longer than any piece of rows")
+    found = bytearray(length)
     try:
-        found = bytes(zstd.decompress(frame))
-    except DecompressionError as error:
+        count = zstd.decompress_into(frame, found)
+    except DecompressionError as error:  # longer, too
         raise ValueError(f"squeezed bytes can't be read: {error}") from error
-    if len(found) != length:
+    if count != length:
         raise ValueError("squeezed bytes have another length than they say")
-    return found
+    return bytes(found)
 
 
 def _checksum(length: int, frame: bytes | memoryview) -> int:

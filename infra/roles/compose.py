@@ -178,9 +178,10 @@ def _storer(process: Process, _: Wanted) -> Role:
 
         def gauges() -> Gauges:
             status = role.status
-            fed = feed.size if feed is not None else None
+            fed = feed.fed if feed is not None else None
             return {
                 **({} if fed is None else {"fed_entries": fed}),
+                "unsettled_blocks": views.stores.customer_db.unsettled,
                 "storer_active": float(status.active),
                 "storer_partitions": len(status.partitions),
                 "stored_entries": status.size,

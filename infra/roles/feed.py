@@ -58,9 +58,11 @@ class Feed:
         return self._feeder.alarm if self._feeder is not None else ""
 
     @property
-    def size(self) -> int | None:
-        """Of the log, below which consumers have every row; None where another process feeds."""
-        return self._feeder.size if self._feeder is not None else None
+    def fed(self) -> int | None:
+        """The size of the log below which consumers have every row; None where this feeds none."""
+        if self._feeder is None or self._ended.is_set():
+            return None
+        return self._feeder.fed
 
     def health(self) -> str:
         """`ok` or what is wrong."""
@@ -153,9 +155,14 @@ class _Visible:
         """The newest one."""
         return self._open().log.checkpoint()
 
-    def publish(self, size: int) -> int:
-        """Every row below `size`; how far consumers have all."""
-        return self._open().readings.publish(size)
+    @property
+    def fed(self) -> int:
+        """The size below which consumers have every row."""
+        return 0 if self._opened is None else self._opened.readings.fed
+
+    def publish(self, size: int) -> None:
+        """Every row below `size`."""
+        self._open().readings.publish(size)
 
     def publish_head(self, head: TreeHead, note: bytes) -> None:
         """A checkpoint."""

@@ -175,8 +175,8 @@ def command(place: Place, entry: Entry, java: Path, jars: list[Path]) -> list[st
     opened = [f"--add-exports={name}=ALL-UNNAMED" for name in EXPORTS]
     opened += [f"--add-opens={name}=ALL-UNNAMED" for name in OPENS]
     return [
-        # As large from the start as it gets: each step towards it would be a full collection,
-        # half a second in which nothing is stored. The same goes for metaspace.
+        # As large from the start as it is after some minutes of load: each step on the way would
+        # be a full collection, half a second in which nothing is stored. Metaspace, too.
         str(java), "-Xms192m", "-Xmn48m", "-XX:MetaspaceSize=128m", "-Xmx384m", "-Xss512k",
         "-XX:MaxDirectMemorySize=128m",
         *LEAST_MEMORY, FIRST_COMPILER, *opened,

@@ -118,7 +118,7 @@ def command(place: Place, entry: Entry, java: Path, jars: list[Path]) -> list[st
     log4j = f"-Dlog4j2.configurationFile={place.folder / 'log4j2.yaml'}"
     classpath = ["-cp", ":".join(str(jar) for jar in jars)]
     return [  # Java's second compiler as well, which alone uses the processor's own AES
-        # From the start as large as it gets, as Cassandra's (infra/servers/cassandra.py).
+        # Heap and metaspace: as Cassandra's (infra/servers/cassandra.py).
         str(java), "-Xms128m", "-Xmn64m", "-XX:MetaspaceSize=96m", "-Xmx256m",
         "-XX:MaxDirectMemorySize=64m", *LEAST_MEMORY, log4j,
         *classpath, "kafka.Kafka", str(place.folder / "server.properties"),

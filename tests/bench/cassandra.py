@@ -96,7 +96,7 @@ def messages(
 
 
 def evident(row: StoredRecord) -> StoredRecord:
-    """With an evidence that deflates as little as a real one."""
+    """With an evidence that compresses as little as a real one."""
     plain, real = b"%064x" % row.index, sha256(b"%d" % row.index).hexdigest().encode()
     return row._replace(record=row.record.replace(plain, real))
 

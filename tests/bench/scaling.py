@@ -37,7 +37,7 @@ class Costs:
     scd_bytes: float = 124.0  # of segments and index maps in Cassandra, a reading
     log_bytes: float = 66.7  # bundle 34, tiles 32.1, batch header 0.6
     vault_bytes: float = 274.0  # of a meter, with its keys of one year
-    device_day_bytes: float = 1_900.0  # 93 + 18 × 96, its key, its entry; not deflated
+    device_day_bytes: float = 1_900.0  # 93 + 18 × 96, its key, its entry; not compressed
     bus_days: int = 7  # raw messages kept on Kafka
     replicas: int = 3  # of Kafka and Cassandra
     spare_percent: int = 50  # of a Cassandra disk that compaction and growth are left

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bal.model import StoredRecord
 from infra import feed_process, feed_rows
 from infra.cassandra_customer_db import CassandraCustomerDb
-from infra.cassandra_recent import Packed, RecentRows, WaitingRows
+from infra.cassandra_recent import Packed, RecentRows, Stretch, WaitingRows
 from infra.config import KafkaConfig
 from infra.data_folder import DataFolder
 from infra.feed_process import FeedProcess, _Feeding
@@ -26,7 +27,7 @@ class Child:
     """In the place of ChildProcess: rows become more while it works, and it may have ended."""
 
     def __init__(self, rows: RecentRows) -> None:
-        self.pid, self.at, self.end = 1, 0, 0
+        self.pid, self.at, self.end, self.closed = 1, 0, 0, False
         self.asked: list[str] = []
         self.read_back = 0  # steps whose rows it did not have
         self.has = WaitingRows(ROOM)
@@ -35,6 +36,9 @@ class Child:
 
     def start(self) -> None:
         return
+
+    def close(self) -> None:
+        self.closed = True
 
     def store(self, count: int) -> None:
         """What the platform stores meanwhile."""
@@ -83,9 +87,11 @@ def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
     feed: FeedProcess, child: Child
 ) -> None:
     child.store(3)
-    assert feed.publish(6) == 6
+    feed.publish(6)
+    assert feed.fed == child.at
     assert child.asked == ["rows", "publish"] * 3, "3, then 2 and 2 that came meanwhile"
-    assert feed.publish(10) == 10
+    feed.publish(10)
+    assert feed.fed == child.at
     assert child.asked[6:] == ["rows", "publish"] * 2
     assert child.read_back == 0
 
@@ -96,7 +102,8 @@ def test_what_was_stored_this_moment_is_handed_over_at_once(
     """The thread has not looked yet when whoever stored wakes the feed."""
     child.look = lambda: None
     child.store(STEP)
-    assert feed.publish(STEP) == STEP
+    feed.publish(STEP)
+    assert feed.fed == child.at
     assert (child.asked, child.read_back) == (["rows", "publish"], 0)
 
 
@@ -104,30 +111,43 @@ def test_what_is_remembered_no_longer_waits_all_the_same(
     feed: FeedProcess, child: Child, rows: RecentRows
 ) -> None:
     """A second of full load is remembered, and a step takes two."""
+    child.end = 100
+    child.at = 100
+    feed.publish(100)
+    asked = len(child.asked)
     for _ in range(3):
         child.store(STEP)
         rows.add(999, 1000, [])  # what lies behind a gap is all that is remembered
-    assert rows.records(0, 12) is None
-    assert feed.publish(12) == 12
-    assert child.asked == ["rows", "publish"] * 3, "no more than the next step takes"
+    assert rows.records(100, 112) is None
+    feed.publish(112)
+    assert feed.fed == 112
+    assert child.asked[asked:] == ["rows", "publish"] * 3, "no more than the next step takes"
     assert child.read_back == 0
     assert feed._rows.since(0) == [], "what consumers have waits no longer"
 
 
 def test_more_is_asked_for_than_is_stored(feed: FeedProcess, child: Child) -> None:
     child.end = 12  # by an earlier process, and none of it is here
-    assert feed.publish(100) == 12
+    feed.publish(100)
+    assert feed.fed == child.at
     assert child.asked == ["publish"] * 4, "three steps, and one that leads nowhere"
     assert child.read_back == 3
 
 
-def test_a_process_that_was_started_again_has_nothing(feed: FeedProcess, child: Child) -> None:
-    child.store(12)
-    feed.publish(4)
+def test_a_process_that_was_started_again_is_handed_what_the_next_step_takes(
+    feed: FeedProcess, child: Child
+) -> None:
+    """Wherever that is; what consumers have it is not handed."""
+    child.end = 100
+    for _ in range(9):
+        child.store(1)
+    child.at = 100
+    feed.publish(104)
+    assert (feed.fed, child.read_back) == (104, 0)
     child.pid, child.has, child.asked = 2, WaitingRows(ROOM), []
-    feed.publish(12)
-    assert child.asked == ["rows", "publish", "publish"]
-    assert (child.at, child.read_back) == (12, 0)
+    feed.publish(108)
+    assert child.asked == ["rows"] * 4 + ["publish"]
+    assert (feed.fed, child.read_back) == (108, 0)
 
 
 def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
@@ -141,17 +161,17 @@ def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
     assert child.at == 12
 
 
-def test_what_lies_below_its_place_it_is_not_offered(feed: FeedProcess, child: Child) -> None:
-    """It read back what the platform no longer remembered, and what lay behind, too."""
+def test_where_it_stands_is_known_from_its_first_answer(feed: FeedProcess, child: Child) -> None:
+    """Until then it is handed all that it has room for, and from then on nothing below it."""
     child.at = 8
     for _ in range(3):
         child.store(STEP)
     feed.publish(12)
-    assert child.asked == ["rows", "publish"]
+    assert child.asked == ["rows"] * 3 + ["publish"]
     child.store(STEP)
     feed.publish(16)
-    assert child.asked[2:] == ["rows", "publish"]
-    assert (child.at, child.read_back) == (16, 1)
+    assert child.asked[4:] == ["rows", "publish"]
+    assert (child.at, child.read_back) == (16, 0)
 
 
 def test_a_thread_packs_what_is_stored_as_it_comes(
@@ -168,8 +188,52 @@ def test_a_thread_packs_what_is_stored_as_it_comes(
             sleep(0.001)
     finally:
         waiting.stop()
-    rows.add(6, 7, [a_row(6)])
     assert [one.end for one in waiting.since(0)] == [3, 6]
+    assert not waiting._thread.is_alive()
+
+
+def test_what_there_is_no_room_for_is_not_packed_until_there_is(
+    rows: RecentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka may be away for hours, in which the platform has other things to do."""
+    packed = []
+
+    def noted(stretch: Stretch) -> Packed:
+        packed.append(stretch.begin)
+        return Packed.of(stretch)
+
+    monkeypatch.setattr(feed_rows, "Packed", SimpleNamespace(of=noted))
+    waiting = FeedRows(rows.since, 1)  # one stretch, whatever its size
+    for begin in range(3):
+        rows.add(begin, begin + 1, [a_row(begin)])
+    for _ in range(5):
+        waiting.look()
+    assert packed == [0, 1], "that there was no room it knows by one"
+    waiting.forget(1)
+    waiting.look()
+    assert [one.begin for one in waiting.since(0)] == [1]
+
+
+def test_behind_a_gap_it_goes_on_once_what_waits_is_over(
+    rows: RecentRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = FeedRows(rows.since, ROOM)
+    rows.add(0, 3, [a_row(0)])
+    waiting.look()
+    rows.add(5, 7, [a_row(5)])  # 3 and 4 were remembered no longer when it looked
+    monkeypatch.setattr(feed_rows, "Packed", None)  # nothing is packed for nothing
+    waiting.look()
+    monkeypatch.undo()
+    assert [one.begin for one in waiting.since(0)] == [0]
+    waiting.forget(3)
+    waiting.look()
+    assert [one.begin for one in waiting.since(0)] == [5]
+
+
+def test_its_end_is_that_of_thread_and_process(feed: FeedProcess, child: Child) -> None:
+    feed.close()
+    assert child.closed
+    assert not feed._rows._thread.is_alive()
 
 
 class Db(CassandraCustomerDb):
