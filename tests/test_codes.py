@@ -20,6 +20,7 @@ NO_CODES = {
     "content-encoding", "content-length", "content-type", "no-cache", "no-store",  # HTTP
     "date-time",  # JSON Schema
     "device-day",  # a kind of row
+    "feed-rows",  # a thread
     "dso-client", "dso-server",  # commands
     "trust-set", "trust-show",  # commands of the control socket
     "subject-day", "subject-days", "subject-exchange", "subject-hold", "subject-move",
