@@ -110,7 +110,7 @@ class RecentRows:
         """What is here of the entries from `index` on."""
         with self._lock:
             stretches = list(self._stretches)
-        return stretches[bisect_left(stretches, index + 1, key=attrgetter("end")) :]
+        return stretches[_first_behind(stretches, index) :]
 
     def records(self, start: int, stop: int) -> list[StoredRecord] | None:
         """All rows with start <= index < stop, by index; None where not all of it is here."""
@@ -156,7 +156,7 @@ class WaitingRows:
         """What is here of the entries from `index` on."""
         with self._lock:
             stretches = list(self._stretches)
-        return stretches[bisect_left(stretches, index + 1, key=attrgetter("end")) :]
+        return stretches[_first_behind(stretches, index) :]
 
     def forget(self, index: int) -> None:
         """Entries below it are done with."""
@@ -178,8 +178,13 @@ def _records(
     if not stretches or start < stretches[0].begin or stop > stretches[-1].end:
         return None
     found: list[StoredRecord] = []
-    for at in range(bisect_left(stretches, start + 1, key=attrgetter("end")), len(stretches)):
+    for at in range(_first_behind(stretches, start), len(stretches)):
         if stretches[at].begin >= stop:
             break
         found += stretches[at].rows(start, stop)
     return found
+
+
+def _first_behind(stretches: Sequence[Stretch] | Sequence[Packed], index: int) -> int:
+    """The place of the first that ends behind `index`."""
+    return bisect_left(stretches, index + 1, key=attrgetter("end"))

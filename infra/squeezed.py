@@ -31,13 +31,21 @@ def unsqueezed(data: bytes) -> bytes:
         raise ValueError("squeezed bytes do not match their checksum")
     if length > _LENGTH_MAX:
         raise ValueError("squeezed bytes say that they are longer than any piece of rows")
+    try:
+        return content_of(frame, length)
+    except ValueError as error:
+        raise ValueError(f"squeezed bytes can't be read: {error}") from error
+
+
+def content_of(frame: bytes | memoryview, length: int) -> bytes:
+    """Of a frame, which has to have that length; no more is made of it. Raises ValueError."""
     found = bytearray(length)
     try:
         count = zstd.decompress_into(frame, found)
     except DecompressionError as error:  # longer, too
-        raise ValueError(f"squeezed bytes can't be read: {error}") from error
+        raise ValueError(str(error)) from error
     if count != length:
-        raise ValueError("squeezed bytes have another length than they say")
+        raise ValueError(f"it is {count} bytes long, not {length}")
     return bytes(found)
 
 

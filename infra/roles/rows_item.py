@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any, cast
 
-from cramjam import DecompressionError, zstd
+from cramjam import zstd
 
 from bal import jcs
 from bal.certify.commitment import COMMITMENT_BYTES
@@ -21,6 +21,7 @@ from bal.model import Digest, Draft, Finding, Part, Pseudonym, Rank, RawMessage,
 from bal.pipeline import BATCH_ENTRIES_MAX, Worked
 from bal.ports import Vault
 from bal.times import year
+from infra.squeezed import content_of
 
 ROWS_V1 = "gridseal/rows/v1"
 CONTENT_BYTES_MAX = 1 << 30  # of a part, before it was compressed: nothing comes near it
@@ -218,14 +219,10 @@ class _Content:
 
 def decompressed(item: RowsItem) -> bytes:
     """The content of an item. Raises ValueError."""
-    data = bytearray(item.size)
     try:
-        length = zstd.decompress_into(item.payload, data)
-    except DecompressionError as error:
+        return content_of(item.payload, item.size)
+    except ValueError as error:
         raise ValueError(f"the content of rows can't be read: {error}") from error
-    if length != item.size:
-        raise ValueError("the content of rows has another length than it says")
-    return bytes(data)
 
 
 def _worked(items: Sequence[RowsItem], vault: Vault) -> Worked:

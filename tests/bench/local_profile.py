@@ -34,6 +34,7 @@ from infra.anchor_contract import AnchorContract, address_of
 from infra.rpc_provider import remote_web3
 from infra.servers import stack
 from infra.servers.connect import read
+from tests.adapters import test_metrics as metrics
 from tests.bench.latency import AT_LEAST_ONCE, Line, connected
 from tests.bench.pipeline import METERS, message
 from tests.bench.processors import children, spent_s
@@ -87,10 +88,9 @@ class Processors:
 
     def waiting(self) -> bool:
         """Whether anything that was certified is not fed or not settled yet."""
-        text = Caller(self._platform, "", "").http.get("/metrics").text
-        pattern = r"^gridseal_(fed_entries|log_entries|unsettled_blocks) ([\d.e+]+)$"
-        said = {name: float(value) for name, value in re.findall(pattern, text, re.MULTILINE)}
-        return said["fed_entries"] < said["log_entries"] or said["unsettled_blocks"] > 0
+        said = metrics.read(Caller(self._platform, "", "").http.get("/metrics").text)
+        behind = metrics.at(said, "log_entries") - metrics.at(said, "fed_entries")
+        return behind > 0 or metrics.at(said, "unsettled_blocks") > 0
 
     def _look(self) -> dict[str, float]:
         found = {name: spent_s(pid) for name, pid in self._pids.items()}

@@ -88,10 +88,10 @@ def test_what_is_stored_while_it_publishes_is_handed_over_before_its_next_step(
 ) -> None:
     child.store(3)
     feed.publish(6)
-    assert feed.fed == child.at
+    assert feed.fed == child.at == 6
     assert child.asked == ["rows", "publish"] * 3, "3, then 2 and 2 that came meanwhile"
     feed.publish(10)
-    assert feed.fed == child.at
+    assert feed.fed == child.at == 10
     assert child.asked[6:] == ["rows", "publish"] * 2
     assert child.read_back == 0
 
@@ -103,7 +103,7 @@ def test_what_was_stored_this_moment_is_handed_over_at_once(
     child.look = lambda: None
     child.store(STEP)
     feed.publish(STEP)
-    assert feed.fed == child.at
+    assert feed.fed == child.at == STEP
     assert (child.asked, child.read_back) == (["rows", "publish"], 0)
 
 
@@ -129,7 +129,7 @@ def test_what_is_remembered_no_longer_waits_all_the_same(
 def test_more_is_asked_for_than_is_stored(feed: FeedProcess, child: Child) -> None:
     child.end = 12  # by an earlier process, and none of it is here
     feed.publish(100)
-    assert feed.fed == child.at
+    assert feed.fed == child.at == 12
     assert child.asked == ["publish"] * 4, "three steps, and one that leads nowhere"
     assert child.read_back == 3
 
@@ -154,11 +154,11 @@ def test_what_it_has_no_room_for_it_is_offered_after_its_next_step(
     feed: FeedProcess, child: Child
 ) -> None:
     child.has = WaitingRows(1)  # one stretch, whatever its size
-    for _ in range(6):
-        child.store(2)
+    for _ in range(3):
+        child.store(STEP)
     feed.publish(12)
-    assert child.asked[:4] == ["rows", "rows", "publish", "rows"]
-    assert child.at == 12
+    assert child.asked == ["rows", "rows", "publish", "rows", "publish", "rows", "publish"]
+    assert (child.at, child.read_back) == (12, 0)
 
 
 def test_where_it_stands_is_known_from_its_first_answer(feed: FeedProcess, child: Child) -> None:
