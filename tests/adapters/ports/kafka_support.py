@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from infra.kafka_bus import SETTINGS, KafkaBus, ensure_topic
@@ -15,6 +15,8 @@ from infra.kafka_channels import KafkaChannels
 from infra.kafka_client import KafkaAccess, administration, delete_topic
 from infra.kafka_topic import ensure_role_topics
 from infra.servers.connect import KafkaAt
+
+POLL_S = 0.05
 
 
 def access(at: KafkaAt, principal: str = "admin", timeout_s: float = 10) -> KafkaAccess:
@@ -90,11 +92,26 @@ def delete_topics(at: KafkaAccess, prefix: str) -> None:
 
 
 def configure(at: KafkaAccess, topic: str, **changed: str) -> None:
-    """Other settings for a bus's topic; none: as it was made."""
+    """Other settings for a bus's topic, and the broker goes by them; none: as it was made."""
     settings = SETTINGS | {"flush.messages": "1"}
     settings |= {key.replace("_", "."): value for key, value in changed.items()}
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, settings)
+
+    async def told(client: AIOKafkaAdminClient) -> bool:
+        (answer,) = await client.describe_configs([ConfigResource(asked.resource_type, topic)])
+        (found,) = (dict(one[:2] for one in entries) for *_, entries in answer.resources)
+        return settings.items() <= found.items()
 
     async def work(client: AIOKafkaAdminClient) -> None:
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+        await client.alter_configs([asked])
+        while not await told(client):  # the controller has it, the broker not yet
+            await asyncio.sleep(POLL_S)
+        # A broker tells of a change before it goes by it, and takes changes one after the other:
+        # it goes by this one where it tells of a later one.
+        later = f"{topic}.later"
+        await client.create_topics([NewTopic(later, 1, 1)])
+        while later not in await client.list_topics():
+            await asyncio.sleep(POLL_S)
+        await delete_topic(client, later)
 
     administer(at, work)

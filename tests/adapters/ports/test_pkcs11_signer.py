@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from bal.certify.verify_note import parse_note, parse_vkey, signed_by
 from bal.errors import Stop, Unavailable
 from bal.ports import Signer
 from infra.key_signer import KeySigner
-from infra.pkcs11_signer import Pkcs11Signer
+from infra.pkcs11_signer import CALL_S_MAX, Pkcs11Signer
 from infra.signer_memory import GuardedSigner, last_signed
 from tests.journey.conftest import Running, cim
 
@@ -255,17 +255,21 @@ def test_a_token_that_was_pulled_out_comes_back(token: Token, signer: Pkcs11Sign
     assert verifies(signer, text(5, 5))
 
 
-def test_a_token_that_hangs_holds_nobody_for_ever(token: Token, label: str) -> None:
-    from threading import Event
-
-    signer, free = token.signer(label, call_s_max=0.3), Event()
-    real = signer._key
-    signer._key = type("Hangs", (), {"sign": lambda *_, **__: free.wait(20) and b""})()
+def test_a_token_that_hangs_holds_nobody_for_ever(signer: Pkcs11Signer) -> None:
+    """And once it has answered after all, the next call is served."""
+    free, real = Event(), signer._key
+    signer._call_s_max = 0.3
+    hangs = {"sign": lambda _, *text, **how: free.wait(20) and real.sign(*text, **how)}
+    signer._key = type("Hangs", (), hangs)()
     for words in ("did not answer", "still has not"):
         with pytest.raises(Unavailable, match=words):
             signer.sign(text(5, 5))
-    signer._key = real
+    late = signer._stuck
+    assert late is not None
     free.set()
+    assert late.result(20)
+    signer._call_s_max = CALL_S_MAX
+    assert verifies(signer, text(6, 6))
 
 
 @pytest.mark.parametrize(
