@@ -5,15 +5,13 @@ Layout below the folder: `heads.db` unless that row is kept elsewhere, `publishe
 changes: a wider partial one is a new file, so a process that was paused and resumes does no harm.
 """
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from bal.certify.tiles import TILE_WIDTH, split_bundle, tile_index_path
+from bal.certify.tiles import TILE_WIDTH, tile_index_path
 from bal.errors import Stop, Unavailable
 from bal.model import Digest, TreeHead
 from bal.ports import Clock, Commit, Heads
@@ -28,6 +26,14 @@ from infra.files import (
 )
 from infra.heads_row import HeadsRow, SqliteHeads
 from infra.sqlite_file import transaction, translated
+from infra.staged_log import (
+    ENTRIES,
+    Redone,
+    decode_commit,
+    encode_commit,
+    first_items,
+    framed,
+)
 
 _PUBLISHED = """
 CREATE TABLE IF NOT EXISTS published(
@@ -42,7 +48,6 @@ CREATE TABLE IF NOT EXISTS header(version INTEGER, number INTEGER, header BLOB,
     PRIMARY KEY(version, number)) WITHOUT ROWID;
 """
 _Edge = tuple[int, int, bytes]  # number of the tile at the right, its width, its content
-_LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 
 
 class FileLog:
@@ -54,27 +59,32 @@ class FileLog:
         clock: Clock,
         *,
         heads: HeadsRow | None = None,
+        reader: bool = False,
         read_only: bool = False,
     ) -> None:
         """heads: where the heads row is kept, `heads.db` in the folder if None; closed with it.
 
-        read_only: look at it, make and settle nothing, for an audit.
+        reader: of who commits nothing. After a power cut the files lack what a sequencer makes
+        again from the staging; a reader sees it as it will be. read_only: such a one for an audit,
+        which makes no file.
         """
         self._folder = folder if read_only else make_folder(folder)
         self._staging = folder / "staging" if read_only else make_folder(folder / "staging")
         self._clock = clock
-        self._read_only = read_only
+        self._reader, self._read_only = reader or read_only, read_only
         self._heads = heads or SqliteHeads(folder, read_only=read_only)
         # Headers are redone from staging after a power loss, so their commits need no fsync.
         self._headers = self._database("headers.db", _HEADERS, "NORMAL")
         # A checkpoint that a power cut takes back is followed by a larger one at the next start.
         self._published = self._database("published.db", _PUBLISHED, "NORMAL")
         self._lock = Lock()
-        self._edges: dict[str, _Edge] = {}  # by level or "entries"
+        self._edges: dict[str, _Edge] = {}  # by level or ENTRIES
         self._dirty: set[Path] = set()  # written, not fsynced
         self._superseded: set[Path] = set()  # fsynced partial tiles of which there is a wider one
-        self._last: dict[str, Path] = {}  # the file written last, by level or "entries"
+        self._last: dict[str, Path] = {}  # the file written last, by level or ENTRIES
         self._unsettled: list[Path] = []  # staging of what this process integrated
+        self._redone: Redone | None = None  # of a reader, once it reads
+        self._redoing = Lock()
 
     def close(self) -> None:
         """Settle and let go of the files, also where the disk takes nothing; then Unavailable."""
@@ -94,7 +104,7 @@ class FileLog:
     def stage(self, commit: Commit) -> None:
         """Write `staging/<v+1>-<root>`, durably. Raises Unavailable on a full disk."""
         try:
-            replace_file(self._staged(commit.new), _encode_commit(commit))
+            replace_file(self._staged(commit.new), encode_commit(commit))
         except FileNotFoundError as error:  # `staged` of a later sequencer took it for a loser's
             raise Stop("lost-swap", f"version {commit.new.version} is another's") from error
         except OSError as error:
@@ -109,8 +119,7 @@ class FileLog:
         with self._lock, translated("the log's tiles or headers.db"):
             for level, added in hashes.items():
                 self._extend(str(level), commit.old.size >> (8 * level), list(added))
-            framed = [_LENGTHS[len(entry)] + entry for entry in commit.entries]
-            self._extend("entries", commit.old.size, framed)
+            self._extend(ENTRIES, commit.old.size, framed(commit.entries))
             rows = [(commit.new.version, i, header) for i, header in enumerate(commit.headers)]
             # Who stands still between two lines must not hold the file for whoever takes over.
             with transaction(self._headers, "DEFERRED"):
@@ -134,16 +143,15 @@ class FileLog:
 
     def staged(self) -> list[Commit]:
         """The commits that led to the heads row and are not settled yet; others are removed."""
-        found: dict[Path, Commit | None] = {}
-        for path in sorted(self._staging.iterdir()):
+        heads, found = self.heads(), dict[Path, Commit | None]()  # the row first: files go behind
+        for path in sorted(self._staging.iterdir()) if self._staging.is_dir() else ():
             with suppress(FileNotFoundError):  # a process that is still there finished or lost it
-                found[path] = _decode_commit(path.read_bytes())
-        heads, chain = self.heads(), list[Commit]()
-        at = heads
+                found[path] = decode_commit(path.read_bytes())
+        at, chain = heads, list[Commit]()
         while (commit := found.pop(self._staged(at), None)) is not None:
             chain.append(commit)
             at = commit.old
-        for path in found:
+        for path in () if self._reader else found:
             version = path.name.lstrip(".").split("-")[0]
             if version.isdigit() and int(version) <= heads.version:
                 path.unlink(missing_ok=True)  # a loser's: its version is somebody else's
@@ -156,21 +164,11 @@ class FileLog:
 
     def tile(self, level: int, n: int, width: int) -> bytes:
         """`width` hashes of a tile, cut from the widest that is stored. Raises KeyError."""
-        data = self._read(str(level), n, width)
-        if len(data) < 32 * width:
-            raise KeyError(f"tile {level}/{n} has fewer than {width} hashes")
-        return data[: 32 * width]
+        return first_items(str(level), n, width, self._read(str(level), n, width))
 
     def bundle(self, n: int, width: int) -> bytes:
         """The first `width` entries of a bundle with their lengths. Raises KeyError."""
-        data = self._read("entries", n, width)
-        try:
-            entries = split_bundle(data)
-        except ValueError as error:
-            raise KeyError(f"bundle {n}: {error}") from error
-        if len(entries) < width:
-            raise KeyError(f"bundle {n} has fewer than {width} entries")
-        return data[: sum(2 + len(entry) for entry in entries[:width])]
+        return first_items(ENTRIES, n, width, self._read(ENTRIES, n, width))
 
     def checkpoint(self) -> tuple[TreeHead, bytes] | None:
         """The published head and its note."""
@@ -186,7 +184,10 @@ class FileLog:
         )
         with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
-        return [((version, number), header) for version, number, header in rows]
+        found = {(version, number): header for version, number, header in rows}
+        if self._reader and (redone := self._made_again().headers):
+            found |= {place: header for place, header in redone if place > after}
+        return sorted(found.items())[:limit]
 
     # -- beyond the ports -------------------------------------------------------------------
 
@@ -195,6 +196,10 @@ class FileLog:
         with self._lock, translated("published.db"):
             row = self._published.execute(SIZE_AT, (instant_us,)).fetchone()
         return int(row[0]) if row else 0
+
+    def redone(self) -> int:
+        """Of a reader: tiles, bundles and headers that are whole in the staging alone."""
+        return len(self._made_again())
 
     def settle(self) -> None:
         """fsync what `integrate` wrote, then drop what could have redone it.
@@ -249,7 +254,21 @@ class FileLog:
     def _path(self, kind: str, n: int) -> Path:
         return self._folder / "tile" / kind / tile_index_path(n)
 
+    def _made_again(self) -> Redone:
+        with self._redoing:
+            if self._redone is None:
+                commits = self.staged()
+                sql = "SELECT version, number FROM header ORDER BY version DESC, number DESC"
+                with self._lock, translated("headers.db"):
+                    last = self._headers.execute(f"{sql} LIMIT 1").fetchone()
+                self._redone = Redone(self._stored, commits, last or (0, 0))
+            return self._redone
+
     def _read(self, kind: str, n: int, width: int) -> bytes:
+        made = self._made_again().content(kind, n, width) if self._reader else None
+        return self._stored(kind, n, width) if made is None else made
+
+    def _stored(self, kind: str, n: int, width: int) -> bytes:
         edge = self._edges.get(kind)
         if edge is not None and edge[0] == n and edge[1] >= width:  # another may have gone on
             return edge[2]
@@ -294,7 +313,7 @@ class FileLog:
         if edge is not None and edge[:2] == (n, width):
             return edge[2]
         self._edges.pop(kind, None)  # another process wrote further: read its files
-        return self.bundle(n, width) if kind == "entries" else self.tile(int(kind), n, width)
+        return first_items(kind, n, width, self._stored(kind, n, width))
 
     def _write(self, kind: str, n: int, width: int, content: bytes, *, begun: bool) -> None:
         """begun: other commits wrote narrower ones; else there is none, whatever came between."""
@@ -341,42 +360,3 @@ class FileLog:
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.exists() and path.read_bytes() == content
-
-
-def _encode_commit(commit: Commit) -> bytes:
-    def row(heads: Heads) -> list[object]:
-        return [heads.version, heads.size, heads.root.hex(), dict(heads.taken)]
-
-    meta = json.dumps(
-        {
-            "old": row(commit.old),
-            "new": row(commit.new),
-            "entries": [len(entry) for entry in commit.entries],
-            "headers": [len(header) for header in commit.headers],
-        }
-    ).encode()
-    body = b"".join([len(meta).to_bytes(4, "big"), meta, *commit.entries, *commit.headers])
-    return body + sha256(body).digest()
-
-
-def _decode_commit(data: bytes) -> Commit | None:
-    """A staged commit; None where the file is not whole: then its swap never happened."""
-    body = data[:-32]
-    if len(data) < 36 or sha256(body).digest() != data[-32:]:
-        return None
-    at = 4 + int.from_bytes(body[:4], "big")
-    meta = json.loads(body[4:at])
-    pieces: dict[str, list[bytes]] = {"entries": [], "headers": []}
-    for kind, found in pieces.items():
-        for length in meta[kind]:
-            found.append(body[at : at + length])
-            at += length
-
-    def heads(row: list[object]) -> Heads:
-        version, size, root, taken = row
-        assert isinstance(version, int)
-        assert isinstance(size, int)
-        assert isinstance(taken, dict)
-        return Heads(version, size, Digest(bytes.fromhex(str(root))), taken)
-
-    return Commit(heads(meta["old"]), heads(meta["new"]), pieces["entries"], pieces["headers"])

@@ -45,8 +45,8 @@ class Settler:
 
     def run(self) -> None:
         """Until told to stop."""
-        size, at_s, trimmed_s = self._log_size(), monotonic(), float("-inf")
-        while True:
+        size, at_s, trimmed_s = self._log_size(), float("-inf"), float("-inf")
+        while True:  # soon after a start: what it redid is not redone at the next one
             stopping = self._stopping.wait(min(1.0, SETTLE_EVERY_S))
             grown = self._log_size() - size
             if not stopping and grown < SETTLE_ENTRIES and monotonic() - at_s < SETTLE_EVERY_S:

@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 from threading import Lock
+from typing import Protocol
 
 from bal.certify.tree import parents
 from bal.model import Digest
-from bal.ports import TileReader
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
@@ -40,13 +40,21 @@ def split_bundle(bundle: bytes) -> list[bytes]:
     return entries
 
 
+class Tiles(Protocol):
+    """As much of a TileReader (bal.ports) as proofs need."""
+
+    def tile(self, level: int, n: int, width: int) -> bytes:
+        """As TileReader."""
+        ...
+
+
 class TileNodes:
     """`Node` of bal.certify.tree over stored tiles, for trees of at most `size` leaves.
 
     Keeps the inner hashes of recently used tiles: a proof then costs look-ups, not hashing.
     """
 
-    def __init__(self, reader: TileReader, tiles_max: int = 4096) -> None:
+    def __init__(self, reader: Tiles, tiles_max: int = 4096) -> None:
         """tiles_max: to keep; one takes 17 KB."""
         self._reader = reader
         self._tiles_max = tiles_max

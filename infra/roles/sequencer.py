@@ -45,7 +45,7 @@ logger = logging.getLogger("gridseal.sequencer")
 
 
 class _Settling:
-    """A thread that fsyncs the log's files every five seconds."""
+    """A thread that fsyncs the log's files: first what was redone, then every five seconds."""
 
     def __init__(self, log: FileLog) -> None:
         self._log, self._ended = log, Event()
@@ -59,13 +59,15 @@ class _Settling:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        while not self._ended.wait(SETTLE_EVERY_S):
+        while True:
             try:
                 self._log.settle()
             except Unavailable as error:  # the staging is kept until it succeeds
                 logger.warning("settling waits: %s", error)
             except (GridsealError, OSError) as error:
                 self.failure = error
+                return
+            if self._ended.wait(SETTLE_EVERY_S):
                 return
 
 

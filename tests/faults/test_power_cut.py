@@ -52,6 +52,7 @@ def test_what_has_a_receipt_survives_every_power_cut(tmp_path: Path, number: int
                     running.kill()
                     how = chance.choice(("none", "some"))
                     lost.append(disk.cut(how, chance.randrange(1 << 30)))
+                    check_stores(running.data)  # as an audit of the disk sees it
                     restarts.time(running.start)
                     check_stores(running.data)
                     assert check_receipts(running.data, sender.receipts[-LOOKED_AT:]) > 0

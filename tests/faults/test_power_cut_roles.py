@@ -58,6 +58,7 @@ def test_what_has_a_receipt_survives_power_cuts_of_roles(tmp_path: Path) -> None
             time.sleep(chance.uniform(0, 1))
             roles.kill()
             lost.append(disk.cut(chance.choice(("none", "some")), chance.randrange(1 << 30)))
+            check_stores(roles.data)  # as an audit of the disk sees it
             boots.again()
             restarts.time(roles.start)
             check_stores(roles.data)

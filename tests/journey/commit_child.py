@@ -93,7 +93,7 @@ def arm(point: str, log: FileLog, signer: NotingSigner) -> None:
     elif name == "staged-in-part":
         import infra.file_log as module
 
-        before(module, "_encode_commit")  # its folder is open, its file is not made
+        before(module, "encode_commit")  # its folder is open, its file is not made
     elif name == "headers":
         log._headers = PausingConnection(log._headers)  # type: ignore[assignment]
     elif name == "settle":
