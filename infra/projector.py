@@ -55,6 +55,7 @@ class Projector:
         self.progress, self.size = file.progress, file.size
         self.registry_records = file.registry_records
         self._lock = Lock()
+        self._unsynced = set[int]()  # lanes
         self._bus = bus
         self._customer_db = customer_db
         self._archive = archive
@@ -131,11 +132,14 @@ class Projector:
             lambda rows: self._customer_db.store(rows, progress.size, lane),
             self._book,
         )
+        self._unsynced.add(lane)
         self.file.note_stored(lane, projected.registry, progress.size)
 
     def sync_lane(self, lane: int, stored: Progress) -> None:
         """Make all that a lane has stored survive a power cut, then note it."""
-        if stored != self.file.synced(lane):
+        # A message without entries is stored and no progress: it is in the archive alone.
+        if lane in self._unsynced or stored != self.file.synced(lane):
+            self._unsynced.discard(lane)
             self._archive.sync()
             self._customer_db.sync()
             self._book.sync()

@@ -109,10 +109,14 @@ class SqliteFile:
             self._give_back(connection)
 
     def sync(self) -> None:
-        """Make every commit so far survive a power cut."""
+        """Make every commit so far survive a power cut.
+
+        What a checkpoint took out of the WAL it has fsynced in the database before the WAL may be
+        written over. The database itself must not be opened and closed here: this process would
+        lose its locks on it, and the next one to close it would take the WAL from under us.
+        """
         with self._translated():
             sync_file(self._path.with_name(f"{self._path.name}-wal"))
-            sync_file(self._path)
 
     def damaged(self, what: str) -> Stop:
         """The error to raise where a row's content is not what was written."""

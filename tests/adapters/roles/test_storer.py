@@ -177,6 +177,52 @@ def _first(played: Played, name: str) -> int:
     return topic.end()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_raw_message_is_let_go_of_before_the_archive_has_it_for_good(
+    copy: Copy, expected: str, slow: None, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A power cut between any two calls leaves it on the bus or in the archive."""
+    monkeypatch.setattr(storing, "SYNC_EVERY_S", 0.0)
+    played, dice = copy.played, Random(seed)
+    raw, trim = played.channels.raw, played.channels.raw.trim
+    storers, unsynced = [played.storer(0, 2)[0], played.storer(1)[0]], set[tuple[int, int]]()
+    trimmed = [0]
+
+    def watch(storer: StorerRole) -> None:
+        archive, mine = storer._ports.projector._archive, set[tuple[int, int]]()
+        put_many, sync = archive.put_many, archive.sync
+
+        def put(items: Any) -> None:
+            put_many(items)
+            places = {(one.message.partition, one.message.offset) for one in items}
+            mine.update(places)
+            unsynced.update(places)
+
+        def synced() -> None:
+            sync()
+            unsynced.difference_update(mine)
+            mine.clear()
+
+        monkeypatch.setattr(archive, "put_many", put)
+        monkeypatch.setattr(archive, "sync", synced)
+
+    def check_trim(partition: int, offset: int) -> None:
+        assert not [one for one in unsynced if one[0] == partition and one[1] < offset]
+        trimmed[0] += 1
+        trim(partition, offset)
+
+    monkeypatch.setattr(raw, "trim", check_trim)
+    for storer in storers:
+        watch(storer)
+    for _ in range(200):
+        dice.choice(storers).step()
+    played.settle(*(storer.step for storer in storers))
+    assert trimmed[0] > PARTITIONS
+    for storer in storers:
+        storer.close()
+    copy.check(expected)
+
+
 # -- who takes over ----------------------------------------------------------------------------
 
 
