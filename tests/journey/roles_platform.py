@@ -77,6 +77,14 @@ class RolesRunning(Running):
         assert process.poll() is None, f"{name} had ended: {self._log_of(name).read_text()[-3000:]}"
         self._end(name, process)
 
+    def stop_one(self, name: str) -> None:
+        """SIGTERM, as of a rolling restart."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+        self._end(name, process)
+        assert code == 0, f"{name} ended with {code}: {self._log_of(name).read_text()[-3000:]}"
+
     def kill(self) -> None:
         """SIGKILL, all at once."""
         for process in self.processes.values():

@@ -107,16 +107,21 @@ def test_a_revoked_sender_and_client_are_out_everywhere(roles: RolesRunning) -> 
 
 # paho drops a socket unclosed where the collector is killed in the middle of the TLS handshake
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
-def test_kills_of_each_role_lose_nothing_that_has_a_receipt(roles: RolesRunning) -> None:
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_a_role_that_is_gone_for_a_while_costs_nothing_that_has_a_receipt(
+    roles: RolesRunning, how: str
+) -> None:
+    """Each in turn, under load; and at last all of them are killed at once."""
+    end = {"killed": roles.kill_one, "ended": roles.stop_one}[how]
     chance = random.Random(SEED)
     caller = roles.client("auditor", "readings.read", "--all-devices")
     names = ["meter-1", "meter-2", "meter-3"]
     meters = [Meter(roles.enrol(name), name, roles.mqtt_at) for name in names]
-    restarts = Restarts("one role, killed")
-    for _ in range(ROUNDS):
+    restarts = Restarts(f"one role, {how}")
+    for _ in range(ROUNDS if how == "killed" else 1):
         for name in chance.sample(PROCESSES, len(PROCESSES)):
             time.sleep(chance.uniform(0.05, 1.2))
-            roles.kill_one(name)
+            end(name)
             time.sleep(chance.choice((0.0, 0.5)))
             restarts.time(lambda: restart(roles, name))  # noqa: B023 - called at once
     for meter in meters:
@@ -125,6 +130,8 @@ def test_kills_of_each_role_lose_nothing_that_has_a_receipt(roles: RolesRunning)
         meter.resend(timeout_s=120)
         meter.close()
         assert set(meter.certified) == set(meter.sent), roles.tail()
+    roles.kill()
+    roles.start()
     caller.forget()
     items = caller.readings(versions="all", limit=10_000)
     for name, meter in zip(names, meters, strict=True):
