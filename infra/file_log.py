@@ -182,11 +182,12 @@ class FileLog:
             "SELECT version, number, header FROM header WHERE (version, number) > (?, ?)"
             " ORDER BY version, number LIMIT ?"
         )
+        # First what is staged: what its look at the file found there is there at the next one.
+        redone = self._made_again().headers if self._reader else []
         with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
         found = {(version, number): header for version, number, header in rows}
-        if self._reader and (redone := self._made_again().headers):
-            found |= {place: header for place, header in redone if place > after}
+        found |= {place: header for place, header in redone if place > after}
         return sorted(found.items())[:limit]
 
     # -- beyond the ports -------------------------------------------------------------------

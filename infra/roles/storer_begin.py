@@ -72,6 +72,8 @@ def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
     for place, header in batch_headers(log, after=version, last=heads.version):
         data = jcs.decode(header)
         source = f"{data['epoch']}/{data['partition']}"
+        if place[0] > last + 1:
+            raise HeadersAwaited(f"the headers of version {last + 1} are missing", retry_after_s=1)
         last = place[0]
         if source not in seen and data["epoch"] != OWN_SOURCE:
             seen.add(source)

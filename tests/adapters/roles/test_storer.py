@@ -540,6 +540,23 @@ def test_headers_that_a_sequencer_is_about_to_write_are_no_trouble(
     copy.check(expected)
 
 
+def test_where_headers_are_missing_nothing_is_taken_for_stored(copy: Copy) -> None:
+    """Else what the log took in between would count as stored, and its topics let go of it."""
+    log = copy.played.stores("storer").log
+    heads, headers = log.heads(), log.headers
+    before = taken_at(log, heads.version - 5, heads)
+    assert before != taken_at(log, heads.version - 2, heads) != heads.taken
+
+    class Gap:
+        def headers(self, after: Any, limit: int) -> list[Any]:
+            found = headers(after, limit)
+            return [one for one in found if one[0][0] != heads.version - 3]
+
+    with pytest.raises(HeadersAwaited, match=f"version {heads.version - 3} are missing"):
+        taken_at(Gap(), heads.version - 5, heads)  # type: ignore[arg-type]
+    assert taken_at(log, heads.version - 5, heads) == before
+
+
 # -- what is made again of raw messages ---------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import store_child as child
 from bal.certify.log import Batch, Frontier, Sequencer
 from bal.certify.tree import leaf_hashes, tree_head
 from bal.errors import Stop
+from bal.ports import Commit
 from infra.file_log import FileLog
 from infra.key_signer import KeySigner
 from infra.log_reader import batch_headers
@@ -126,6 +127,27 @@ def test_a_reader_that_stays_goes_on_with_the_files(cut: Log) -> None:
     with closing(open_log(cut.folder, read_only=True)) as later:
         check(later, cut)
         assert later.redone() == 0
+
+
+def test_headers_have_no_gap_while_a_sequencer_makes_them_again(tmp_path: Path) -> None:
+    """It has got as far as the middle when a reader looks at the staging for the first time."""
+    made = Log(tmp_path, 0)
+    made.commits(8, 3, settle=False)
+    database = tmp_path / "log" / "headers.db"
+    with closing(sqlite3.connect(database)) as db, db:
+        rows = db.execute("SELECT * FROM header WHERE version > 2 ORDER BY version").fetchall()
+        db.execute("DELETE FROM header WHERE version > 2")
+    with closing(open_log(tmp_path, reader=True)) as log:
+        staged = log.staged
+
+        def meanwhile() -> list[Commit]:
+            found = staged()
+            with closing(sqlite3.connect(database)) as db, db:
+                db.executemany("INSERT INTO header VALUES(?, ?, ?)", rows[:4])
+            return found
+
+        log.staged = meanwhile  # type: ignore[method-assign]
+        assert [header for _, header in batch_headers(log)] == made.headers
 
 
 def test_what_is_lost_below_the_staging_is_missed(tmp_path: Path) -> None:
