@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.servers.place import kept_ports
 from tests.bounded import END_S, killed, line_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,7 +30,10 @@ class Running:
         self._config = folder / "gridseal.toml"
         self._config.write_text(config or "[anchor]\ninterval_s = 1\n")
         self._log = folder / "stderr"
-        self.http_at = self.mqtt_at = "127.0.0.1:0"
+        # Kept from one start to the next: none that the kernel gives a client in between, as it
+        # does to a sender that tries this very port over and over (and then talks to itself).
+        ports = kept_ports({}, ("http", "mqtt"), set())
+        self.http_at, self.mqtt_at = (f"127.0.0.1:{ports[name]}" for name in ("http", "mqtt"))
         self.prefix: list[str] = []  # comes before the command
         self.process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
