@@ -14,6 +14,7 @@ from bal.pipeline import Worker
 from bal.ports import Heads
 from infra.committed import CommittedClose, Progress
 from infra.data_folder import DataFolder
+from infra.file_log import FileLog
 from infra.key_signer import KeySigner
 from infra.outside import Outside
 from infra.roles.making import layout_of
@@ -36,14 +37,20 @@ def open_whole(folder: DataFolder) -> Stores:
     return Stores.open(folder, SystemClock())
 
 
+def redo(folder: DataFolder) -> Heads:
+    """Put what is staged into the tiles of a copy; where its log stands. Raises Stop."""
+    with closing(FileLog(folder.log, SystemClock())) as log:
+        return Sequencer(log, log, KeySigner("copy", bytes(32)), "").heads
+
+
 def project(folder: DataFolder) -> None:
     """Store what the log has and the projection has not, by the rules of this version.
 
     Raises Stop as the next start would: "rules-differ" where another version made it.
     """
+    heads = redo(folder)
     with closing(open_whole(folder)) as stores:
         log = stores.log
-        heads = Sequencer(log, log, KeySigner("copy", bytes(32)), "").heads  # redoes what is staged
         if folder.has_roles:
             _project_topics(folder, stores)
             return

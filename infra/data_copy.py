@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LEFT_OUT = frozenset({"control.sock", "lock", "ready.json", "demo", "servers", OUTSIDE, FACTS})
 LOG_KEYS = ("log.key", "log.signed", "intake.key")
 _SIDE = ("-wal", "-shm", "-journal")
-HEADS, HEADERS = Path("log/heads.db"), Path("log/headers.db")
+HEADS, HEADERS, STAGING = Path("log/heads.db"), Path("log/headers.db"), Path("log/staging")
 BUS, RAW = Path("bus/bus.db"), Path("bus/raw.db")
 PROGRESS, ROWS = Path("scd/progress.db"), Path("scd/customer.db")
 # A published checkpoint is never beyond the heads row, a stored row never beyond its log, …; what
@@ -211,7 +211,7 @@ def _copy_running(
                 continue
             db = opened.enter_context(closing(look_at_sqlite(data / name, "")))
             if name == HEADERS:
-                _wait_for_headers(db, version)
+                _wait_for_headers(db, version, _copy_staging(data, to))
             db.execute("BEGIN")
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment is now
             looks[name] = db
@@ -249,13 +249,30 @@ def _version(db: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
-def _wait_for_headers(db: sqlite3.Connection, version: int) -> None:
-    """Until the batch headers of the heads row are written, which comes right behind its swap."""
+def _copy_staging(data: Path, to: Path) -> set[int]:
+    """What is not whole in the files, perhaps, or not yet; the versions that were there.
+
+    Behind the heads row and before anything that is made of it: it goes once that is durable.
+    """
+    staging, versions = to / STAGING, set()
+    make_folder(staging)
+    for path in (data / STAGING).glob("[!.]*"):
+        with suppress(FileNotFoundError):
+            shutil.copy2(path, staging / path.name)
+            versions.add(int(path.name.split("-")[0]))
+    return versions
+
+
+def _wait_for_headers(db: sqlite3.Connection, version: int, staged: set[int]) -> None:
+    """Until the batch headers of the heads row are written or staged: right behind its swap."""
     deadline = monotonic() + _CAUGHT_UP_S
-    while monotonic() < deadline:
+    while True:
         (last,) = db.execute("SELECT max(version) FROM header").fetchone()
-        if (last or 0) >= version:
+        if staged.issuperset(range((last or 0) + 1, version + 1)):
             return
+        if monotonic() > deadline:
+            text = f"the log is at version {version}, its headers end at {last or 0}"
+            raise Unavailable(f"{text}; gridseal fsck says whether it is damaged", retry_after_s=5)
         sleep(0.002)
 
 
@@ -336,7 +353,7 @@ def _as_of_heads(to: Path) -> int:
         version = _version(db)
     with closing(sqlite3.connect(to / HEADERS)) as db, db:
         db.execute("DELETE FROM header WHERE version > ?", (version,))
-    for staged in (to / "log" / "staging").glob("*"):
+    for staged in (to / STAGING).glob("*"):
         number = staged.name.split("-")[0]
         if not number.isdigit() or int(number) > version:
             staged.unlink()

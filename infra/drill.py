@@ -11,25 +11,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bal.certify.log import Sequencer
 from bal.errors import GridsealError
 from infra.audit import Audit
+from infra.copy_projection import redo
 from infra.data_copy import check_outside, copy_data
 from infra.data_folder import DataFolder
 from infra.drill_attacks import ATTACKS, Attack
 from infra.drill_victim import NothingToAttack, find_victim
-from infra.file_log import FileLog
 from infra.fsck import fsck
-from infra.key_signer import KeySigner
 from infra.replay import replay
-from infra.system_clock import SystemClock
 
 DIFFERENCES_SHOWN_MAX = 20
 ALONE_BYTES = 8 * 1024 * 1024  # of a copy; below, a process would take longer to begin
@@ -80,7 +77,7 @@ def drill(data: Path, temp: Path | None = None, on_row: Said = lambda _: None) -
             clean = [text for texts in each(_differences, (fsck, replay), work) for text in texts]
             rows: list[Row] = []
             if not clean:
-                _settle(DataFolder(work / "copy"))
+                redo(DataFolder(work / "copy"))  # nobody alters for good what a start makes again
                 for row in each(_attacked, ATTACKS, work):
                     rows.append(row)
                     on_row(row)
@@ -105,12 +102,6 @@ def _differences(audit: Callable[[Path], Audit], work: Path) -> list[str]:
     """What differs in the untouched copy."""
     found = audit(work / "copy").differences
     return [f"{one.check}: {one.where}: {one.text}" for one in found]
-
-
-def _settle(copy: DataFolder) -> None:
-    """Put what is staged into the tiles: nobody could alter for good what a start makes again."""
-    with closing(FileLog(copy.log, SystemClock())) as log:
-        Sequencer(log, log, KeySigner("drill", bytes(32)), "")
 
 
 def _attacked(attack: Attack, work: Path) -> Row:

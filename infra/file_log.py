@@ -187,8 +187,10 @@ class FileLog:
         with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
         found = {(version, number): header for version, number, header in rows}
+        if redone and found and max(found) >= redone[-1][0]:
+            redone.clear()  # written in order: the file has them all now
         found |= {place: header for place, header in redone if place > after}
-        return sorted(found.items())[:limit]
+        return sorted(found.items())[:limit] if redone else list(found.items())
 
     # -- beyond the ports -------------------------------------------------------------------
 
@@ -199,7 +201,10 @@ class FileLog:
         return int(row[0]) if row else 0
 
     def redone(self) -> int:
-        """Of a reader: tiles, bundles and headers that are whole in the staging alone."""
+        """Of a reader: tiles, bundles and headers that were whole in the staging alone.
+
+        Looked for once, when it first reads: no reader outlives what the kernel of its host kept.
+        """
         return len(self._made_again())
 
     def settle(self) -> None:
@@ -258,7 +263,8 @@ class FileLog:
     def _made_again(self) -> Redone:
         with self._redoing:
             if self._redone is None:
-                commits = self.staged()
+                with translated("the log's staging"):
+                    commits = self.staged()
                 sql = "SELECT version, number FROM header ORDER BY version DESC, number DESC"
                 with self._lock, translated("headers.db"):
                     last = self._headers.execute(f"{sql} LIMIT 1").fetchone()

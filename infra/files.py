@@ -117,8 +117,9 @@ def open_sqlite(
         try:
             connection.execute(f"PRAGMA page_size={page_bytes}")
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA synchronous={synchronous}")
+            connection.execute("PRAGMA synchronous=FULL")  # its tables outlast a power cut
             connection.executescript(schema)
+            connection.execute(f"PRAGMA synchronous={synchronous}")
             break
         except sqlite3.OperationalError as error:
             # Of two that turn a new file to WAL one is refused at once: SQLite does not wait there.

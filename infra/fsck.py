@@ -113,8 +113,8 @@ class _Check:
                 streams.append(iter([(head, "checkpoint", note)]))
             streams.append(iter(self._predecessors))
             self.log.run(merge(*streams, key=lambda signed: signed[0].size))
-            if number := self._files.redone():  # a power cut took them: no difference
-                self.audit.counts["tiles and headers that the next start makes again"] = number
+            if number := self._files.redone():  # no difference: a start makes them of it
+                self.audit.counts["tiles and headers that are only staged yet"] = number
         with self.audit.guarded("checkpoint"):
             self._signer_memory(self._folder.keys / "log.signed")
         with self.audit.guarded("batch headers"):

@@ -139,11 +139,11 @@ class Projector:
         """Make all that a lane has stored survive a power cut, then note it."""
         # A message without entries is stored and no progress: it is in the archive alone.
         if lane in self._unsynced or stored != self.file.synced(lane):
-            self._unsynced.discard(lane)
             self._archive.sync()
             self._customer_db.sync()
             self._book.sync()
             self.file.note_synced(stored, lane)
+            self._unsynced.discard(lane)
 
     def check_lane(self, lane: int, version: int, size: int) -> None:
         """Raises Stop as `check`, of one lane."""

@@ -58,7 +58,7 @@ class SqliteFile:
         lazy: a commit survives the end of the process, and a power cut only once `sync` returned;
         what is lost then is the newest, and the file stays whole (SQLite, WAL, synchronous=NORMAL).
         """
-        self._path = path
+        self._path, self._wal = path, path.with_name(f"{path.name}-wal")
         self._wipe = wipe
         self._lazy = lazy
         self._read_only = read_only
@@ -78,6 +78,7 @@ class SqliteFile:
             if found != form:
                 self._writer.close()
                 raise Stop("store-version", f"{path.name} has form {found}, this program {form}.")
+            self._journal = None if read_only else _identity(self._wal)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -116,7 +117,10 @@ class SqliteFile:
         lose its locks on it, and the next one to close it would take the WAL from under us.
         """
         with self._translated():
-            sync_file(self._path.with_name(f"{self._path.name}-wal"))
+            if _identity(self._wal) != self._journal:
+                text = f"{self._wal.name} was taken away from the process that writes it. Start"
+                raise Stop("disk-unsynced", f"{text} again: what may be missing is made again")
+            sync_file(self._wal)
 
     def damaged(self, what: str) -> Stop:
         """The error to raise where a row's content is not what was written."""
@@ -226,6 +230,15 @@ def translated(name: str) -> Iterator[None]:
         raise _damaged(name, "its schema is no text") from error
     except OSError as error:
         raise Unavailable(f"{name}: {why(error)}", retry_after_s=5) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _damaged(name: str, what: str) -> Stop:

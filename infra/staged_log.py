@@ -30,29 +30,36 @@ class Redone:
         """stored: at least the first `width` items of tile `n` of a kind, as the files have it.
 
         commits: all that is staged, in order; last_header: the place of the last one stored. Where
-        the files lack what came before, or lead to another root, nothing is made.
+        the files lack what came before, or lead to another root, no tiles are made.
         """
         self._stored = stored
         self._made: dict[tuple[str, int], tuple[int, bytes]] = {}  # width and content
-        self.headers: list[tuple[Place, bytes]] = []  # in order
+        self._missing = 0
+        self.headers: list[tuple[Place, bytes]] = []  # in order; until the file has them
         if not commits:
             return
         try:
             self._make(commits)
         except (KeyError, ValueError):
             self._made = {}
-        self._made = {at: one for at, one in self._made.items() if not self._holds(*at, *one)}
         for commit in commits:
             places = [(commit.new.version, number) for number in range(len(commit.headers))]
             missing = zip(places, commit.headers, strict=True)
             self.headers += [one for one in missing if one[0] > last_header]
+        self._missing = len(self.headers) + sum(
+            not self._holds(*at, *one) for at, one in self._made.items()
+        )
 
     def __len__(self) -> int:
-        """How many tiles, bundles and headers."""
-        return len(self._made) + len(self.headers)
+        """How many tiles, bundles and headers the files lacked."""
+        return self._missing
 
     def content(self, kind: str, n: int, width: int) -> bytes | None:
-        """At least the first `width` items of a tile; None where the files have them."""
+        """At least the first `width` items of a tile; None where only the files have them.
+
+        Not looked for in the files, whatever they have: a narrower tile may lie there torn, beside
+        a whole one.
+        """
         made = self._made.get((kind, n))
         return made[1] if made is not None and made[0] >= width else None
 

@@ -64,7 +64,8 @@ def announcements_position(partition: int) -> str:
 def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
     """By source the last offset that was taken as of a version; heads: of now, or later.
 
-    Raises HeadersAwaited where a sequencer has not written all headers of `heads` yet.
+    Raises HeadersAwaited where a sequencer has not written all headers of `heads` yet: it does so
+    in order, so Stop where one in between is missing.
     """
     taken = dict(heads.taken)
     seen: set[str] = set()
@@ -73,7 +74,7 @@ def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
         data = jcs.decode(header)
         source = f"{data['epoch']}/{data['partition']}"
         if place[0] > last + 1:
-            raise HeadersAwaited(f"the headers of version {last + 1} are missing", retry_after_s=1)
+            raise Stop("log-damaged", f"headers.db lacks version {last + 1} and has later ones")
         last = place[0]
         if source not in seen and data["epoch"] != OWN_SOURCE:
             seen.add(source)

@@ -51,10 +51,17 @@ def _log(outside: Outside, folder: DataFolder, clock: Clock, role: str) -> FileL
     as_reader = bool(outside.cassandra.heads) and role != SEQUENCER
     heads = open_heads(outside, folder, read_only=as_reader)
     try:
-        return FileLog(folder.log, clock, heads=heads, reader=role != SEQUENCER)
+        log = FileLog(folder.log, clock, heads=heads, reader=role != SEQUENCER)
     except BaseException:
         heads.close()
         raise
+    try:
+        if role != SEQUENCER:
+            log.redone()  # now, while the heads row is there
+    except BaseException:
+        log.close()
+        raise
+    return log
 
 
 class WhenAsked:

@@ -5,7 +5,11 @@ The whole data folder lies on a file system that loses what was not fsynced, all
 """
 
 import os
+import sqlite3
+import subprocess
+import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -14,7 +18,7 @@ import pytest
 from bal.errors import Stop
 from infra.control import settle
 from infra.files import sync_folder
-from tests.faults.disks import lossy
+from tests.faults.disks import REPOSITORY, lossy
 from tests.faults.load import Sender, check_receipts, check_stores
 from tests.journey.conftest import Running
 from tests.journey.test_kill import check_readings
@@ -90,3 +94,17 @@ def test_a_disk_that_lies_is_found(tmp_path: Path) -> None:
         finally:
             if running.process is not None:
                 running.kill()
+
+
+@pytest.mark.parametrize("how", ["none", "some"])
+def test_a_new_database_has_its_tables_whatever_is_synced_later(tmp_path: Path, how: str) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from infra.files import open_sqlite;"
+        "open_sqlite(Path(sys.argv[1]), 'CREATE TABLE t(a);', synchronous='NORMAL'); os._exit(0)"
+    )
+    with lossy(tmp_path / "disk") as disk:
+        database = disk.at / "a.db"
+        subprocess.run([sys.executable, "-c", code, str(database)], check=True, cwd=REPOSITORY)
+        disk.cut(how, SEED)
+        with closing(sqlite3.connect(database)) as db:
+            assert db.execute("SELECT count(*) FROM t").fetchone() == (0,)

@@ -3,18 +3,26 @@
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bal.certify.log import Sequencer
 from bal.errors import Stop
+from infra import data_copy
 from infra.backup import backup
 from infra.cli import main
 from infra.data_copy import copy_data
+from infra.data_folder import DataFolder
 from infra.drill import Drill, drill, report, table
+from infra.file_log import FileLog
 from infra.fsck import fsck
+from infra.key_signer import KeySigner
 from infra.replay import replay
-from tests.journey.small_platform import Small, cim
+from tests.journey.small_platform import Hand, Small, cim
 from tests.journey.test_fsck import content, execute
 
 METERS = range(30)
@@ -145,6 +153,44 @@ def test_copies_made_while_messages_come_in_are_each_of_one_moment(tmp_path: Pat
         Small(copy).release()  # as after a kill; its signer may know more, and sign no more
         assert fsck(copy).unchecked == {}
     small.close()
+
+
+def test_a_copy_made_while_a_sequencer_redoes_the_log_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a power cut: what it puts into the files goes from the staging at once."""
+    root, copy = tmp_path / "data", tmp_path / "copy"
+    small = begun(root)
+    small.engine.settler.settle()
+    small.stores.log.settle = lambda: None  # type: ignore[method-assign]
+    small.engine.settler._settle = lambda: None  # type: ignore[method-assign]
+    whole = {path for path in (root / "log" / "tile").rglob("*") if path.is_file()}
+    version = small.sequencer.heads.version
+    for number in (14, 15):
+        small.take("headend", cim(number, METERS))
+    small.close()
+    for path in set((root / "log" / "tile").rglob("*")) - whole:
+        if path.is_file():
+            path.write_bytes(bytes(path.stat().st_size))
+    with closing(sqlite3.connect(root / "log" / "headers.db")) as db, db:
+        db.execute("DELETE FROM header WHERE version > ?", (version,))
+    bus_is_whole = data_copy._bus_is_whole
+
+    def meanwhile(*looks: Any) -> bool:
+        log = FileLog(root / "log", Hand())
+        Sequencer(log, log, KeySigner("another", bytes(32)), "")
+        log.close()
+        assert not list((root / "log" / "staging").iterdir())
+        return bus_is_whole(*looks)
+
+    monkeypatch.setattr(data_copy, "_bus_is_whole", meanwhile)
+    folder = DataFolder(root)
+    folder.lock()  # as a platform that is at work
+    copy_data(root, copy)
+    folder.unlock()
+    for audit in (fsck(copy), replay(copy)):
+        assert audit.differences == []
+    Small(copy).release()
 
 
 def test_without_a_closed_day(tmp_path: Path) -> None:

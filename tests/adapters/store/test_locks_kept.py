@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bal.errors import Stop
 from infra.sqlite_file import SqliteFile
 from tests.journey.small_platform import Small, cim
 
@@ -43,6 +46,16 @@ def test_what_is_written_behind_a_sync_is_seen_by_others(tmp_path: Path) -> None
         file.sync()
         look(path)
         assert count(path) == number
+    file.close()
+
+
+def test_who_finds_its_journal_gone_says_so(tmp_path: Path) -> None:
+    """However it went: to say that all is durable would be to lose it."""
+    path = tmp_path / "x" / "a.db"
+    file = SqliteFile(path, "CREATE TABLE t(a);", form=1, lazy=True)
+    path.with_name("a.db-wal").rename(path.with_name("away"))
+    with pytest.raises(Stop, match=r"disk-unsynced: a\.db-wal was taken away"):
+        file.sync()
     file.close()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from threading import Thread
 
 import pytest
 import store_child as child
@@ -37,8 +38,14 @@ class Log:
         self.folder, self._chance = folder, Random(seed)
         self.entries: list[bytes] = []
         self.headers: list[bytes] = []
+        self._seen: dict[Path, bytes] = {}
         self.commits(self._chance.randint(0, 8), settle=True)
-        self.whole = files(folder / "log" / "tile")
+        self.settled()
+
+    def settled(self) -> None:
+        """All that is there was fsynced."""
+        self.whole = files(self.folder / "log" / "tile")
+        self._seen.clear()
         self.version = len(self.headers)
 
     def commits(self, count: int, size: int = 0, *, settle: bool) -> None:
@@ -53,6 +60,7 @@ class Log:
             self.headers.append(one.header(len(self.entries)))
             sequencer.commit([one])
             self.entries += found
+            self._seen |= files(self.folder / "log" / "tile")
         if settle:
             log.close()
         else:  # as of a process that is killed
@@ -62,7 +70,13 @@ class Log:
     def cut(self) -> None:
         """More commits; then the power, which leaves any part of what was not fsynced."""
         self.commits(self._chance.randint(1, 12), settle=False)
-        for path, content in files(self.folder / "log" / "tile").items():
+        left = files(self.folder / "log" / "tile")
+        gone = {path: one for path, one in self._seen.items() if path not in left}
+        for path in self._chance.sample(sorted(gone), len(gone) // 3):  # its removal is undone
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gone[path])
+            left[path] = gone[path]
+        for path, content in left.items():
             if path in self.whole:
                 continue
             how = self._chance.choice(("gone", "short", "zeros", "some", "kept"))
@@ -150,6 +164,23 @@ def test_headers_have_no_gap_while_a_sequencer_makes_them_again(tmp_path: Path) 
         assert [header for _, header in batch_headers(log)] == made.headers
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_readers_beside_a_sequencer_that_redoes_and_settles(tmp_path: Path, seed: int) -> None:
+    made = Log(tmp_path, seed)
+    for _ in range(3):
+        made.cut()
+        with closing(open_log(tmp_path)) as log:
+            redoing = Thread(target=lambda: (Sequencer(log, log, SIGNER, ORIGIN), log.settle()))
+            redoing.start()
+            try:
+                while redoing.is_alive():
+                    with closing(open_log(tmp_path, reader=True)) as reader:
+                        check(reader, made)
+            finally:
+                redoing.join()
+        made.settled()
+
+
 def test_what_is_lost_below_the_staging_is_missed(tmp_path: Path) -> None:
     """That a reader makes nothing up: what was fsynced and is gone is an error as ever."""
     made = Log(tmp_path, 0)
@@ -177,3 +208,4 @@ def test_a_torn_staging_of_no_swap_is_nobodys(tmp_path: Path) -> None:
     with closing(open_log(tmp_path, reader=True)) as log:
         check(log, made)
         assert log.redone() == 0
+    assert list((tmp_path / "log" / "staging").iterdir())  # it may be one that is being written
