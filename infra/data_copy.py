@@ -256,15 +256,19 @@ def _copy_staging(data: Path, to: Path) -> set[int]:
     """
     staging, versions = to / STAGING, set()
     make_folder(staging)
-    for path in (data / STAGING).glob("[!.]*"):
-        with suppress(FileNotFoundError):
-            shutil.copy2(path, staging / path.name)
-            versions.add(int(path.name.split("-")[0]))
+    for path in (data / STAGING).iterdir() if (data / STAGING).is_dir() else ():
+        if (number := path.name.split("-")[0]).isdigit():
+            with suppress(FileNotFoundError):
+                shutil.copy2(path, staging / path.name)
+                versions.add(int(number))
     return versions
 
 
 def _wait_for_headers(db: sqlite3.Connection, version: int, staged: set[int]) -> None:
-    """Until the batch headers of the heads row are written or staged: right behind its swap."""
+    """Until the batch headers of the heads row are written or staged: right behind its swap.
+
+    Raises Stop where they are neither: no later copy would have them either.
+    """
     deadline = monotonic() + _CAUGHT_UP_S
     while True:
         (last,) = db.execute("SELECT max(version) FROM header").fetchone()
@@ -272,7 +276,7 @@ def _wait_for_headers(db: sqlite3.Connection, version: int, staged: set[int]) ->
             return
         if monotonic() > deadline:
             text = f"the log is at version {version}, its headers end at {last or 0}"
-            raise Unavailable(f"{text}; gridseal fsck says whether it is damaged", retry_after_s=5)
+            raise Stop("log-damaged", f"{text}: gridseal fsck says what else is missing")
         sleep(0.002)
 
 

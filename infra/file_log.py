@@ -183,12 +183,13 @@ class FileLog:
             " ORDER BY version, number LIMIT ?"
         )
         # First what is staged: what its look at the file found there is there at the next one.
-        redone = self._made_again().headers if self._reader else []
+        made = self._made_again() if self._reader else None
+        redone = made.headers if made is not None else []
         with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
         found = {(version, number): header for version, number, header in rows}
-        if redone and found and max(found) >= redone[-1][0]:
-            redone.clear()  # written in order: the file has them all now
+        if made is not None and redone and found and max(found) >= redone[-1][0]:
+            made.headers = []  # written in order: whoever reads from now on has them of the file
         found |= {place: header for place, header in redone if place > after}
         return sorted(found.items())[:limit] if redone else list(found.items())
 

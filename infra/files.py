@@ -69,12 +69,18 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_folder(path.parent)
 
 
+_unsynced: dict[Path, Stop] = {}  # of this process, what can't be made durable any more
+
+
 def sync_file(path: Path) -> None:
     """fsync one file; one that is gone by now needs none.
 
     Raises Stop("disk-unsynced") where it fails: the kernel may have dropped what it could not
-    write, and a second fsync would say that all is well. Only the next start makes it again.
+    write, and a second fsync would say that all is well. Only the next start makes it again, so
+    this process hears the same from now on, however often it asks.
     """
+    if path in _unsynced:
+        raise _unsynced[path]
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -83,7 +89,8 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         text = f"{path.name} can't be made durable: {why(error)}. Look at the disk, then start"
-        raise Stop("disk-unsynced", f"{text} again: what may be missing is made again") from error
+        stop = Stop("disk-unsynced", f"{text} again: what may be missing is made again")
+        raise _unsynced.setdefault(path, stop) from error
     finally:
         os.close(descriptor)
 

@@ -21,7 +21,7 @@ from bal.ports import Heads
 from infra.committed import Committed, CommittedClose, Progress
 from infra.log_reader import batch_headers
 from infra.projector import CATCH_UP_MESSAGES
-from infra.roles.storer_begin import checked
+from infra.roles.storer_begin import checked, headers_until
 from infra.roles.storer_state import StorerState
 from infra.roles.storing import ENTRIES_AT_ONCE, FIRST, SYNC_EVERY_S, StorerPorts, close_again
 from infra.rules import differs, running_rules
@@ -78,7 +78,7 @@ class Remaking:
             {s: synced[p].version for s, p in self._of.items()}
         )
         expected, made_by, read = list[str](), self._rules, 0
-        for place, header in batch_headers(ports.log, after=self._version, last=heads.version):
+        for place, header in headers_until(ports.log, self._version, heads):
             data = jcs.decode(header)
             self._version, self._size = place[0] - 1, int(data["first"])
             if data["part"] == "0" and expected:  # before anything of it is kept

@@ -110,14 +110,16 @@ class StorerRole:
 
     def close(self) -> None:
         """Sync what is stored, and let others go on at once."""
-        with suppress(Unavailable):
-            mine = self._members.mine()
-            for partition, share in self._shares.items():
-                if share.storing is not None and mine.get(partition) == share.number:
-                    share.storing.sync()
-        self._shares.clear()
-        with suppress(Unavailable):
-            self._members.close()
+        try:
+            with suppress(Unavailable):
+                mine = self._members.mine()
+                for partition, share in self._shares.items():
+                    if share.storing is not None and mine.get(partition) == share.number:
+                        share.storing.sync()
+        finally:
+            self._shares.clear()
+            with suppress(Unavailable):
+                self._members.close()
 
     # -- partitions -------------------------------------------------------------------------
 

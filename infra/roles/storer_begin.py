@@ -1,12 +1,13 @@
 """Where the storer of a partition begins: saved positions, and what the log had taken."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from bal import jcs
 from bal.certify.log import OWN_SOURCE
 from bal.errors import Stop, Unavailable
 from bal.ports import Heads, TileReader
-from infra.log_reader import batch_headers
+from infra.log_reader import Place, batch_headers
 from infra.projector import Projector
 
 LOOKS = 16  # at the heads row, while it changes
@@ -61,24 +62,33 @@ def announcements_position(partition: int) -> str:
     return f"{ANNOUNCEMENTS_POSITION}.{partition}"
 
 
-def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
-    """By source the last offset that was taken as of a version; heads: of now, or later.
+def headers_until(log: LogReads, version: int, heads: Heads) -> Iterator[tuple[Place, bytes]]:
+    """The batch headers behind a version up to those of `heads`, each version's.
 
-    Raises HeadersAwaited where a sequencer has not written all headers of `heads` yet: it does so
-    in order, so Stop where one in between is missing.
+    Raises HeadersAwaited where a sequencer has not written all of them yet: it does so in order, so
+    Stop where a version in between is missing.
     """
-    taken = dict(heads.taken)
-    seen: set[str] = set()
     last = version
     for place, header in batch_headers(log, after=version, last=heads.version):
-        data = jcs.decode(header)
-        source = f"{data['epoch']}/{data['partition']}"
         if place[0] > last + 1:
             raise Stop("log-damaged", f"headers.db lacks version {last + 1} and has later ones")
         last = place[0]
+        yield place, header
+    if last != heads.version:
+        raise HeadersAwaited("the log's newest headers are not written yet", retry_after_s=1)
+
+
+def taken_at(log: LogReads, version: int, heads: Heads) -> dict[str, int]:
+    """By source the last offset that was taken as of a version; heads: of now, or later.
+
+    Raises as `headers_until`.
+    """
+    taken = dict(heads.taken)
+    seen: set[str] = set()
+    for _, header in headers_until(log, version, heads):
+        data = jcs.decode(header)
+        source = f"{data['epoch']}/{data['partition']}"
         if source not in seen and data["epoch"] != OWN_SOURCE:
             seen.add(source)
             taken[source] = int(data["prev"])
-    if last != heads.version:
-        raise HeadersAwaited("the log's newest headers are not written yet", retry_after_s=1)
     return {source: offset for source, offset in taken.items() if offset >= 0}

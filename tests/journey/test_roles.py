@@ -159,6 +159,7 @@ def test_up_and_roles_refuse_each_others_folders(tmp_path: Path, roles: RolesRun
 def test_gateways_of_one_issuer_take_each_others_tokens(tmp_path: Path) -> None:
     config = '[anchor]\ninterval_s = 1\n[http]\nissuer = "https://gridseal.example"\n'
     platform = RolesRunning(tmp_path, config)
+    platform.http_at = "127.0.0.1:0"  # each gateway's own
     names = ("collector", "worker", "sequencer", "storer", "gateway", "gateway-2")
     try:
         for name in names:

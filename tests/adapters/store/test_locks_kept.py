@@ -5,6 +5,8 @@ locks on the database, and a process loses all it has on a file where it closes 
 (SQLite, How To Corrupt §2.2): who goes on then writes where nobody looks.
 """
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +57,25 @@ def test_who_finds_its_journal_gone_says_so(tmp_path: Path) -> None:
     file = SqliteFile(path, "CREATE TABLE t(a);", form=1, lazy=True)
     path.with_name("a.db-wal").rename(path.with_name("away"))
     with pytest.raises(Stop, match=r"disk-unsynced: a\.db-wal was taken away"):
+        file.sync()
+    file.close()
+
+
+def test_what_the_disk_failed_to_take_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has dropped it, and would say that all is well."""
+    path = tmp_path / "x" / "a.db"
+    file = SqliteFile(path, "CREATE TABLE t(a);", form=1, lazy=True)
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(Stop, match="disk-unsynced"):
+            file.sync()
+    with pytest.raises(Stop, match="disk-unsynced"):
         file.sync()
     file.close()
 

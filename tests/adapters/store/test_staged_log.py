@@ -88,6 +88,13 @@ class Log:
         with closing(sqlite3.connect(self.folder / "log" / "headers.db")) as db, db:
             db.execute("DELETE FROM header WHERE version > ?", (kept,))
 
+    def unwritten(self, db: sqlite3.Connection) -> list[tuple[object, ...]]:
+        """Takes the headers away that are not settled; their rows."""
+        sql = "SELECT * FROM header WHERE version > ? ORDER BY version, number"
+        rows = db.execute(sql, (self.version,)).fetchall()
+        db.execute("DELETE FROM header WHERE version > ?", (self.version,))
+        return rows
+
     def _damaged(self, how: str, content: bytes) -> bytes:
         at = self._chance.randrange(len(content))
         if how == "short":
@@ -149,8 +156,7 @@ def test_headers_have_no_gap_while_a_sequencer_makes_them_again(tmp_path: Path) 
     made.commits(8, 3, settle=False)
     database = tmp_path / "log" / "headers.db"
     with closing(sqlite3.connect(database)) as db, db:
-        rows = db.execute("SELECT * FROM header WHERE version > 2 ORDER BY version").fetchall()
-        db.execute("DELETE FROM header WHERE version > 2")
+        rows = made.unwritten(db)
     with closing(open_log(tmp_path, reader=True)) as log:
         staged = log.staged
 
@@ -164,20 +170,47 @@ def test_headers_have_no_gap_while_a_sequencer_makes_them_again(tmp_path: Path) 
         assert [header for _, header in batch_headers(log)] == made.headers
 
 
+def test_who_has_begun_to_read_keeps_the_headers_that_others_forget(tmp_path: Path) -> None:
+    """They go once the file has them all; another thread may have read the file before."""
+    made = Log(tmp_path, 0)
+    made.commits(8, 3, settle=False)
+    database = tmp_path / "log" / "headers.db"
+    with closing(sqlite3.connect(database)) as db, db:
+        rows = made.unwritten(db)
+    with closing(open_log(tmp_path, reader=True)) as log:
+        assert [header for _, header in batch_headers(log)] == made.headers
+        begun = log._made_again().headers
+        with closing(sqlite3.connect(database)) as db, db:
+            db.executemany("INSERT INTO header VALUES(?, ?, ?)", rows)
+        assert [header for _, header in batch_headers(log)] == made.headers
+        assert log._made_again().headers == []
+        assert [header for _, header in begun] == made.headers[made.version :]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_readers_beside_a_sequencer_that_redoes_and_settles(tmp_path: Path, seed: int) -> None:
     made = Log(tmp_path, seed)
     for _ in range(3):
         made.cut()
         with closing(open_log(tmp_path)) as log:
-            redoing = Thread(target=lambda: (Sequencer(log, log, SIGNER, ORIGIN), log.settle()))
+            done: list[object] = []
+
+            def redo(log: FileLog = log, done: list[object] = done) -> None:
+                Sequencer(log, log, SIGNER, ORIGIN)
+                log.settle()
+                done.append(None)
+
+            redoing = Thread(target=redo)
             redoing.start()
             try:
-                while redoing.is_alive():
+                while True:
                     with closing(open_log(tmp_path, reader=True)) as reader:
                         check(reader, made)
+                    if not redoing.is_alive():
+                        break
             finally:
                 redoing.join()
+        assert done
         made.settled()
 
 
