@@ -50,12 +50,11 @@ def project(folder: DataFolder) -> None:
     """
     heads = redo(folder)
     with closing(open_whole(folder)) as stores:
-        log = stores.log
         if folder.has_roles:
             _project_topics(folder, stores)
             return
         stores.projector.catch_up(
-            log,
+            stores.log,
             Worker(stores.vault, stores.registry),
             version=heads.version,
             size=heads.size,

@@ -83,7 +83,8 @@ class FileLog:
         self._superseded: set[Path] = set()  # fsynced partial tiles of which there is a wider one
         self._last: dict[str, Path] = {}  # the file written last, by level or ENTRIES
         self._unsettled: list[Path] = []  # staging of what this process integrated
-        self._redone: Redone | None = None  # of a reader, once it reads
+        nothing = Redone(self._stored, (), (0, 0))
+        self._redone = None if self._reader else nothing  # of a reader, once it reads
         self._redoing = Lock()
 
     def close(self) -> None:
@@ -183,12 +184,12 @@ class FileLog:
             " ORDER BY version, number LIMIT ?"
         )
         # First what is staged: what its look at the file found there is there at the next one.
-        made = self._made_again() if self._reader else None
-        redone = made.headers if made is not None else []
+        made = self._made_again()
+        redone = made.headers
         with self._lock, translated("headers.db"):
             rows = self._headers.execute(sql, (*after, limit)).fetchall()
         found = {(version, number): header for version, number, header in rows}
-        if made is not None and redone and found and max(found) >= redone[-1][0]:
+        if redone and found and max(found) >= redone[-1][0]:
             made.headers = []  # written in order: whoever reads from now on has them of the file
         found |= {place: header for place, header in redone if place > after}
         return sorted(found.items())[:limit] if redone else list(found.items())
@@ -273,7 +274,7 @@ class FileLog:
             return self._redone
 
     def _read(self, kind: str, n: int, width: int) -> bytes:
-        made = self._made_again().content(kind, n, width) if self._reader else None
+        made = self._made_again().content(kind, n, width)
         return self._stored(kind, n, width) if made is None else made
 
     def _stored(self, kind: str, n: int, width: int) -> bytes:

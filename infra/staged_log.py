@@ -9,9 +9,9 @@ from bal.certify.tiles import TILE_WIDTH, TileNodes, split_bundle
 from bal.certify.tree import leaf_hashes
 from bal.model import Digest
 from bal.ports import Commit, Heads
+from infra.log_reader import Place
 
 ENTRIES = "entries"  # the kind of a bundle; of a tile it is its level
-Place = tuple[int, int]  # version, and number within it
 _LENGTHS = [length.to_bytes(2, "big") for length in range(65_536)]
 
 

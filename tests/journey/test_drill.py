@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 
-from bal.certify.log import Sequencer
 from bal.errors import Stop
 from infra import data_copy
 from infra.backup import backup
 from infra.cli import main
+from infra.copy_projection import redo
 from infra.data_copy import copy_data
 from infra.data_folder import DataFolder
 from infra.drill import Drill, drill, report, table
-from infra.file_log import FileLog
 from infra.fsck import fsck
-from infra.key_signer import KeySigner
 from infra.replay import replay
-from tests.journey.small_platform import Hand, Small, cim
+from tests.journey.small_platform import Small, cim
 from tests.journey.test_fsck import content, execute
 
 METERS = range(30)
@@ -160,10 +158,10 @@ def test_a_copy_made_while_a_sequencer_redoes_the_log_is_whole(
 ) -> None:
     """Behind a power cut: what it puts into the files goes from the staging at once."""
     root, copy = tmp_path / "data", tmp_path / "copy"
-    small = begun(root)
+    folder, small = DataFolder(root), begun(root)
     small.engine.settler.settle()
-    small.stores.log.settle = lambda: None  # type: ignore[method-assign]
-    small.engine.settler._settle = lambda: None  # type: ignore[method-assign]
+    monkeypatch.setattr(small.stores.log, "settle", lambda: None)
+    monkeypatch.setattr(small.engine.settler, "_settle", lambda: None)
     whole = {path for path in (root / "log" / "tile").rglob("*") if path.is_file()}
     version = small.sequencer.heads.version
     for number in (14, 15):
@@ -177,15 +175,12 @@ def test_a_copy_made_while_a_sequencer_redoes_the_log_is_whole(
     bus_is_whole = data_copy._bus_is_whole
 
     def meanwhile(*looks: Any) -> bool:
-        log = FileLog(root / "log", Hand())
-        Sequencer(log, log, KeySigner("another", bytes(32)), "")
-        log.close()
+        redo(folder)
         assert [one.name for one in (root / "log" / "staging").iterdir()] == ["notes.txt"]
         return bus_is_whole(*looks)
 
     monkeypatch.setattr(data_copy, "_bus_is_whole", meanwhile)
     (root / "log" / "staging" / "notes.txt").write_text("of somebody\n")
-    folder = DataFolder(root)
     folder.lock()  # as a platform that is at work
     copy_data(root, copy)
     folder.unlock()

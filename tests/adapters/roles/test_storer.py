@@ -541,25 +541,28 @@ def test_headers_that_a_sequencer_is_about_to_write_are_no_trouble(
     copy.check(expected)
 
 
-def test_where_headers_are_missing_nothing_is_taken_for_stored(copy: Copy) -> None:
+def test_where_headers_are_missing_nothing_is_taken_for_stored(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else what the log took in between would count as stored, and its topics let go of it."""
     log = copy.played.stores("storer").log
-    heads, headers = log.heads(), log.headers
+    heads = log.heads()
     before = taken_at(log, heads.version - 5, heads)
     assert before != taken_at(log, heads.version - 2, heads) != heads.taken
-
-    gone = heads.version - 3
-
-    class Lacking:
-        def headers(self, after: Any, limit: int) -> list[Any]:
-            return [one for one in headers(after, limit) if one[0][0] != gone]
-
-    with pytest.raises(Stop, match=f"log-damaged: .*lacks version {gone} and"):
-        taken_at(Lacking(), heads.version - 5, heads)  # type: ignore[arg-type]
-    gone = heads.version
-    with pytest.raises(HeadersAwaited):
-        taken_at(Lacking(), heads.version - 5, heads)  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        gone = heads.version - 3
+        patched.setattr(log, "headers", _without(gone, log.headers))
+        with pytest.raises(Stop, match=f"log-damaged: .*lacks version {gone} and"):
+            taken_at(log, heads.version - 5, heads)
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "headers", _without(heads.version, log.headers))
+        with pytest.raises(HeadersAwaited):
+            taken_at(log, heads.version - 5, heads)
     assert taken_at(log, heads.version - 5, heads) == before
+
+
+def _without(version: int, headers: Any) -> Any:
+    return lambda *asked: [one for one in headers(*asked) if one[0][0] != version]
 
 
 def test_making_again_waits_for_headers_that_are_not_written_yet(
@@ -567,17 +570,12 @@ def test_making_again_waits_for_headers_that_are_not_written_yet(
 ) -> None:
     """A sequencer is between the heads row and them: what they name is not stored yet."""
     ports = copy.played.storer()[0]._ports
-    last, headers = ports.log.heads().version, ports.log.headers
-    late = [True]
-
-    def without_the_last(after: Any, limit: int) -> list[Any]:
-        return [one for one in headers(after, limit) if not late[0] or one[0][0] < last]
-
-    monkeypatch.setattr(ports.log, "headers", without_the_last)
-    with pytest.raises(HeadersAwaited):
-        _make_again(Remaking(ports))
+    last = ports.log.heads().version
+    with monkeypatch.context() as patched:
+        patched.setattr(ports.log, "headers", _without(last, ports.log.headers))
+        with pytest.raises(HeadersAwaited):
+            _make_again(Remaking(ports))
     assert ports.projector.progress().version < last
-    late[0] = False
     _make_again(Remaking(ports))
     copy.check(expected)
 

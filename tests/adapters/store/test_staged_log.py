@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -84,16 +84,25 @@ class Log:
                 path.unlink()
             elif how != "kept":
                 path.write_bytes(self._damaged(how, content))
-        kept = self._chance.randint(self.version, len(self.headers))
-        with closing(sqlite3.connect(self.folder / "log" / "headers.db")) as db, db:
-            db.execute("DELETE FROM header WHERE version > ?", (kept,))
+        self.take_headers(self._chance.randint(self.version, len(self.headers)))
 
-    def unwritten(self, db: sqlite3.Connection) -> list[tuple[object, ...]]:
-        """Takes the headers away that are not settled; their rows."""
-        sql = "SELECT * FROM header WHERE version > ? ORDER BY version, number"
-        rows = db.execute(sql, (self.version,)).fetchall()
-        db.execute("DELETE FROM header WHERE version > ?", (self.version,))
+    def take_headers(self, behind: int) -> list[tuple[object, ...]]:
+        """Takes those behind a version away; their rows."""
+        with self._headers() as db:
+            sql = "SELECT * FROM header WHERE version > ? ORDER BY version, number"
+            rows = db.execute(sql, (behind,)).fetchall()
+            db.execute("DELETE FROM header WHERE version > ?", (behind,))
         return rows
+
+    def give_headers(self, rows: list[tuple[object, ...]]) -> None:
+        """As a sequencer writes them."""
+        with self._headers() as db:
+            db.executemany("INSERT INTO header VALUES(?, ?, ?)", rows)
+
+    @contextmanager
+    def _headers(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.folder / "log" / "headers.db")) as db, db:
+            yield db
 
     def _damaged(self, how: str, content: bytes) -> bytes:
         at = self._chance.randrange(len(content))
@@ -150,23 +159,22 @@ def test_a_reader_that_stays_goes_on_with_the_files(cut: Log) -> None:
         assert later.redone() == 0
 
 
-def test_headers_have_no_gap_while_a_sequencer_makes_them_again(tmp_path: Path) -> None:
+def test_headers_have_no_gap_while_a_sequencer_makes_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has got as far as the middle when a reader looks at the staging for the first time."""
     made = Log(tmp_path, 0)
     made.commits(8, 3, settle=False)
-    database = tmp_path / "log" / "headers.db"
-    with closing(sqlite3.connect(database)) as db, db:
-        rows = made.unwritten(db)
+    rows = made.take_headers(made.version)
     with closing(open_log(tmp_path, reader=True)) as log:
         staged = log.staged
 
         def meanwhile() -> list[Commit]:
             found = staged()
-            with closing(sqlite3.connect(database)) as db, db:
-                db.executemany("INSERT INTO header VALUES(?, ?, ?)", rows[:4])
+            made.give_headers(rows[:4])
             return found
 
-        log.staged = meanwhile  # type: ignore[method-assign]
+        monkeypatch.setattr(log, "staged", meanwhile)
         assert [header for _, header in batch_headers(log)] == made.headers
 
 
@@ -174,14 +182,11 @@ def test_who_has_begun_to_read_keeps_the_headers_that_others_forget(tmp_path: Pa
     """They go once the file has them all; another thread may have read the file before."""
     made = Log(tmp_path, 0)
     made.commits(8, 3, settle=False)
-    database = tmp_path / "log" / "headers.db"
-    with closing(sqlite3.connect(database)) as db, db:
-        rows = made.unwritten(db)
+    rows = made.take_headers(made.version)
     with closing(open_log(tmp_path, reader=True)) as log:
         assert [header for _, header in batch_headers(log)] == made.headers
         begun = log._made_again().headers
-        with closing(sqlite3.connect(database)) as db, db:
-            db.executemany("INSERT INTO header VALUES(?, ?, ?)", rows)
+        made.give_headers(rows)
         assert [header for _, header in batch_headers(log)] == made.headers
         assert log._made_again().headers == []
         assert [header for _, header in begun] == made.headers[made.version :]
